@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "skywork_rt/model_spec.h"
+#include "skywork_rt/span.h"
+
+namespace skywork_rt {
+
+/// Names one sequence inside one backend. Never reused while the backend lives.
+using SeqId = std::int64_t;
+
+/// What a backend can do. What it cannot, the engine refuses at admission, by name.
+struct Traits {
+  int max_batch = 1;                  // most sequences open at once
+  std::size_t max_cached_tokens = 0;  // most tokens that all open sequences may reserve together
+  std::size_t max_chunk = 0;          // most tokens of one sequence in one Forward
+  bool can_fork = false;              // Reorder may name one source more than once
+  bool can_truncate = false;          // Truncate works
+  bool mixed_steps = false;           // one Forward may carry prefill and decode chunks
+  bool bitwise = false;               // a sequence's logits do not depend on batch, chunking or threads, to the bit
+};
+
+/// Consecutive new tokens of one sequence. Their positions follow what the sequence has cached.
+struct Chunk {
+  SeqId seq = 0;
+  Span<const TokenId> tokens;  // at least one
+  Span<const int> logit_rows;  // ascending indices into `tokens` whose logits are wanted; may be empty
+};
+
+/// Owns the weights and the KV cache of one model on one device. Used by one thread at a time.
+///
+/// Every member either does the whole of what it says or throws Error and leaves all sequences as they were.
+class SKYWORK_RT_API Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual const ModelSpec& model() const = 0;
+  virtual Traits traits() const = 0;
+
+  /// Opens an empty sequence that will hold at most `max_tokens` and reserves room for them, or throws kCapacity.
+  virtual SeqId Open(std::size_t max_tokens) = 0;
+  /// Tokens that the sequence has cached.
+  virtual std::size_t Length(SeqId seq) const = 0;
+  /// Computes and caches the chunks' tokens: prefill, chunked prefill, decode, scoring, mixed. At most one chunk a
+  /// sequence. `logits` is [sum of logit_rows, vocab] float32, rows in the order of the chunks.
+  virtual void Forward(Span<const Chunk> chunks, Span<float> logits) = 0;
+  /// Gives each of `to` (open sequences) the cached tokens of its `from`, all at once, as if read before any is
+  /// written. Keeps each target's own reservation; throws kCapacity when a source is longer than it.
+  virtual void Reorder(Span<const SeqId> from, Span<const SeqId> to) = 0;
+  /// Forgets all but the first `length` cached tokens; `length` is at most Length(seq).
+  virtual void Truncate(SeqId seq, std::size_t length) = 0;
+  /// Frees the sequence. Its id is invalid from then on.
+  virtual void Close(SeqId seq) = 0;
+};
+
+}  // namespace skywork_rt

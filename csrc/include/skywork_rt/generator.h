@@ -1,0 +1,179 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "skywork_rt/error.h"
+#include "skywork_rt/export.h"
+#include "skywork_rt/model_spec.h"
+#include "skywork_rt/sampling.h"
+#include "skywork_rt/span.h"
+
+namespace skywork_rt {
+
+class Backend;
+
+/// How a model is opened. Every default is written for one user on a small machine.
+struct GeneratorOptions {
+  std::string backend = "auto";       // "auto", "lite", "native"
+  std::string device = "cpu";         // "cpu"; "ascend" on a Lite that has its GE provider
+  std::string weights = "auto";       // a key of the bundle's weights: "f32", "bf16", "int8", "int4" (native only)
+  std::string activations = "auto";   // "f32" (exact) or "int8" (native only)
+  std::string kv_cache = "f32";       // "f32" or "f16" (native only)
+  int threads = 0;                    // 0: all cores of this process's affinity mask
+  bool mmap = true;                   // map weights (shared, lazy) or copy them into huge pages (native only)
+  bool verify = false;                // check the SHA-256 of memory-mapped weights too
+  std::size_t max_length = 0;         // longest prompt + output; 0: the model's
+  std::size_t max_cached_tokens = 0;  // bound of the KV cache over all sequences; 0: max_length * max_batch, at most
+                                      // what the backend allows
+  int max_batch = 16;                 // most sequences that run at once
+  std::size_t prefill_budget = 512;   // most prompt tokens a step, so that running rows are not held up
+  std::size_t max_queue = 4096;       // waiting requests; one more is refused
+  bool prefix_cache = true;           // reuse the cache of prompts that begin alike
+};
+
+/// One prompt and what to do with it.
+struct Request {
+  std::vector<TokenId> prompt;  // 1 <= size, size + max_tokens <= max_length
+  SamplingParams sampling;
+  int priority = 0;                                   // higher runs first, equals in order of arrival
+  std::optional<std::chrono::milliseconds> deadline;  // from submission; passes -> kDeadlineExceeded
+};
+
+enum class FinishReason {
+  kNone,    // still running
+  kStop,    // an eos id, a stop id or a stop text
+  kLength,  // max_tokens or max_length reached
+};
+
+/// One token and its log-probability (natural logarithm of the softmax of the unprocessed logits).
+struct TokenLogprob {
+  TokenId token = 0;
+  float logprob = 0.0f;
+  int rank = 0;  // 1: the likeliest
+};
+
+/// What one step added to one sample of a request.
+struct Update {
+  int sample = 0;                                   // 0 <= sample < n
+  std::vector<TokenId> token_ids;                   // new tokens, usually one
+  std::string text;                                 // whole UTF-8 characters that became certain; may be empty
+  std::vector<std::vector<TokenLogprob>> logprobs;  // a list a new token: the chosen one first, then the best
+  FinishReason finish_reason = FinishReason::kNone;
+};
+
+/// One finished sample.
+struct Sample {
+  std::vector<TokenId> token_ids;  // the ending eos included
+  std::string text;                // empty when the bundle has no vocabulary
+  FinishReason finish_reason = FinishReason::kNone;
+  std::string stop_reason;  // the matched stop text, or the id in decimal
+  std::vector<std::vector<TokenLogprob>> logprobs;
+  double cumulative_logprob = 0.0;  // of token_ids; a beam's score before length penalty
+};
+
+/// Seconds, by a monotonic clock, from submission.
+struct Timings {
+  double queued = 0.0;       // until the first step
+  double first_token = 0.0;  // TTFT
+  double total = 0.0;
+};
+
+struct Result {
+  std::vector<Sample> samples;                             // n of them, best first for beam search
+  std::vector<std::vector<TokenLogprob>> prompt_logprobs;  // one list a prompt token, the first one empty
+  std::uint64_t seed = 0;                                  // what was used
+  std::size_t cached_prompt_tokens = 0;                    // skipped by prefix reuse
+  Timings timings;
+};
+
+/// Counters since the generator was opened, and what is in it now.
+struct Stats {
+  std::size_t queued = 0;          // requests waiting
+  std::size_t running = 0;         // sequences in the batch
+  std::size_t cached_tokens = 0;   // held by running sequences and by the prefix cache
+  std::size_t cache_capacity = 0;  // most that may be held
+  std::uint64_t requests = 0;      // submitted and accepted
+  std::uint64_t finished = 0;
+  std::uint64_t cancelled = 0;
+  std::uint64_t failed = 0;
+  std::uint64_t refused = 0;  // queue full or invalid
+  std::uint64_t prompt_tokens = 0;
+  std::uint64_t prefix_hit_tokens = 0;  // prompt tokens that prefix reuse skipped
+  std::uint64_t generated_tokens = 0;
+  std::uint64_t steps = 0;
+  double forward_seconds = 0.0;   // inside the backend
+  double sampling_seconds = 0.0;  // processors, sampling, text
+};
+
+/// Called on the engine's thread after each step that added to the request; it must be quick and must not throw.
+/// Return false to cancel the request.
+using UpdateCallback = std::function<bool(const Update&)>;
+
+namespace internal {
+class RequestState;
+}
+
+/// A submitted request. Copies refer to the same one; the last one to go does NOT cancel unless `Cancel` was called.
+class SKYWORK_RT_API RequestHandle {
+ public:
+  RequestHandle() = default;
+  explicit RequestHandle(std::shared_ptr<internal::RequestState> state) : state_(std::move(state)) {}
+
+  std::uint64_t id() const;
+  /// Waits for the next update of any sample. False when the request is over (then `Get` does not block).
+  /// Only for requests submitted without a callback.
+  bool Next(Update* update);
+  /// The same, giving up after `timeout`: empty when nothing came in time.
+  std::optional<bool> NextFor(Update* update, std::chrono::milliseconds timeout);
+  /// Waits for the end. Throws the request's Error if it failed, was cancelled or ran out of time.
+  Result Get();
+  /// True when the request has ended, well or badly, within `timeout`.
+  bool WaitFor(std::chrono::milliseconds timeout) const;
+  /// Ends the request at the next step and frees its cache. Safe from any thread, any number of times.
+  void Cancel();
+
+ private:
+  std::shared_ptr<internal::RequestState> state_;
+};
+
+/// Owns one model, its KV cache and one engine thread. All members may be called from any thread.
+class SKYWORK_RT_API Generator {
+ public:
+  enum class CloseMode { kFinish, kCancel };
+
+  /// Opens a bundle directory. Throws Error: kNotFound, kCorruptBundle, kUnsupported, kBackendUnavailable,
+  /// kInvalidArgument.
+  Generator(const std::string& bundle, const GeneratorOptions& options = {});
+  /// Runs on a backend of the caller's own (tests, experiments). `options.backend` is not looked at.
+  Generator(std::unique_ptr<Backend> backend, const GeneratorOptions& options);
+  ~Generator();  // Close(kCancel)
+  Generator(const Generator&) = delete;
+  Generator& operator=(const Generator&) = delete;
+
+  /// Checks the request in full and queues it. Throws kInvalidArgument, kCapacity (queue full, or it could never
+  /// fit), kClosed.
+  RequestHandle Submit(Request request, UpdateCallback callback = {});
+  /// Submits all and waits for all; a failing request cancels the others and its Error is thrown.
+  std::vector<Result> Generate(std::vector<Request> requests);
+
+  const ModelSpec& model() const;
+  const GeneratorOptions& options() const;  // with every "auto" and 0 replaced by what was chosen
+  Stats stats() const;
+  /// Text of `ids` through the bundle's vocabulary. Throws kUnsupported when it has none.
+  std::string Decode(Span<const TokenId> ids, bool skip_special_tokens = true) const;
+  /// Finishes or cancels what is queued and running, then stops the engine thread. Idempotent.
+  void Close(CloseMode mode = CloseMode::kCancel);
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace skywork_rt

@@ -1,0 +1,76 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "skywork_rt/export.h"
+#include "skywork_rt/model_spec.h"
+
+namespace skywork_rt {
+
+/// How the next token is chosen and when a sequence ends. Names are vLLM's.
+///
+/// Order (MindFormers', see docs): logit_bias, bad words, min_tokens -> repetition, presence, frequency penalties,
+/// no_repeat_ngram -> temperature -> top_k -> top_p -> min_p -> typical_p -> draw.
+struct SamplingParams {
+  /// Most tokens to produce, the ending eos included. Empty: as many as the maximum length leaves.
+  std::optional<int> max_tokens = 256;
+  /// No eos or stop id may be produced before this many tokens.
+  int min_tokens = 0;
+  /// Divides the logits. 0: greedy (arg max, the lowest id among equals).
+  float temperature = 1.0f;
+  /// Keep the k best logits, ties with the k-th kept. 0 or -1: all.
+  int top_k = 0;
+  /// Keep the smallest set whose probability reaches this, in (0, 1] (Holtzman et al. 2019). 1: all.
+  float top_p = 1.0f;
+  /// Drop tokens less likely than min_p times the likeliest, in [0, 1]. 0: off.
+  float min_p = 0.0f;
+  /// Locally typical sampling's mass, in (0, 1] (Meister et al. 2022). 1: off.
+  float typical_p = 1.0f;
+  /// CTRL's penalty (Keskar et al. 2019), over prompt and output, once a distinct token, > 0. 1: off.
+  float repetition_penalty = 1.0f;
+  /// Subtracted once from the logit of every token that the output holds, in [-2, 2].
+  float presence_penalty = 0.0f;
+  /// Subtracted from the logit of a token once for each time the output holds it, in [-2, 2].
+  float frequency_penalty = 0.0f;
+  /// No n-gram of this size occurs twice in prompt and output. 0: off.
+  int no_repeat_ngram_size = 0;
+  /// Added to the logits of these tokens.
+  std::vector<std::pair<TokenId, float>> logit_bias;
+  /// Token sequences that may not be completed.
+  std::vector<std::vector<TokenId>> bad_words_ids;
+  /// The output ends before the first of these texts, matched on bytes.
+  std::vector<std::string> stop;
+  /// Beside the model's eos ids, these end the output.
+  std::vector<TokenId> stop_token_ids;
+  /// Keep the matched stop text at the end of the output.
+  bool include_stop_str_in_output = false;
+  /// The model's eos ids do not end the output.
+  bool ignore_eos = false;
+  /// Leave special tokens out of the text.
+  bool skip_special_tokens = true;
+  /// Independent samples of one prompt; they share its prefill.
+  int n = 1;
+  /// Random stream of this request (Philox4x32-10, keyed by seed, sample and position). Empty: drawn from the
+  /// operating system, and reported in the result.
+  std::optional<std::uint64_t> seed;
+  /// Report the log-probability of the chosen token and of this many best ones. Empty: none.
+  std::optional<int> logprobs;
+  /// The same for every prompt token but the first. Empty: none.
+  std::optional<int> prompt_logprobs;
+  /// Width of beam search. 1: no beam search. Needs temperature 0 and n <= num_beams.
+  int num_beams = 1;
+  /// Beam scores are divided by length ** length_penalty (Wu et al. 2016, as in transformers).
+  float length_penalty = 1.0f;
+  /// Beam search ends when num_beams hypotheses are finished, without asking whether a better one may come.
+  bool early_stopping = false;
+};
+
+/// Throws Error(kInvalidArgument) that names the field, its value and the allowed range.
+/// `vocab_size` bounds every token id.
+SKYWORK_RT_API void Validate(const SamplingParams& params, int vocab_size);
+
+}  // namespace skywork_rt
