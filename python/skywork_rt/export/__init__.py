@@ -1,0 +1,1 @@
+"""From a checkpoint that others made to a bundle that the runtime opens."""
