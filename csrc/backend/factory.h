@@ -23,8 +23,13 @@ struct BackendOptions {
   std::size_t max_cached_tokens = 0;  // bound of the cache over all sequences
 };
 
-/// Opens `bundle` on the named backend ("lite", "native"). "auto" takes native when the bundle has weights for it and
-/// the device is a CPU, else lite. Throws kUnsupported (bundle has nothing for it), kBackendUnavailable.
-std::unique_ptr<Backend> MakeBackend(const std::string& name, const Bundle& bundle, const BackendOptions& options);
+/// The backend that `name` means for this bundle: "lite" or "native"; "auto" is native when the bundle has weights for
+/// it and the device is a CPU, else lite. Throws kInvalidArgument for any other name.
+SKYWORK_RT_API std::string ResolveBackend(const std::string& name, const Bundle& bundle, const std::string& device);
+
+/// Opens `bundle` on the named backend. Throws kInvalidArgument (no such backend), kUnsupported (the bundle has nothing
+/// for it, or it cannot do an option), kBackendUnavailable, and what reading the bundle's files throws.
+SKYWORK_RT_API std::unique_ptr<Backend> MakeBackend(const std::string& name, const Bundle& bundle,
+                                                    const BackendOptions& options);
 
 }  // namespace skywork_rt
