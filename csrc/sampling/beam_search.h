@@ -1,0 +1,97 @@
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "sampling/candidates.h"
+#include "sampling/logits_processor.h"
+#include "sampling/stop_ids.h"
+#include "skywork_rt/model_spec.h"
+#include "skywork_rt/sampling.h"
+#include "skywork_rt/span.h"
+
+namespace skywork_rt {
+
+/// How one live beam of the next step comes about: `token` appended to what beam `parent` of this step had.
+struct BeamStep {
+  int parent = 0;
+  TokenId token = 0;
+};
+
+/// A finished beam.
+struct Hypothesis {
+  std::vector<TokenId> token_ids;  // the output, its ending stop id included
+  double logprob = 0.0;            // sum over token_ids of (processed) log-probabilities
+  double score = 0.0;              // logprob / length ** length_penalty
+  bool stopped = false;            // ended by a stop id, not by max_tokens
+};
+
+/// Beam search over one prompt, with the decisions of transformers' beam search: the best
+/// max(2, 1 + stop ids) * width continuations are looked at, those that end and are among the best `width` become
+/// hypotheses, the others fill the next step; true running sums are compared while running and divided by
+/// length ** length_penalty when finished. The search ends at max_tokens, when `width` hypotheses exist and
+/// early_stopping is on, or when the best running beam at its present length does not beat the worst hypothesis.
+///
+///     BeamSearch search(params, model, prompt, max_tokens);
+///     search.Advance(logits of the prompt's last token: one row);
+///     while (!search.done()) {
+///       Reorder the cache from beam steps()[i].parent to beam i; Forward steps()[i].token for each i;
+///       search.Advance(width rows);
+///     }
+///     search.TakeHypotheses();
+///
+/// Equal sums are ordered by beam, then by id.
+class BeamSearch {
+ public:
+  /// `params` have passed Validate. 1 <= max_tokens. Throws kInvalidArgument when the vocabulary is too small for
+  /// the width: max(2, 1 + stop ids) * num_beams > vocab_size.
+  BeamSearch(const SamplingParams& params, const ModelSpec& model, Span<const TokenId> prompt, int max_tokens);
+
+  int width() const { return width_; }
+  /// Takes the raw logits of every live beam, [1, vocab] in the first call and [width, vocab] later, beam by beam; they
+  /// are overwritten. Throws kBackend (NaN or +inf, naming the beam), kInternal (wrong size, or already done).
+  void Advance(Span<float> logits);
+  /// The `width` live beams of the next step. Empty when done.
+  const std::vector<BeamStep>& steps() const { return steps_; }
+  bool done() const { return done_; }
+  /// Output tokens of every live beam so far.
+  std::size_t length() const { return length_; }
+  /// The hypotheses, best score first, at most `width`. Call once, when done.
+  std::vector<Hypothesis> TakeHypotheses();
+
+ private:
+  struct Beam {
+    std::vector<TokenId> token_ids;
+    double logprob = 0.0;
+    LogitsProcessor processor;
+  };
+  struct Continuation {
+    int parent = 0;
+    TokenId token = 0;
+    double logprob = 0.0;
+  };
+
+  void CollectContinuations(Span<float> logits);
+  void Finish(const Continuation& continuation, bool stopped);
+  void ReplaceBeams();
+  bool CanImprove() const;
+  double Score(double logprob, std::size_t length) const;
+
+  int width_;
+  std::size_t vocab_size_;
+  std::size_t max_tokens_;
+  double length_penalty_;
+  bool early_stopping_;
+  StopIds stop_ids_;
+  std::size_t looked_at_;  // best continuations that a step looks at
+  std::size_t length_ = 0;
+  bool done_ = false;
+  std::vector<Beam> beams_;
+  std::vector<BeamStep> steps_;
+  std::vector<double> step_logprobs_;
+  std::vector<Continuation> continuations_;
+  std::vector<Hypothesis> hypotheses_;  // best first
+  Candidates candidates_;
+};
+
+}  // namespace skywork_rt

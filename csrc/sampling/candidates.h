@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "skywork_rt/model_spec.h"
+#include "skywork_rt/span.h"
+
+namespace skywork_rt {
+
+/// A token and its logit.
+struct Candidate {
+  float logit;
+  TokenId token;
+};
+
+/// The tokens of one row in the order of descending logit, ascending id among equals, sorted only as far as they are
+/// asked for: a lower bound of the k-th best is taken from the maxima of small groups, the few logits that reach it are
+/// collected in one pass and sorted. Past a few thousand the whole row is sorted by radix.
+///
+/// Keeps its memory between rows. Tokens whose logit is -inf are never candidates.
+class Candidates {
+ public:
+  /// Starts on a row without NaN, which must stay unchanged while it is being asked.
+  void Reset(Span<const float> logits);
+  /// The largest logit; -inf in a row of nothing else.
+  float max() const { return max_; }
+  /// Sorts at least the `count` best (fewer when the row has fewer) and all that equal the last of them.
+  void Require(std::size_t count);
+  /// The next larger sorted part; false when everything is sorted already.
+  bool Grow();
+  /// What is sorted so far. Invalidated by the members above.
+  const std::vector<Candidate>& sorted() const { return sorted_; }
+
+ private:
+  void SortAll();
+
+  Span<const float> logits_;
+  float max_ = 0.0f;
+  bool complete_ = false;
+  std::vector<float> group_max_;
+  std::vector<float> group_scratch_;
+  std::vector<Candidate> sorted_;
+  std::vector<std::uint64_t> keys_;
+  std::vector<std::uint64_t> key_scratch_;
+};
+
+}  // namespace skywork_rt

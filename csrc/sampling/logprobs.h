@@ -1,0 +1,25 @@
+#pragma once
+
+#include <vector>
+
+#include "sampling/candidates.h"
+#include "skywork_rt/generator.h"
+#include "skywork_rt/model_spec.h"
+#include "skywork_rt/span.h"
+
+namespace skywork_rt {
+
+/// Log-probabilities of tokens under one row of raw logits: the log-softmax, computed from float32 with sums in
+/// double precision. Serves sampled tokens, prompt tokens (row i - 1 of a prompt scores token i) and scoring.
+class LogprobRanker {
+ public:
+  /// Replaces `out` by `token`, then the `best` likeliest tokens, likeliest first. Among equal logits the lower id has
+  /// the lower rank, so rank 1 is what greedy decoding takes.
+  /// `token` is in range and the row has no NaN (throws kBackend if it has); 0 <= best, cut to the row's size.
+  void Rank(Span<const float> logits, TokenId token, int best, std::vector<TokenLogprob>* out);
+
+ private:
+  Candidates candidates_;
+};
+
+}  // namespace skywork_rt

@@ -1,0 +1,75 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "sampling/candidates.h"
+#include "sampling/logits_processor.h"
+#include "sampling/logprobs.h"
+#include "sampling/stop_ids.h"
+#include "skywork_rt/generator.h"
+#include "skywork_rt/model_spec.h"
+#include "skywork_rt/sampling.h"
+#include "skywork_rt/span.h"
+
+namespace skywork_rt {
+
+/// What one call of Sampler::Sample chose.
+struct Choice {
+  TokenId token = 0;
+  /// The chosen token, then the SamplingParams::logprobs best ones; empty when none were asked for. A view into the
+  /// sampler that holds until its next call.
+  Span<const TokenLogprob> logprobs;
+};
+
+/// Chooses the tokens of one sample: applies the processors of SamplingParams in their documented order and draws.
+///
+/// The draw is a pure function of (logits, parameters, history, seed, sample, position): it does not depend on the
+/// thread count, on the instruction set, or on what else is in the batch. With u the uniform number of
+/// (seed, sample, position) from Philox4x32-10, the token is the first one, in the order of descending logit and
+/// ascending id among equals, at which the running sum of weights exp((logit - max) / temperature), kept in double
+/// precision, exceeds u times the sum of the kept weights.
+///
+/// After the first calls nothing is allocated, except where the history outgrows its reserve.
+class Sampler {
+ public:
+  /// `params` have passed Validate; `params` and `model` are copied from. `sample` is the index among
+  /// SamplingParams::n; `prompt` is what penalties, n-grams and bad words look back on.
+  Sampler(const SamplingParams& params, const ModelSpec& model, std::uint64_t seed, int sample,
+          Span<const TokenId> prompt);
+
+  /// The same state (history, parameters) for another sample index: for n samples that share one prefill.
+  Sampler Fork(int sample) const;
+
+  /// Chooses the next token from one row of vocab_size raw logits. The row is used as scratch and has its old
+  /// contents again on return, so n samples can draw from one row. Does not change the history.
+  /// Throws kBackend (a logit is NaN or +inf, or all are -inf), kInvalidArgument (wrong row size, or the request's
+  /// own bans leave no token).
+  Choice Sample(Span<float> logits);
+
+  /// Appends a token to the history; the next Sample is for the position after it.
+  void Accept(TokenId token);
+
+  /// Tokens accepted so far.
+  std::size_t position() const { return position_; }
+  /// Whether `token` ends the sequence.
+  bool IsStop(TokenId token) const { return stop_ids_.Contains(token); }
+
+ private:
+  TokenId Choose(Span<float> logits);
+  TokenId Draw(Span<const float> logits);
+
+  SamplingParams params_;
+  std::uint64_t seed_ = 0;
+  std::uint32_t sample_ = 0;
+  std::size_t position_ = 0;
+  int vocab_size_ = 0;
+  StopIds stop_ids_;
+  LogitsProcessor processor_;
+  Candidates candidates_;
+  LogprobRanker ranker_;
+  std::vector<TokenLogprob> logprobs_;
+};
+
+}  // namespace skywork_rt

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <string>
+
+#include "bundle/vocabulary.h"
+#include "skywork_rt/model_spec.h"
+
+namespace skywork_rt {
+
+/// Decodes ids one by one into the text of Vocabulary::Decode, each part as soon as no later id can change it.
+class IncrementalDecoder {
+ public:
+  /// `vocabulary` outlives the decoder.
+  IncrementalDecoder(const Vocabulary& vocabulary, bool skip_special)
+      : vocabulary_(&vocabulary), skip_special_(skip_special) {}
+
+  /// Throws kInvalidArgument when the id is out of range.
+  void Push(TokenId token, std::string* text);
+  /// No more ids come: pending bytes become U+FFFD as in a full decode.
+  void Finish(std::string* text);
+
+ private:
+  void PushPiece(TokenId token, std::string* text);
+  void EndByteRun(std::string* text);
+
+  const Vocabulary* vocabulary_;
+  bool skip_special_;
+  bool at_start_ = true;  // the leading space is still to be dropped
+  std::string pending_;   // bytes that are no whole character yet, or a byte run whose validity is open
+};
+
+}  // namespace skywork_rt

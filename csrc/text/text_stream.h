@@ -1,0 +1,43 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "bundle/vocabulary.h"
+#include "skywork_rt/model_spec.h"
+#include "skywork_rt/span.h"
+#include "text/incremental_decoder.h"
+#include "text/stop_matcher.h"
+
+namespace skywork_rt {
+
+/// Turns the tokens of one sample into text as they come.
+///
+/// Only text that no later token can change is given out: whole UTF-8 characters, and nothing that may turn out to
+/// be the beginning of a stop text. The pieces together are exactly the text of Vocabulary::Decode, ended at the first
+/// stop text: the one that is complete first in the stream, the longest if several end at the same byte. Copies go on
+/// independently.
+class TextStream {
+ public:
+  /// `vocabulary` outlives the stream. `stop`: valid UTF-8, none empty (Validate checks).
+  TextStream(const Vocabulary& vocabulary, Span<const std::string> stop, bool include_stop, bool skip_special);
+
+  /// Appends the text that `token` made certain to `text`. Does nothing once stopped.
+  /// Throws kInvalidArgument when the id is out of range.
+  void Push(TokenId token, std::string* text);
+  /// Appends what was held back: there are no more tokens. An incomplete character becomes U+FFFD. A stop text
+  /// can still become complete here.
+  void Finish(std::string* text);
+
+  /// Whether a stop text is complete: the text has ended, whatever is pushed.
+  bool stopped() const { return matcher_.matched() != nullptr; }
+  /// The stop text, or nullptr. Holds while the stream lives.
+  const std::string* stop_text() const { return matcher_.matched(); }
+
+ private:
+  IncrementalDecoder decoder_;
+  StopMatcher matcher_;
+  std::string decoded_;  // scratch
+};
+
+}  // namespace skywork_rt
