@@ -1,0 +1,258 @@
+#include "bindings/generator.h"
+
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <chrono>
+#include <limits>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "bindings/mailbox.h"
+#include "bindings/options.h"
+#include "skywork_rt/generator.h"
+#include "support/format.h"
+
+namespace skywork_rt::bindings {
+namespace py = pybind11;
+namespace {
+
+using IdArray = py::array_t<std::int64_t, py::array::c_style>;
+using std::chrono::milliseconds;
+
+// A signal interrupts no condition variable, so waiting wakes up now and then to look for Ctrl-C.
+constexpr milliseconds kSignalPeriod{50};
+
+/// Ids as int64, so that what does not fit in TokenId is refused here instead of wrapping round.
+std::vector<TokenId> ToTokens(const IdArray& ids, int vocab_size) {
+  if (ids.ndim() != 1) {
+    throw Error(ErrorCode::kInvalidArgument,
+                StrCat("a list of token ids must have one dimension, but this has ", ids.ndim()));
+  }
+  std::vector<TokenId> tokens(static_cast<std::size_t>(ids.size()));
+  const std::int64_t* data = ids.data();
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    if (data[i] < 0 || data[i] >= vocab_size) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  StrCat("token id ", data[i], " at index ", i, " is outside [0, ", vocab_size, ")"));
+    }
+    tokens[i] = static_cast<TokenId>(data[i]);
+  }
+  return tokens;
+}
+
+/// Runs `poll`, which waits for at most the time it is given and says whether it is done, until it is done or
+/// `timeout` seconds have passed (none: for ever). Python's signal handlers run between two polls and may throw.
+template <typename Poll>
+bool WaitInterruptibly(std::optional<double> timeout, const Poll& poll) {
+  using Clock = std::chrono::steady_clock;
+  constexpr double kForEver = 1e9;  // seconds; more would overflow the clock
+  const double seconds = timeout && *timeout < kForEver ? *timeout : kForEver;
+  const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+  for (;;) {
+    const auto left = std::chrono::duration_cast<milliseconds>(end - Clock::now());
+    const auto slice = std::max(milliseconds{0}, std::min(left, kSignalPeriod));
+    bool done = false;
+    {
+      const py::gil_scoped_release release;
+      done = poll(slice);
+    }
+    if (done) return true;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    if (Clock::now() >= end) return false;
+  }
+}
+
+/// The next update, None when the request is over. False when nothing came within `timeout` seconds.
+py::object Next(RequestHandle& handle, std::optional<double> timeout) {
+  Update update;
+  bool more = false;
+  const bool came = WaitInterruptibly(timeout, [&](milliseconds slice) {
+    const std::optional<bool> next = handle.NextFor(&update, slice);
+    more = next.value_or(false);
+    return next.has_value();
+  });
+  if (!came) return py::bool_(false);
+  if (!more) return py::none();
+  return py::cast(std::move(update));
+}
+
+Result GetResult(RequestHandle& handle) {
+  WaitInterruptibly(std::nullopt, [&](milliseconds slice) { return handle.WaitFor(slice); });
+  const py::gil_scoped_release release;
+  return handle.Get();
+}
+
+RequestHandle Submit(Generator& generator, const IdArray& prompt, const py::dict& params, int priority,
+                     std::optional<double> deadline, const std::shared_ptr<Mailbox>& mailbox) {
+  Request request;
+  request.prompt = ToTokens(prompt, generator.model().vocab_size);
+  request.sampling = ReadSamplingParams(params);
+  request.priority = priority;
+  if (deadline) {
+    constexpr double kMostSeconds = 1e9;
+    if (!(*deadline > 0.0 && *deadline <= kMostSeconds)) {
+      throw Error(ErrorCode::kInvalidArgument, StrCat("deadline is ", *deadline, " seconds, but must be in (0, 1e9]"));
+    }
+    request.deadline = milliseconds(std::max<std::int64_t>(1, static_cast<std::int64_t>(*deadline * 1e3)));
+  }
+  const py::gil_scoped_release release;
+  if (mailbox == nullptr) return generator.Submit(std::move(request));
+  return generator.Submit(std::move(request), [mailbox](const Update& update) { return mailbox->Push(update); });
+}
+
+void BindModelSpec(py::module_& module) {
+  py::class_<RopeSpec>(module, "RopeSpec", "Rotary position embedding, scaling folded in.")
+      .def_readonly("type", &RopeSpec::type)
+      .def_readonly("theta", &RopeSpec::theta)
+      .def_readonly("inverse_frequencies", &RopeSpec::inverse_frequencies)
+      .def_readonly("attention_factor", &RopeSpec::attention_factor);
+  py::class_<ModelSpec>(module, "ModelSpec", "The shape of the model, as model.json states it.")
+      .def_readonly("name", &ModelSpec::name)
+      .def_readonly("architecture", &ModelSpec::architecture)
+      .def_readonly("layers", &ModelSpec::layers)
+      .def_readonly("hidden_size", &ModelSpec::hidden_size)
+      .def_readonly("intermediate_size", &ModelSpec::intermediate_size)
+      .def_readonly("heads", &ModelSpec::heads)
+      .def_readonly("kv_heads", &ModelSpec::kv_heads)
+      .def_readonly("head_dim", &ModelSpec::head_dim)
+      .def_readonly("vocab_size", &ModelSpec::vocab_size)
+      .def_readonly("max_length", &ModelSpec::max_length)
+      .def_readonly("rms_norm_eps", &ModelSpec::rms_norm_eps)
+      .def_readonly("qkv_bias", &ModelSpec::qkv_bias)
+      .def_readonly("tied_embeddings", &ModelSpec::tied_embeddings)
+      .def_readonly("rope", &ModelSpec::rope)
+      .def_readonly("bos_id", &ModelSpec::bos_id, "-1: the model has none")
+      .def_readonly("pad_id", &ModelSpec::pad_id, "-1: the model has none")
+      .def_readonly("eos_ids", &ModelSpec::eos_ids);
+}
+
+const char* FinishReasonName(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kNone: return nullptr;
+    case FinishReason::kStop: return "stop";
+    case FinishReason::kLength: return "length";
+  }
+  return nullptr;
+}
+
+void BindResults(py::module_& module) {
+  py::class_<TokenLogprob>(module, "TokenLogprob", "One token and its log-probability (natural logarithm).")
+      .def_readonly("token", &TokenLogprob::token)
+      .def_readonly("logprob", &TokenLogprob::logprob)
+      .def_readonly("rank", &TokenLogprob::rank, "1: the likeliest");
+  py::class_<Update>(module, "Update", "What one step added to one sample of a request.")
+      .def_readonly("sample", &Update::sample)
+      .def_readonly("token_ids", &Update::token_ids)
+      .def_readonly("text", &Update::text)
+      .def_readonly("logprobs", &Update::logprobs)
+      .def_property_readonly("finish_reason", [](const Update& u) { return FinishReasonName(u.finish_reason); });
+  py::class_<Sample>(module, "Sample", "One finished sample.")
+      .def_readonly("token_ids", &Sample::token_ids)
+      .def_readonly("text", &Sample::text)
+      .def_property_readonly("finish_reason", [](const Sample& s) { return FinishReasonName(s.finish_reason); })
+      .def_readonly("stop_reason", &Sample::stop_reason)
+      .def_readonly("logprobs", &Sample::logprobs)
+      .def_readonly("cumulative_logprob", &Sample::cumulative_logprob);
+  py::class_<Timings>(module, "Timings", "Seconds from submission.")
+      .def_readonly("queued", &Timings::queued)
+      .def_readonly("first_token", &Timings::first_token)
+      .def_readonly("total", &Timings::total);
+  py::class_<Result>(module, "Result", "A finished request.")
+      .def_readonly("samples", &Result::samples)
+      .def_readonly("prompt_logprobs", &Result::prompt_logprobs)
+      .def_readonly("seed", &Result::seed)
+      .def_readonly("cached_prompt_tokens", &Result::cached_prompt_tokens)
+      .def_readonly("timings", &Result::timings);
+}
+
+py::dict ToDict(const Stats& stats) {
+  py::dict values;
+  values["queued"] = stats.queued;
+  values["running"] = stats.running;
+  values["cached_tokens"] = stats.cached_tokens;
+  values["cache_capacity"] = stats.cache_capacity;
+  values["requests"] = stats.requests;
+  values["finished"] = stats.finished;
+  values["cancelled"] = stats.cancelled;
+  values["failed"] = stats.failed;
+  values["refused"] = stats.refused;
+  values["prompt_tokens"] = stats.prompt_tokens;
+  values["prefix_hit_tokens"] = stats.prefix_hit_tokens;
+  values["generated_tokens"] = stats.generated_tokens;
+  values["steps"] = stats.steps;
+  values["forward_seconds"] = stats.forward_seconds;
+  values["sampling_seconds"] = stats.sampling_seconds;
+  return values;
+}
+
+void BindHandle(py::module_& module) {
+  py::class_<RequestHandle>(module, "RequestHandle", "A submitted request.")
+      .def_property_readonly("id", &RequestHandle::id)
+      .def("next", &Next, py::arg("timeout") = py::none(),
+           "The next update; None when the request is over; False when none came within `timeout` seconds.")
+      .def(
+          "wait",
+          [](const RequestHandle& handle, std::optional<double> timeout) {
+            return WaitInterruptibly(timeout, [&](milliseconds slice) { return handle.WaitFor(slice); });
+          },
+          py::arg("timeout") = py::none(), "True when the request ended, well or badly, within `timeout` seconds.")
+      .def("result", &GetResult, "Waits for the end; raises the request's error if it failed.")
+      .def("cancel", &RequestHandle::Cancel, py::call_guard<py::gil_scoped_release>(),
+           "Ends the request at the next step. Safe from any thread, any number of times.");
+}
+
+void BindMailbox(py::module_& module) {
+  py::class_<Wakeup, std::shared_ptr<Wakeup>>(module, "Wakeup", "A descriptor that becomes readable with an update.")
+      .def(py::init<>())
+      .def("fileno", &Wakeup::Descriptor)
+      .def("clear", &Wakeup::Clear, "Makes it unreadable until the next update.");
+  py::class_<Mailbox, std::shared_ptr<Mailbox>>(module, "Mailbox", "Collects the updates of one request.")
+      .def(py::init([](std::shared_ptr<Wakeup> wakeup) { return std::make_shared<Mailbox>(std::move(wakeup)); }),
+           py::arg("wakeup"))
+      .def("drain", &Mailbox::Drain, "The updates that came since the last call, oldest first.")
+      .def("close", &Mailbox::Close, "Drops what is in it and what is still to come; the request is cancelled.");
+}
+
+void BindGeneratorClass(py::module_& module) {
+  py::class_<Generator>(module, "Generator", "One model, its cache and its engine thread.")
+      .def(py::init([](const std::string& bundle, const py::dict& values) {
+             const GeneratorOptions options = ReadGeneratorOptions(values);
+             const py::gil_scoped_release release;
+             return std::make_unique<Generator>(bundle, options);
+           }),
+           py::arg("bundle"), py::arg("options") = py::dict())
+      .def_property_readonly("model", &Generator::model, py::return_value_policy::reference_internal)
+      .def_property_readonly("options", [](const Generator& g) { return bindings::ToDict(g.options()); })
+      .def("stats", [](const Generator& g) { return ToDict(g.stats()); })
+      .def("submit", &Submit, py::arg("prompt"), py::arg("params"), py::arg("priority") = 0,
+           py::arg("deadline") = py::none(), py::arg("mailbox") = py::none(),
+           "Queues one request. With `mailbox`, updates go there instead of to the handle.")
+      .def(
+          "decode",
+          [](const Generator& generator, const IdArray& ids, bool skip_special_tokens) {
+            const std::vector<TokenId> tokens = ToTokens(ids, generator.model().vocab_size);
+            return generator.Decode(Span<const TokenId>(tokens), skip_special_tokens);
+          },
+          py::arg("ids"), py::arg("skip_special_tokens") = true, "Text of `ids` through the bundle's vocabulary.")
+      .def(
+          "close",
+          [](Generator& generator, bool finish) {
+            const py::gil_scoped_release release;
+            generator.Close(finish ? Generator::CloseMode::kFinish : Generator::CloseMode::kCancel);
+          },
+          py::arg("finish") = false, "Cancels (or finishes) what is queued and running, then stops. Idempotent.");
+}
+
+}  // namespace
+
+void BindGenerator(py::module_& module) {
+  BindModelSpec(module);
+  BindResults(module);
+  BindHandle(module);
+  BindMailbox(module);
+  BindGeneratorClass(module);
+}
+
+}  // namespace skywork_rt::bindings

@@ -1,0 +1,17 @@
+#include <pybind11/pybind11.h>
+
+#include "bindings/build_info.h"
+#include "bindings/errors.h"
+#include "bindings/generator.h"
+#include "bindings/options.h"
+#include "bindings/testing.h"
+
+PYBIND11_MODULE(_core, module) {
+  module.doc() = "The C++ core of skywork_rt. Use skywork_rt.Generator; this module may change without notice.";
+  skywork_rt::bindings::BindErrors(module);
+  skywork_rt::bindings::BindBuildInfo(module);
+  skywork_rt::bindings::BindOptions(module);
+  skywork_rt::bindings::BindGenerator(module);
+  auto testing = module.def_submodule("testing", "The Backend interface with numpy arrays, for the parity tests.");
+  skywork_rt::bindings::BindTesting(testing);
+}

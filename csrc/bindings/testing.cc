@@ -1,0 +1,94 @@
+#include "bindings/testing.h"
+
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "backend/factory.h"
+#include "bindings/options.h"
+#include "bundle/bundle.h"
+#include "skywork_rt/error.h"
+
+namespace skywork_rt::bindings {
+namespace py = pybind11;
+namespace {
+
+BackendOptions ToBackendOptions(const GeneratorOptions& options, const ModelSpec& model) {
+  BackendOptions out;
+  out.device = options.device;
+  out.weights = options.weights;
+  out.activations = options.activations;
+  out.kv_cache = options.kv_cache;
+  out.threads = options.threads;
+  out.mmap = options.mmap;
+  out.verify = options.verify;
+  out.max_batch = options.max_batch;
+  out.max_length = options.max_length != 0 ? options.max_length : static_cast<std::size_t>(model.max_length);
+  out.max_cached_tokens = options.max_cached_tokens != 0 ? options.max_cached_tokens
+                                                         : out.max_length * static_cast<std::size_t>(options.max_batch);
+  return out;
+}
+
+std::unique_ptr<Backend> OpenBackend(const std::string& directory, const py::dict& values) {
+  const GeneratorOptions options = ReadGeneratorOptions(values);
+  const py::gil_scoped_release release;
+  const Bundle bundle = Bundle::Open(directory);
+  return MakeBackend(options.backend, bundle, ToBackendOptions(options, bundle.model()));
+}
+
+/// (sequence, its new tokens, rows of them whose logits are wanted)
+using PyChunk = std::tuple<SeqId, std::vector<TokenId>, std::vector<int>>;
+
+py::array_t<float> Forward(Backend& backend, const std::vector<PyChunk>& chunks) {
+  std::vector<Chunk> views;
+  std::size_t rows = 0;
+  for (const auto& [seq, tokens, logit_rows] : chunks) {
+    views.push_back({seq, Span<const TokenId>(tokens), Span<const int>(logit_rows)});
+    rows += logit_rows.size();
+  }
+  const auto vocab = static_cast<std::size_t>(backend.model().vocab_size);
+  py::array_t<float> logits({rows, vocab});
+  const Span<float> out(logits.mutable_data(), rows * vocab);
+  const py::gil_scoped_release release;
+  backend.Forward(Span<const Chunk>(views), out);
+  return logits;
+}
+
+}  // namespace
+
+void BindTesting(py::module_& module) {
+  py::class_<Backend>(module, "Backend", "One backend without an engine. Not safe for two threads at once.")
+      .def(py::init(&OpenBackend), py::arg("bundle"), py::arg("options") = py::dict())
+      .def_property_readonly("model", &Backend::model, py::return_value_policy::reference_internal)
+      .def_property_readonly("traits",
+                             [](const Backend& backend) {
+                               const Traits traits = backend.traits();
+                               py::dict values;
+                               values["max_batch"] = traits.max_batch;
+                               values["max_cached_tokens"] = traits.max_cached_tokens;
+                               values["max_chunk"] = traits.max_chunk;
+                               values["can_fork"] = traits.can_fork;
+                               values["can_truncate"] = traits.can_truncate;
+                               values["mixed_steps"] = traits.mixed_steps;
+                               values["bitwise"] = traits.bitwise;
+                               return values;
+                             })
+      .def("open", &Backend::Open, py::arg("max_tokens"))
+      .def("length", &Backend::Length, py::arg("seq"))
+      .def("forward", &Forward, py::arg("chunks"),
+           "Logits float32 [sum of logit rows, vocabulary] of chunks (sequence, token ids, logit rows).")
+      .def(
+          "reorder",
+          [](Backend& backend, const std::vector<SeqId>& from, const std::vector<SeqId>& to) {
+            backend.Reorder(Span<const SeqId>(from), Span<const SeqId>(to));
+          },
+          py::arg("source"), py::arg("target"))
+      .def("truncate", &Backend::Truncate, py::arg("seq"), py::arg("length"))
+      .def("close", &Backend::Close, py::arg("seq"));
+}
+
+}  // namespace skywork_rt::bindings
