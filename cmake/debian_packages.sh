@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# usage: debian_packages.sh PACKAGE...
+# Installs the Debian packages that are missing; without root it names them and stops.
+set -eu
+missing=()
+for package in "$@"; do
+  case "$package" in
+    # A compiler or a Python that did not come from Debian's packages serves as well.
+    g++) command -v g++ > /dev/null && continue ;;
+    python3-venv) "${PYTHON:-python3}" -c 'import venv, ensurepip' 2> /dev/null && continue ;;
+  esac
+  dpkg-query -W -f='${Status}' "$package" 2> /dev/null | grep -q 'ok installed' || missing+=("$package")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+if [ "$(id -u)" -ne 0 ]; then
+  echo "These Debian packages are missing: ${missing[*]}" >&2
+  echo "Install them with: sudo apt-get install ${missing[*]}" >&2
+  exit 1
+fi
+echo "Installing Debian packages: ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q > /dev/null
+apt-get install -y -q --no-install-recommends "${missing[@]}" > /dev/null
