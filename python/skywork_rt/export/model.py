@@ -10,7 +10,6 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -201,6 +200,13 @@ class Source(Protocol):
         """The tensor as float32, C-contiguous, of the shape that `config.tensor_shapes()` states.
 
         Raises CheckpointError when its data is damaged; KeyError for a name that is not in `tensor_names()`.
+        """
+        ...
+
+    def rows(self, name: str, start: int, stop: int) -> Float32Array:
+        """Rows start to stop (exclusive) of a matrix, as `tensor(name)[start:stop]` but reading only those.
+
+        For tensors too large to hold at once: Skywork's embeddings are 1.2 GB as float32.
         """
         ...
 
