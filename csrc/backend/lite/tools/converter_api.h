@@ -26,6 +26,7 @@ class MS_API Converter {
   ~Converter() = default;
 
   void SetSaveType(ModelType type);
+  void SetInputFormat(Format format);
   void SetNoFusion(bool no_fusion);
   void SetConfigInfo(const std::vector<char>& section, const std::map<std::vector<char>, std::vector<char>>& config);
   Status Convert(converter::FmkType framework, const std::vector<char>& model, const std::vector<char>& output,
