@@ -1,5 +1,6 @@
 #include <pybind11/pybind11.h>
 
+#include "bindings/bench.h"
 #include "bindings/build_info.h"
 #include "bindings/errors.h"
 #include "bindings/generator.h"
@@ -14,4 +15,6 @@ PYBIND11_MODULE(_core, module) {
   skywork_rt::bindings::BindGenerator(module);
   auto testing = module.def_submodule("testing", "The Backend interface with numpy arrays, for the parity tests.");
   skywork_rt::bindings::BindTesting(testing);
+  auto bench = module.def_submodule("bench", "What `skywork-rt bench` measures below the public API.");
+  skywork_rt::bindings::BindBench(bench);
 }

@@ -1,0 +1,149 @@
+#include "bindings/bench.h"
+
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <chrono>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "backend/plugin_loader.h"
+#include "bundle/bundle.h"
+#include "skywork_rt/error.h"
+#include "support/format.h"
+#include "support/memory_stream.h"
+
+namespace skywork_rt::bindings {
+namespace py = pybind11;
+namespace {
+
+const char* NameOf(GraphSession::ElementType type) {
+  switch (type) {
+    case GraphSession::ElementType::kFloat32: return "float32";
+    case GraphSession::ElementType::kInt32: return "int32";
+    case GraphSession::ElementType::kOther: break;
+  }
+  return "other";
+}
+
+/// A graph of a bundle, and the arrays that it reads at the moment.
+class BareGraph {
+ public:
+  BareGraph(const std::string& directory, const std::string& file, int threads) {
+    const py::gil_scoped_release release;
+    const PluginEntry& plugin = LoadPlugin("lite");
+    if (plugin.open_graph == nullptr) {
+      throw Error(ErrorCode::kUnsupported, StrCat("the backend \"", plugin.name, "\" has no bare graphs"));
+    }
+    session_ = plugin.open_graph(Bundle::Open(directory), file, threads);
+    const py::gil_scoped_acquire acquire;
+    bound_.assign(session_->inputs().size(), py::none());
+  }
+
+  py::list Inputs() const {
+    py::list inputs;
+    for (const auto& input : session_->inputs()) {
+      inputs.append(py::make_tuple(input.name, NameOf(input.type), input.shape));
+    }
+    return inputs;
+  }
+
+  void Resize(const std::vector<GraphSession::Shape>& shapes) {
+    if (shapes.size() != bound_.size()) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  StrCat("the graph has ", bound_.size(), " inputs; there are ", shapes.size(), " shapes"));
+    }
+    for (py::object& array : bound_) array = py::none();
+    const py::gil_scoped_release release;
+    session_->Resize(shapes);
+  }
+
+  void Bind(std::size_t index, const py::array& array) {
+    if (index >= bound_.size()) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  StrCat("the graph has ", bound_.size(), " inputs, but no input ", index));
+    }
+    const std::string wanted = NameOf(session_->inputs()[index].type);
+    const auto given = py::cast<std::string>(py::str(array.dtype()));
+    if (given != wanted || (array.flags() & py::array::c_style) == 0) {
+      throw Error(ErrorCode::kInvalidArgument, StrCat("input ", session_->inputs()[index].name, " takes a contiguous ",
+                                                      wanted, " array, but this is ", given));
+    }
+    session_->Bind(index, array.data(), static_cast<std::size_t>(array.nbytes()));
+    bound_[index] = array;
+  }
+
+  void Run() {
+    RequireBound();
+    const py::gil_scoped_release release;
+    session_->Run();
+  }
+
+  py::array_t<float> Output(std::size_t index) {
+    const Span<const float> values = session_->Output(index);
+    py::array_t<float> copy(static_cast<py::ssize_t>(values.size()));
+    std::memcpy(copy.mutable_data(), values.data(), values.size() * sizeof(float));
+    return copy;
+  }
+
+  /// Seconds of each of `count` runs on the bound inputs; nothing else happens in between.
+  std::vector<double> TimeRuns(std::size_t count) {
+    using Clock = std::chrono::steady_clock;
+    RequireBound();
+    const py::gil_scoped_release release;
+    std::vector<double> seconds;
+    seconds.reserve(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      const auto begin = Clock::now();
+      session_->Run();
+      seconds.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
+    }
+    return seconds;
+  }
+
+ private:
+  void RequireBound() const {
+    for (std::size_t i = 0; i < bound_.size(); ++i) {
+      if (!bound_[i].is_none()) continue;
+      throw Error(ErrorCode::kInvalidArgument,
+                  StrCat("input ", session_->inputs()[i].name, " is not bound; bind every input after resize"));
+    }
+  }
+
+  std::unique_ptr<GraphSession> session_;
+  std::vector<py::object> bound_;  // kept alive while the graph may read them
+};
+
+std::size_t CacheSlots(std::size_t longest, std::size_t max_length) {
+  const PluginEntry& plugin = LoadPlugin("lite");
+  return plugin.cache_slots == nullptr ? max_length : plugin.cache_slots(longest, max_length);
+}
+
+}  // namespace
+
+void BindBench(py::module_& module) {
+  py::class_<BareGraph>(module, "GraphSession", "One graph of a bundle on its runtime, without a loop around it.")
+      .def(py::init<const std::string&, const std::string&, int>(), py::arg("bundle"), py::arg("file"),
+           py::arg("threads"))
+      .def_property_readonly("inputs", &BareGraph::Inputs, "(name, dtype, shape in the file), in the graph's order.")
+      .def("resize", &BareGraph::Resize, py::arg("shapes"), "Gives every input a shape; all must be bound again.")
+      .def("bind", &BareGraph::Bind, py::arg("index"), py::arg("array"), "Lets the graph read `array` in place.")
+      .def("run", &BareGraph::Run)
+      .def("output", &BareGraph::Output, py::arg("index"), "A flat copy of output `index` of the last run.")
+      .def("time_runs", &BareGraph::TimeRuns, py::arg("count"), "Seconds of each of `count` runs in a row.");
+  module.def("cache_slots", &CacheSlots, py::arg("longest"), py::arg("max_length"),
+             "Slots of the cache that the lite backend's graphs see when the longest sequence has `longest` tokens.");
+  module.def(
+      "measure_memory_stream",
+      [](int threads, std::size_t size, int passes) {
+        const py::gil_scoped_release release;
+        return MeasureMemoryStream(threads, size, passes);
+      },
+      py::arg("threads"), py::arg("size"), py::arg("passes"),
+      "Bytes a second that `threads` threads read from memory beyond all caches: the best of `passes` passes.");
+}
+
+}  // namespace skywork_rt::bindings
