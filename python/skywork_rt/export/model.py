@@ -217,9 +217,14 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class GraphFile:
-    """A graph that was written into the work directory: a plain file name and what it is (docs/bundle-format.md)."""
+    """A graph that was written into the work directory: a plain file name and what it is (docs/bundle-format.md).
+
+    `companions` are files that the graph refers to by name (its weights, when they are over 2 GiB): they belong into
+    the bundle, and under `files` of model.json, as the graph itself does.
+    """
 
     file: str
     contract: str
     flavour: str
     precision: str
+    companions: tuple[str, ...] = ()

@@ -1,8 +1,6 @@
 #pragma once
 
-#include <map>
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "api/data_type.h"
@@ -27,8 +25,6 @@ class MS_API Converter {
 
   void SetSaveType(ModelType type);
   void SetInputFormat(Format format);
-  void SetNoFusion(bool no_fusion);
-  void SetConfigInfo(const std::vector<char>& section, const std::map<std::vector<char>, std::vector<char>>& config);
   Status Convert(converter::FmkType framework, const std::vector<char>& model, const std::vector<char>& output,
                  const std::vector<char>& weights);
 

@@ -1,14 +1,15 @@
-// skywork_rt_lite_run GRAPH.mindir THREADS IN.safetensors OUT.safetensors [IN OUT ...]
+// skywork_rt_lite_run GRAPH THREADS IN.safetensors OUT.safetensors [IN OUT ...]
 //
 // Loads one graph on Lite's CPU provider and runs it once for each pair of files: inputs by name, resized to the shapes
-// that the file gives; outputs named "0", "1", ... in the contract's order, since Lite gives them names of its own. Export
-// uses it to verify a graph before the bundle gets its name. Exit status 0, or 1 with the reason as the last line of
-// standard error.
+// that the file gives; outputs named "0", "1", ... in the contract's order, since Lite gives them names of its own.
+// Export uses it to verify a graph before the bundle gets its name. Exit status 0, or 1 with the reason as the last
+// line of standard error.
 
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <stdexcept>
@@ -37,12 +38,18 @@ std::string ShapeText(const std::vector<std::int64_t>& shape) {
   return text + "]";
 }
 
+mindspore::ModelType TypeOf(const std::string& path) {
+  return std::filesystem::path(path).extension() == ".ms" ? mindspore::kMindIR_Lite : mindspore::kMindIR;
+}
+
+// Leaves the process in the graph's directory: Lite looks there for weights that are not in the graph's file.
 std::unique_ptr<mindspore::Model> Load(const std::string& path, int threads) {
   auto context = std::make_shared<mindspore::Context>();
   context->SetThreadNum(threads);
   context->MutableDeviceInfo().push_back(std::make_shared<mindspore::CPUDeviceInfo>());
   auto model = std::make_unique<mindspore::Model>();
-  Check(model->Build(path, mindspore::kMindIR, context), "Lite cannot load " + path);
+  std::filesystem::current_path(std::filesystem::path(path).parent_path());
+  Check(model->Build(path, TypeOf(path), context), "Lite cannot load " + path);
   return model;
 }
 
@@ -114,9 +121,13 @@ void Run(mindspore::Model& model, const std::string& input_path, const std::stri
 }
 
 int RunAll(int argc, char** argv) {
-  const std::unique_ptr<mindspore::Model> model = Load(argv[1], std::stoi(argv[2]));
-  for (int i = 3; i + 1 < argc; i += 2) {
-    Run(*model, argv[i], argv[i + 1]);
+  std::vector<std::string> files;
+  for (int i = 3; i < argc; ++i) {
+    files.push_back(std::filesystem::absolute(argv[i]).string());
+  }
+  const std::unique_ptr<mindspore::Model> model = Load(std::filesystem::absolute(argv[1]).string(), std::stoi(argv[2]));
+  for (std::size_t i = 0; i + 1 < files.size(); i += 2) {
+    Run(*model, files[i], files[i + 1]);
   }
   return EXIT_SUCCESS;
 }
@@ -125,7 +136,7 @@ int RunAll(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   if (argc < 5 || argc % 2 == 0) {
-    std::fprintf(stderr, "usage: skywork_rt_lite_run GRAPH.mindir THREADS IN.safetensors OUT.safetensors [IN OUT ...]\n");
+    std::fprintf(stderr, "usage: skywork_rt_lite_run GRAPH THREADS IN.safetensors OUT.safetensors [IN OUT ...]\n");
     return EXIT_FAILURE;
   }
   int status = EXIT_FAILURE;

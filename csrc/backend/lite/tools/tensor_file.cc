@@ -12,7 +12,9 @@ namespace {
 constexpr std::uint64_t kMaxHeader = 100U << 20U;  // bytes; the format's own limit
 constexpr std::uint64_t kElementSize = 4;
 
-[[noreturn]] void Refuse(const std::string& path, const std::string& why) { throw std::runtime_error(path + ": " + why); }
+[[noreturn]] void Refuse(const std::string& path, const std::string& why) {
+  throw std::runtime_error(path + ": " + why);
+}
 
 std::vector<char> ReadHeader(std::ifstream& file, const std::string& path, std::uint64_t file_size) {
   std::uint64_t size = 0;
@@ -28,7 +30,8 @@ std::vector<char> ReadHeader(std::ifstream& file, const std::string& path, std::
 std::uint64_t ByteSize(const std::string& path, const NamedTensor& tensor) {
   std::uint64_t size = kElementSize;
   for (const std::int64_t dimension : tensor.shape) {
-    const bool fits = dimension > 0 && size <= std::numeric_limits<std::uint64_t>::max() / static_cast<std::uint64_t>(dimension);
+    const bool fits =
+        dimension > 0 && size <= std::numeric_limits<std::uint64_t>::max() / static_cast<std::uint64_t>(dimension);
     if (!fits) {
       Refuse(path, "tensor " + tensor.name + " has a dimension of " + std::to_string(dimension));
     }
@@ -37,9 +40,10 @@ std::uint64_t ByteSize(const std::string& path, const NamedTensor& tensor) {
   return size;
 }
 
-NamedTensor ReadTensor(std::ifstream& file, const std::string& path, const std::string& name, const nlohmann::json& entry,
-                       std::uint64_t data_start, std::uint64_t file_size) {
-  NamedTensor tensor{name, entry.at("dtype").get<std::string>(), entry.at("shape").get<std::vector<std::int64_t>>(), {}};
+NamedTensor ReadTensor(std::ifstream& file, const std::string& path, const std::string& name,
+                       const nlohmann::json& entry, std::uint64_t data_start, std::uint64_t file_size) {
+  NamedTensor tensor{
+      name, entry.at("dtype").get<std::string>(), entry.at("shape").get<std::vector<std::int64_t>>(), {}};
   const auto offsets = entry.at("data_offsets").get<std::vector<std::uint64_t>>();
   const bool known = tensor.dtype == "F32" || tensor.dtype == "I32";
   const bool inside = offsets.size() == 2 && offsets[0] <= offsets[1] && offsets[1] <= file_size - data_start;
