@@ -5,7 +5,7 @@
 #include "bindings/errors.h"
 #include "bindings/generator.h"
 #include "bindings/options.h"
-#include "bindings/testing.h"
+#include "bindings/raw_backend.h"
 
 PYBIND11_MODULE(_core, module) {
   module.doc() = "The C++ core of skywork_rt. Use skywork_rt.Generator; this module may change without notice.";
@@ -13,8 +13,7 @@ PYBIND11_MODULE(_core, module) {
   skywork_rt::bindings::BindBuildInfo(module);
   skywork_rt::bindings::BindOptions(module);
   skywork_rt::bindings::BindGenerator(module);
-  auto testing = module.def_submodule("testing", "The Backend interface with numpy arrays, for the parity tests.");
-  skywork_rt::bindings::BindTesting(testing);
+  skywork_rt::bindings::BindRawBackend(module);
   auto bench = module.def_submodule("bench", "What `skywork-rt bench` measures below the public API.");
   skywork_rt::bindings::BindBench(bench);
 }

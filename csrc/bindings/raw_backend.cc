@@ -1,4 +1,4 @@
-#include "bindings/testing.h"
+#include "bindings/raw_backend.h"
 
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
@@ -60,8 +60,9 @@ py::array_t<float> Forward(Backend& backend, const std::vector<PyChunk>& chunks)
 
 }  // namespace
 
-void BindTesting(py::module_& module) {
-  py::class_<Backend>(module, "Backend", "One backend without an engine. Not safe for two threads at once.")
+void BindRawBackend(py::module_& module) {
+  py::class_<Backend>(module, "RawBackend",
+                      "One backend without an engine, for parity tests. Not safe for two threads at once.")
       .def(py::init(&OpenBackend), py::arg("bundle"), py::arg("options") = py::dict())
       .def_property_readonly("model", &Backend::model, py::return_value_policy::reference_internal)
       .def_property_readonly("traits",

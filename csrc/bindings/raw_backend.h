@@ -4,6 +4,6 @@
 
 namespace skywork_rt::bindings {
 
-void BindTesting(pybind11::module_& module);
+void BindRawBackend(pybind11::module_& module);
 
 }  // namespace skywork_rt::bindings

@@ -1,0 +1,91 @@
+"""skywork_rt: text from Skywork-13B and every Llama-structured model, decoded in C++.
+
+    from skywork_rt import Generator, SamplingParams
+
+    with Generator("SmolLM2-135M-Instruct") as generator:
+        print(generator.generate("The capital of France is", max_tokens=20, temperature=0).text)
+
+Names are resolved when they are first used, so that `skywork_rt.export` and the command line start without the core.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from skywork_rt._core import __version__, build_info
+    from skywork_rt.async_generator import AsyncGenerator
+    from skywork_rt.errors import (
+        BackendError,
+        BackendUnavailableError,
+        BundleNotFoundError,
+        CancelledError,
+        CapacityError,
+        CheckpointError,
+        ClosedError,
+        CorruptBundleError,
+        DeadlineExceededError,
+        InternalError,
+        InvalidArgumentError,
+        SkyworkError,
+        UnsupportedError,
+    )
+    from skywork_rt.generator import Generator, Stream
+    from skywork_rt.params import SamplingParams
+    from skywork_rt.results import CompletionOutput, Logprob, Piece, RequestOutput, Score, Timings
+
+__all__ = [
+    "AsyncGenerator",
+    "BackendError",
+    "BackendUnavailableError",
+    "BundleNotFoundError",
+    "CancelledError",
+    "CapacityError",
+    "CheckpointError",
+    "ClosedError",
+    "CompletionOutput",
+    "CorruptBundleError",
+    "DeadlineExceededError",
+    "Generator",
+    "InternalError",
+    "InvalidArgumentError",
+    "Logprob",
+    "Piece",
+    "RequestOutput",
+    "SamplingParams",
+    "Score",
+    "SkyworkError",
+    "Stream",
+    "Timings",
+    "UnsupportedError",
+    "__version__",
+    "build_info",
+]
+
+_HOMES = {
+    "__version__": "_core",
+    "build_info": "_core",
+    "AsyncGenerator": "async_generator",
+    "Generator": "generator",
+    "Stream": "generator",
+    "SamplingParams": "params",
+    "CompletionOutput": "results",
+    "Logprob": "results",
+    "Piece": "results",
+    "RequestOutput": "results",
+    "Score": "results",
+    "Timings": "results",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

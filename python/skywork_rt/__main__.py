@@ -1,0 +1,27 @@
+"""`python -m skywork_rt`: the command line; `--cmakedir` prints where find_package(skywork_rt) looks."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+
+def cmake_directory() -> Path:
+    """The folder of skywork_rt-config.cmake: in the installed package, which is an installation prefix."""
+    return Path(__file__).resolve().parent / "lib" / "cmake" / "skywork_rt"
+
+
+def main() -> None:
+    if sys.argv[1:] == ["--cmakedir"]:
+        folder = cmake_directory()
+        if not folder.is_dir():
+            sys.exit(f"error: {folder} does not exist: this package was not installed from a wheel with the C++ parts")
+        print(folder)
+        return
+    from skywork_rt.cli import main as cli_main
+
+    cli_main()
+
+
+if __name__ == "__main__":
+    main()

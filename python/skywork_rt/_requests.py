@@ -1,0 +1,111 @@
+"""Requests between the Python API and the core: submitting, waiting, collecting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from skywork_rt import _core
+from skywork_rt.errors import CapacityError, InvalidArgumentError
+from skywork_rt.params import SamplingParams
+from skywork_rt.prompts import Prompt
+from skywork_rt.results import Piece, RequestOutput, logprob_dicts, to_request_output
+
+__all__ = ["Batch", "finish", "submit", "to_piece"]
+
+_POLL_SECONDS = 0.1
+
+
+class Batch:
+    """Many prompts in flight; no more of them than the queue takes."""
+
+    def __init__(
+        self,
+        core: _core.Generator,
+        prompts: Sequence[Prompt],
+        params: Sequence[SamplingParams],
+        priority: int,
+        deadline: float | None,
+    ) -> None:
+        self._core = core
+        self._prompts = prompts
+        self._params = params
+        self._priority = priority
+        self._deadline = deadline
+        self._handles: list[_core.RequestHandle] = []
+        self._finished = 0
+
+    def run(self, report: Callable[[int, int], None] | None) -> list[RequestOutput]:
+        try:
+            for index in range(len(self._prompts)):
+                self._submit(index, report)
+            return [self._collect(index, report) for index in range(len(self._prompts))]
+        except BaseException:  # Ctrl-C too
+            for handle in self._handles:
+                handle.cancel()
+            raise
+
+    def _submit(self, index: int, report: Callable[[int, int], None] | None) -> None:
+        while True:
+            try:
+                prompt, params = self._prompts[index], self._params[index]
+                self._handles.append(submit(self._core, prompt, params, self._priority, self._deadline))
+                return
+            except CapacityError:
+                # The queue may be full of ours: wait for one of them. With none running it would never fit.
+                if self._finished == len(self._handles):
+                    raise
+                self._wait(self._finished, report)
+            except InvalidArgumentError as error:
+                if len(self._prompts) == 1:
+                    raise
+                raise InvalidArgumentError(f"prompt {index} of {len(self._prompts)}: {error}") from None
+
+    def _wait(self, index: int, report: Callable[[int, int], None] | None) -> None:
+        handle = self._handles[index]
+        if report is None:
+            handle.wait()
+        else:
+            while not handle.wait(_POLL_SECONDS):
+                report(sum(h.wait(0.0) for h in self._handles), len(self._prompts))
+        self._finished = max(self._finished, index + 1)
+
+    def _collect(self, index: int, report: Callable[[int, int], None] | None) -> RequestOutput:
+        self._wait(index, report)
+        output = finish(self._handles[index], self._prompts[index], self._params[index])
+        if report is not None:
+            report(sum(h.wait(0.0) for h in self._handles), len(self._prompts))
+        return output
+
+
+def to_piece(update: _core.Update, wants_logprobs: bool) -> Piece:
+    """What a stream yields for one update."""
+    return Piece(
+        text=update.text,
+        token_ids=update.token_ids,
+        index=update.sample,
+        finish_reason=update.finish_reason,
+        logprobs=logprob_dicts(update.logprobs) if wants_logprobs else None,
+    )
+
+
+def submit(
+    core: _core.Generator,
+    prompt: Prompt,
+    params: SamplingParams,
+    priority: int,
+    deadline: float | None,
+    mailbox: _core.Mailbox | None = None,
+) -> _core.RequestHandle:
+    """Queues one request, which the core checks in full first."""
+    if isinstance(priority, bool) or not isinstance(priority, int):
+        raise InvalidArgumentError(f"priority is {priority!r} ({type(priority).__name__}), but must be an int")
+    if deadline is not None and (isinstance(deadline, bool) or not isinstance(deadline, int | float)):
+        raise InvalidArgumentError(f"deadline is {deadline!r} ({type(deadline).__name__}), but must be seconds or None")
+    return core.submit(prompt.ids, params.to_core(), priority, deadline, mailbox)
+
+
+def finish(handle: _core.RequestHandle, prompt: Prompt, params: SamplingParams) -> RequestOutput:
+    """Waits for the end; the result as the caller sees it."""
+    stop = [params.stop] if isinstance(params.stop, str) else list(params.stop or ())
+    wants = (params.logprobs is not None, params.prompt_logprobs is not None)
+    return to_request_output(handle.result(), prompt.text, prompt.ids, stop, wants)

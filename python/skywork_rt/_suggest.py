@@ -1,0 +1,39 @@
+"""Refusing names that do not exist, with the nearest one that does."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from skywork_rt.errors import InvalidArgumentError
+
+__all__ = ["refuse_unknown", "refuses_unknown_fields"]
+
+T = TypeVar("T")
+
+
+def refuse_unknown(owner: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Raises InvalidArgumentError for the first of `names` that is not in `known`."""
+    allowed = sorted(known)
+    for name in names:
+        if name not in allowed:
+            near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(allowed)}"
+            raise InvalidArgumentError(f"{owner} has no option {name!r}; {hint}")
+
+
+def refuses_unknown_fields(cls: type[T]) -> type[T]:
+    """Makes the constructor of a dataclass raise our error, with the nearest name, instead of a TypeError."""
+    plain = cls.__init__
+    fields = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+
+    @functools.wraps(plain)
+    def checked(self: T, *args: Any, **values: Any) -> None:
+        refuse_unknown(cls.__name__, values, fields)
+        plain(self, *args, **values)
+
+    cls.__init__ = checked  # type: ignore[assignment]
+    return cls

@@ -1,0 +1,111 @@
+"""All commands in one place, and how errors leave them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import typer
+
+from skywork_rt.cli import chat, doctor, export, generate, info, lite
+from skywork_rt.errors import (
+    BackendUnavailableError,
+    BundleNotFoundError,
+    CheckpointError,
+    CorruptBundleError,
+    InternalError,
+    InvalidArgumentError,
+    SkyworkError,
+)
+
+__all__ = ["app", "run"]
+
+app = typer.Typer(
+    name="skywork-rt",
+    help="Export Llama-structured checkpoints and generate text with them.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _options(
+    debug: bool = typer.Option(False, "--debug", help="Show the Python traceback of an error."),
+) -> None:
+    if debug:
+        os.environ["SKYWORK_RT_DEBUG"] = "1"
+
+
+app.command("export")(export.export)
+app.command("generate")(generate.generate)
+app.command("chat")(chat.chat)
+app.command("info")(info.info)
+app.add_typer(lite.app, name="lite")
+app.command("doctor")(doctor.doctor)
+
+
+@app.command("version")
+def _version() -> None:
+    """Print the version."""
+    import skywork_rt
+
+    print(skywork_rt.__version__)
+
+
+_HINTS: list[tuple[type[SkyworkError], str]] = [
+    (BundleNotFoundError, "a bundle is the directory that 'skywork-rt export SOURCE OUT' writes"),
+    (CorruptBundleError, "'skywork-rt info BUNDLE --verify' checks every file; export it again to repair it"),
+    (BackendUnavailableError, "'skywork-rt doctor' tells what is missing and how to get it"),
+    (CheckpointError, "nothing was written; 'skywork-rt export --help' lists what is supported"),
+    (InternalError, "this is our own mistake: please report it with the output of --debug"),
+    (InvalidArgumentError, "'skywork-rt COMMAND --help' lists the options and their ranges"),
+]
+
+
+def run(arguments: list[str]) -> int:
+    """Runs one command line and returns the exit status."""
+    command = typer.main.get_command(app)
+    usage_error = _usage_error_types()
+    try:
+        status = command.main(args=arguments, prog_name="skywork-rt", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except usage_error as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # the help was asked for, in a way
+            print(error, file=sys.stderr)
+            return 2
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
+        _print_error(message, "'skywork-rt --help' lists the commands, 'skywork-rt COMMAND --help' its options")
+        return 2
+    except SkyworkError as error:
+        if os.environ.get("SKYWORK_RT_DEBUG"):
+            traceback.print_exc()
+        hint = next((hint for kind, hint in _HINTS if isinstance(error, kind)), "")
+        _print_error(str(error), hint)
+        return 2 if isinstance(error, InvalidArgumentError) else 1
+    except BrokenPipeError:  # `skywork-rt generate … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted", file=sys.stderr)
+        return 130
+    except typer.Exit as error:
+        return int(error.exit_code)
+
+
+def _usage_error_types() -> tuple[type[Exception], ...]:
+    """click's, wherever typer takes it from."""
+    base = typer.BadParameter
+    return tuple(kind for kind in base.__mro__ if kind.__name__ in ("ClickException", "UsageError"))
+
+
+def _print_error(message: str, hint: str) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print(Text("error: " + " ".join(message.split()), style="bold red"))
+    if hint:
+        console.print(Text("hint: " + hint, style="dim"))

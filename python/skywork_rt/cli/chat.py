@@ -1,0 +1,119 @@
+"""skywork-rt chat"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from skywork_rt.cli import options as opt
+from skywork_rt.errors import SkyworkError
+
+if TYPE_CHECKING:
+    from skywork_rt.generator import Generator
+
+__all__ = ["Conversation", "chat"]
+
+_HELP = """\
+/reset         forget the conversation
+/system TEXT   set the system message (and forget the conversation)
+/help          this
+/exit          leave (so does Ctrl-D)
+Ctrl-C stops an answer; what was said stays in the conversation."""
+
+
+def chat(
+    bundle: opt.BundlePath,
+    system: Annotated[str | None, typer.Option(help="System message.")] = None,
+    max_tokens: opt.MaxTokens = None,
+    temperature: opt.Temperature = None,
+    top_k: opt.TopK = None,
+    top_p: opt.TopP = None,
+    min_p: opt.MinP = None,
+    repetition_penalty: opt.RepetitionPenalty = None,
+    presence_penalty: opt.PresencePenalty = None,
+    frequency_penalty: opt.FrequencyPenalty = None,
+    seed: opt.Seed = None,
+    stop: opt.Stop = None,
+    backend: opt.Backend = "auto",
+    device: opt.Device = "cpu",
+    weights: opt.Weights = "auto",
+    threads: opt.Threads = None,
+    max_length: opt.MaxLength = None,
+) -> None:
+    """Talk to a model; /help inside lists the commands."""
+    from skywork_rt.params import SamplingParams
+
+    given = opt.given(
+        max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
+        repetition_penalty=repetition_penalty, presence_penalty=presence_penalty,
+        frequency_penalty=frequency_penalty, seed=seed, stop=stop or None,
+    )  # fmt: skip
+    SamplingParams(**given)
+    if sys.stdin.isatty():
+        import readline  # noqa: F401  # input() then edits lines and remembers them
+    with opt.open_generator(bundle, backend, device, weights, threads, max_length) as generator:
+        Conversation(generator, system, given).run()
+
+
+class Conversation:
+    """Lines from standard input, answers to standard output."""
+
+    def __init__(self, generator: Generator, system: str | None, given: dict[str, Any]) -> None:
+        self._generator = generator
+        self._given = given
+        self._messages: list[dict[str, str]] = []
+        self._begin(system)
+
+    def run(self) -> None:
+        interactive = sys.stdin.isatty()
+        if interactive:
+            print(f"{self._generator.model.name} — /help for help, Ctrl-D to leave", file=sys.stderr)
+        while True:
+            try:
+                line = input("> " if interactive else "")
+            except EOFError:
+                return
+            except KeyboardInterrupt:  # an empty line is abandoned, not the program
+                print(file=sys.stderr)
+                continue
+            if line.strip() == "/exit":
+                return
+            self._handle(line)
+
+    def _begin(self, system: str | None) -> None:
+        self._messages = [{"role": "system", "content": system}] if system else []
+
+    def _handle(self, line: str) -> None:
+        command, _, rest = line.strip().partition(" ")
+        if command == "/help":
+            print(_HELP, file=sys.stderr)
+        elif command == "/reset":
+            self._messages = [m for m in self._messages if m["role"] == "system"]
+        elif command == "/system":
+            self._begin(rest.strip() or None)
+        elif command.startswith("/"):
+            print(f"there is no command {command}; /help lists them", file=sys.stderr)
+        elif line.strip():
+            self._answer(line)
+
+    def _answer(self, line: str) -> None:
+        self._messages.append({"role": "user", "content": line})
+        answer = ""
+        try:
+            with self._generator.chat(self._messages, stream=True, **self._given) as stream:
+                for piece in stream:
+                    answer += piece.text
+                    sys.stdout.write(piece.text)
+                    sys.stdout.flush()
+        except KeyboardInterrupt:
+            sys.stdout.write(" [stopped]")
+        except SkyworkError as error:
+            # Most often the conversation has grown over the length: say so, keep the program.
+            self._messages.pop()
+            print(f"error: {error} (/reset forgets the conversation)", file=sys.stderr)
+            return
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+        self._messages.append({"role": "assistant", "content": answer})

@@ -1,0 +1,38 @@
+"""skywork-rt export"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["export"]
+
+
+def export(
+    source: Annotated[Path, typer.Argument(help="A GGUF file, or a Hugging Face checkpoint directory.")],
+    out: Annotated[Path, typer.Argument(help="The bundle directory to write.")],
+    targets: Annotated[str, typer.Option("--for", help="Backends, comma separated: lite, native.")] = "",
+    weights: Annotated[str, typer.Option(help="Weights for native, comma separated: f32, bf16, int8, int4.")] = "",
+    max_length: Annotated[int | None, typer.Option(help="Longest prompt + output. Default: the model's.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
+    verify: Annotated[bool, typer.Option(help="Compare one forward pass with the source's weights.")] = True,
+) -> None:
+    """Turn a checkpoint into a bundle that the runtime opens."""
+    from skywork_rt._progress import progress_bars
+    from skywork_rt.export import export as run
+
+    given: dict[str, tuple[str, ...]] = {}
+    if targets:
+        given["targets"] = _names(targets)
+    if weights:
+        given["weights"] = _names(weights)
+    with progress_bars() as progress:
+        run(source, out, max_length=max_length, overwrite=overwrite, verify=verify, progress=progress, **given)
+    size = sum(file.stat().st_size for file in out.iterdir())
+    print(f"{out}  {size / 1e6:.0f} MB")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())

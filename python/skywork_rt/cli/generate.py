@@ -1,0 +1,96 @@
+"""skywork-rt generate"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from skywork_rt.cli import options as opt
+
+if TYPE_CHECKING:
+    from skywork_rt.generator import Generator
+    from skywork_rt.results import RequestOutput
+
+__all__ = ["generate"]
+
+
+def generate(
+    bundle: opt.BundlePath,
+    prompts: Annotated[list[str], typer.Argument(help="One or more prompts; - reads one from standard input.")],
+    stream: Annotated[bool, typer.Option(help="Print text as it comes (one prompt).")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a prompt and line.")] = False,
+    max_tokens: opt.MaxTokens = None,
+    temperature: opt.Temperature = None,
+    top_k: opt.TopK = None,
+    top_p: opt.TopP = None,
+    min_p: opt.MinP = None,
+    repetition_penalty: opt.RepetitionPenalty = None,
+    presence_penalty: opt.PresencePenalty = None,
+    frequency_penalty: opt.FrequencyPenalty = None,
+    seed: opt.Seed = None,
+    stop: opt.Stop = None,
+    n: Annotated[int | None, typer.Option("-n", help="Samples a prompt.", rich_help_panel="Sampling")] = None,
+    num_beams: Annotated[int | None, typer.Option(help="Width of beam search.", rich_help_panel="Sampling")] = None,
+    logprobs: Annotated[int | None, typer.Option(help="So many best a token.", rich_help_panel="Sampling")] = None,
+    ignore_eos: Annotated[bool | None, typer.Option("--ignore-eos", help="Go on after eos.")] = None,
+    backend: opt.Backend = "auto",
+    device: opt.Device = "cpu",
+    weights: opt.Weights = "auto",
+    threads: opt.Threads = None,
+    max_length: opt.MaxLength = None,
+) -> None:
+    """Continue one prompt or many."""
+    from skywork_rt.params import SamplingParams
+
+    given = opt.given(
+        max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
+        repetition_penalty=repetition_penalty, presence_penalty=presence_penalty,
+        frequency_penalty=frequency_penalty, seed=seed, stop=stop or None, n=n, num_beams=num_beams,
+        logprobs=logprobs, ignore_eos=ignore_eos,
+    )  # fmt: skip
+    SamplingParams(**given)  # wrong values are told before the model is loaded
+    texts = [sys.stdin.read() if prompt == "-" else prompt for prompt in prompts]
+    with opt.open_generator(bundle, backend, device, weights, threads, max_length) as generator:
+        if as_json:
+            for result in generator.generate(texts, progress=sys.stderr.isatty(), **given):
+                print(json.dumps(to_json(result), ensure_ascii=False))
+        elif stream and len(texts) == 1 and given.get("n", 1) == 1 and given.get("num_beams", 1) == 1:
+            _stream(generator, texts[0], given)
+        else:
+            for result in generator.generate(texts, progress=sys.stderr.isatty(), **given):
+                _print_result(result, len(texts) > 1)
+
+
+def _stream(generator: Generator, text: str, given: dict[str, Any]) -> None:
+    with generator.stream(text, **given) as stream:
+        sys.stdout.write(text)
+        for piece in stream:
+            sys.stdout.write(piece.text)
+            sys.stdout.flush()
+        sys.stdout.write("\n")
+        timings = stream.result.timings
+    if sys.stderr.isatty():
+        sys.stderr.write(
+            f"time to first token {1e3 * timings.ttft:.0f} ms, {timings.tokens} tokens, "
+            f"{1 / timings.tpot if timings.tpot else 0.0:.1f} tokens/s\n"
+        )
+
+
+def _print_result(result: RequestOutput, many: bool) -> None:
+    for output in result.outputs:
+        if many or len(result.outputs) > 1:
+            print(f"--- {result.prompt!r}" + (f" [{output.index}]" if len(result.outputs) > 1 else ""))
+        print((result.prompt or "") + output.text)
+
+
+def to_json(result: RequestOutput) -> dict[str, Any]:
+    """A result as JSON shows it."""
+    import dataclasses
+
+    values = dataclasses.asdict(result)
+    values["timings"]["tpot"] = result.timings.tpot
+    values["timings"]["tokens_per_second"] = result.timings.tokens_per_second
+    return values

@@ -1,0 +1,104 @@
+"""skywork-rt info"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from skywork_rt.bundle import BundleInfo
+from skywork_rt.cli import options as opt
+from skywork_rt.errors import CorruptBundleError
+
+__all__ = ["info"]
+
+_BLOCK = 4 << 20
+
+
+def info(
+    bundle: opt.BundlePath,
+    verify: Annotated[bool, typer.Option("--verify", help="Compare the SHA-256 of every file.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what a bundle holds."""
+    opened = BundleInfo.open(bundle)
+    problems = check_files(opened, verify)
+    if as_json:
+        manifest = dict(opened.manifest)
+        manifest["problems"] = problems
+        print(json.dumps(manifest, ensure_ascii=False, indent=1))
+    else:
+        _print(opened, verify)
+    if problems:
+        raise CorruptBundleError("; ".join(problems))
+
+
+def check_files(bundle: BundleInfo, verify: bool) -> list[str]:
+    """What is wrong with the bundle's files, in sentences; with `verify` their contents are hashed too."""
+    problems = []
+    for name, entry in bundle.section("files").items():
+        path = bundle.directory / Path(name).name
+        if not path.is_file():
+            problems.append(f"{name} is missing")
+        elif path.stat().st_size != entry.get("size"):
+            problems.append(f"{name} has {path.stat().st_size} bytes, but model.json says {entry.get('size')}")
+        elif verify and (found := _hash(path)) != entry.get("sha256"):
+            problems.append(f"{name} has SHA-256 {found}, but model.json says {entry.get('sha256')}")
+    return problems
+
+
+def _hash(path: Path) -> str:
+    from skywork_rt._progress import progress_bars
+
+    digest = hashlib.sha256()
+    size = path.stat().st_size
+    with path.open("rb") as file, progress_bars() as progress:
+        done = 0
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            done += len(block)
+            if size > 64 * _BLOCK:  # smaller files are hashed in a moment
+                progress(f"checking {path.name}", done, size)
+    return digest.hexdigest()
+
+
+def _print(bundle: BundleInfo, verified: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    model: dict[str, Any] = bundle.section("model")
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for label, value in _facts(bundle, model):
+        table.add_row(f"[bold]{label}[/bold]", value)
+    console.print(table)
+    files = Table(box=None, pad_edge=False)
+    for column in ("file", "role", "MB", "SHA-256 ok" if verified else "SHA-256"):
+        files.add_column(column, justify="right" if column == "MB" else "left")
+    for name, entry in bundle.section("files").items():
+        files.add_row(name, entry.get("role"), f"{entry.get('size', 0) / 1e6:.1f}", str(entry.get("sha256"))[:12] + "…")
+    console.print(files)
+
+
+def _facts(bundle: BundleInfo, model: dict[str, Any]) -> list[tuple[str, str]]:
+    heads = f"{model.get('heads')} heads, {model.get('kv_heads')} for keys and values, of {model.get('head_dim')}"
+    rope = model.get("rope") or {}
+    tokenizer = bundle.section("tokenizer")
+    graphs = [
+        f"{g.get('contract')} ({g.get('flavour')}, {g.get('precision')})" for g in bundle.manifest.get("graphs", [])
+    ]
+    chat = "with chat template" if bundle.chat_template else "no chat template"
+    return [
+        ("model", f"{model.get('name')} ({model.get('architecture')})"),
+        ("layers", f"{model.get('layers')} of {model.get('hidden_size')}, FFN {model.get('intermediate_size')}"),
+        ("attention", heads + (", q/k/v bias" if model.get("qkv_bias") else "")),
+        ("vocabulary", f"{model.get('vocab_size')}, {'tied' if model.get('tied_embeddings') else 'untied'} head"),
+        ("length", f"{model.get('max_length')}, rope {rope.get('type')} with base {rope.get('theta')}"),
+        ("tokenizer", f"{tokenizer.get('kind')}, {chat}" if tokenizer.get("file") else "none"),
+        ("graphs", ", ".join(graphs) or "none"),
+        ("weights", ", ".join(bundle.section("weights")) or "none"),
+        ("made by", f"{bundle.manifest.get('producer')} from {bundle.section('source').get('name')}"),
+    ]

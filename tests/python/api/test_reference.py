@@ -1,0 +1,50 @@
+"""The numpy reference agrees with transformers: it is what exports and tests are compared with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from golden import RandomGolden, SmolGolden
+from random_models import CASES, SEED
+from skywork_rt.export.graph.reference import ReferenceLlama
+from skywork_rt.export.synth import SyntheticSource
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_reference_gives_the_logits_of_transformers_on_random_models(name: str) -> None:
+    golden = RandomGolden.load(name)
+    model = ReferenceLlama(SyntheticSource(CASES[name].config, SEED))
+    golden.check(model.forward(golden.ids), range(len(golden.ids)))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_reference_gives_the_same_logits_in_chunks(name: str) -> None:
+    golden = RandomGolden.load(name)
+    model = ReferenceLlama(SyntheticSource(CASES[name].config, SEED))
+    cache = model.new_cache()
+    start = 0
+    for size in (1, 4, 5, 8, 16):
+        rows = range(start, start + size)
+        golden.check(model.forward(golden.ids[rows.start : rows.stop], cache), rows)
+        start += size
+
+
+@pytest.mark.parametrize("name", ["mha", "gqa", "skywork-shape", "rope-yarn"])
+def test_reference_gives_the_greedy_ids_of_transformers_on_random_models(name: str) -> None:
+    golden = RandomGolden.load(name)
+    model = ReferenceLlama(SyntheticSource(CASES[name].config, SEED))
+    assert list(model.greedy(golden.ids, len(golden.greedy))) == golden.greedy
+
+
+@pytest.mark.slow
+def test_reference_gives_the_logits_of_transformers_on_smollm2(smollm2_file: Path) -> None:
+    from skywork_rt.export.sources import open_source
+
+    model = ReferenceLlama(open_source(smollm2_file))
+    golden = SmolGolden.load()
+    for name in ("design", "emoji", "provinces"):
+        prompt = golden.prompts[name]
+        logits = model.forward(prompt.ids)
+        golden.check(name, logits[golden.positions(name)], golden.positions(name))
