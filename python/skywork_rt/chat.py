@@ -48,7 +48,7 @@ def render_chat(
         )
     except jinja2.TemplateError as error:
         raise InvalidArgumentError(f"the chat template refuses these messages: {error}") from error
-    except (TypeError, ValueError, KeyError, OverflowError, MemoryError) as error:
+    except Exception as error:  # whatever else the code of others runs into
         raise InvalidArgumentError(f"the chat template fails on these messages: {error!r}") from error
 
 

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-import skywork_rt.export
 from random_models import CASES, SEED, Case
+
+import skywork_rt.export
 from skywork_rt.export import export
 from skywork_rt.export.synth import preset, write_random_hf
 

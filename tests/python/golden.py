@@ -47,7 +47,11 @@ class RandomGolden:
 
     @classmethod
     def load(cls, name: str) -> RandomGolden:
-        arrays = {key.split("/")[1]: value for key, value in _arrays("random_models.npz").items() if key.startswith(name + "/")}
+        arrays = {
+            key.split("/")[1]: value
+            for key, value in _arrays("random_models.npz").items()
+            if key.startswith(name + "/")
+        }
         return cls(arrays["ids"].tolist(), arrays["greedy"].tolist(), arrays)
 
     def check(self, logits: NDArray[np.float32], rows: Iterable[int]) -> float:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from golden import RandomGolden, SmolGolden
 from random_models import CASES, SEED
+
+from golden import RandomGolden, SmolGolden
 from skywork_rt.export.graph.reference import ReferenceLlama
 from skywork_rt.export.synth import SyntheticSource
 
