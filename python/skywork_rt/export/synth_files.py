@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skywork_rt.export.model import Float32Array, ModelConfig
-from skywork_rt.export.sources.huggingface import hugging_face_name as hf_name
+from skywork_rt.export.sources.hf_names import hugging_face_name as hf_name
 
 __all__ = ["as_bfloat16_bits", "hf_name", "write_safetensors", "write_tokenizer", "write_torch_bin"]
 

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from skywork_rt.errors import CheckpointError, UnsupportedError
-from skywork_rt.export.sentencepiece_model import sentencepiece_files, with_added_tokens
 from skywork_rt.export.sources.json_file import read_json_object, read_text
 from skywork_rt.export.tokenizer_files import TokenizerFiles
-from skywork_rt.export.tokenizer_json import load_tokenizer, tokenizer_json_files
 
 __all__ = ["read_tokenizer"]
 
@@ -37,6 +35,8 @@ def read_tokenizer(directory: Path) -> TokenizerFiles | None:
 
 
 def _from_json(directory: Path, settings: Mapping[str, Any], template: str | None) -> TokenizerFiles:
+    from skywork_rt.export.tokenizer_json import load_tokenizer, tokenizer_json_files
+
     content = read_text(directory / "tokenizer.json")
     tokenizer = load_tokenizer(content, "tokenizer.json")
     add_bos = settings.get("add_bos_token")
@@ -53,6 +53,8 @@ def _from_json(directory: Path, settings: Mapping[str, Any], template: str | Non
 
 
 def _from_sentencepiece(directory: Path, settings: Mapping[str, Any], template: str | None) -> TokenizerFiles:
+    from skywork_rt.export.sentencepiece_model import sentencepiece_files, with_added_tokens
+
     path = directory / "tokenizer.model"
     if path.stat().st_size > _LARGEST_MODEL:
         raise CheckpointError(f"tokenizer.model has {path.stat().st_size} bytes; more than {_LARGEST_MODEL} is none")

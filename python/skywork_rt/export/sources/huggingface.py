@@ -11,6 +11,7 @@ from skywork_rt.errors import CheckpointError, UnsupportedError
 from skywork_rt.export.model import Float32Array, ModelConfig, RawTensor
 from skywork_rt.export.sources.base import check_shape, check_tensor_names
 from skywork_rt.export.sources.hf_config import read_config
+from skywork_rt.export.sources.hf_names import hugging_face_name
 from skywork_rt.export.sources.hf_tokenizer import read_tokenizer
 from skywork_rt.export.sources.json_file import read_json_object
 from skywork_rt.export.sources.safetensors_file import SafetensorsFile
@@ -18,33 +19,10 @@ from skywork_rt.export.sources.torch_file import TorchFile
 from skywork_rt.export.sources.weight_file import FLOAT_TYPES, WeightFile
 from skywork_rt.export.tokenizer_files import TokenizerFiles
 
-__all__ = ["HuggingFaceSource", "hugging_face_name"]
+__all__ = ["HuggingFaceSource"]
 
-_MODULES = {
-    "input_norm": "input_layernorm.weight",
-    "post_attention_norm": "post_attention_layernorm.weight",
-    "q_proj": "self_attn.q_proj.weight",
-    "k_proj": "self_attn.k_proj.weight",
-    "v_proj": "self_attn.v_proj.weight",
-    "o_proj": "self_attn.o_proj.weight",
-    "q_bias": "self_attn.q_proj.bias",
-    "k_bias": "self_attn.k_proj.bias",
-    "v_bias": "self_attn.v_proj.bias",
-    "gate_proj": "mlp.gate_proj.weight",
-    "up_proj": "mlp.up_proj.weight",
-    "down_proj": "mlp.down_proj.weight",
-}
-_TOP = {"embed_tokens": "model.embed_tokens.weight", "norm": "model.norm.weight", "lm_head": "lm_head.weight"}
 # Old checkpoints keep the frequencies, which the configuration determines.
 _INV_FREQ = re.compile(r"(model\.)?layers\.\d+\.self_attn\.rotary_emb\.inv_freq|model\.rotary_emb\.inv_freq")
-
-
-def hugging_face_name(name: str) -> str:
-    """The name in a Hugging Face checkpoint of the tensor that we call `name`."""
-    if name in _TOP:
-        return _TOP[name]
-    _, layer, part = name.split(".")
-    return f"model.layers.{layer}.{_MODULES[part]}"
 
 
 class HuggingFaceSource:
@@ -80,7 +58,7 @@ class HuggingFaceSource:
                     raise CheckpointError(f"tensor {name} is in both {holder[name].path.name} and {file.path.name}")
                 holder[name] = file
         # A tied head may be stored all the same; transformers replaces it by the embeddings, and so do we.
-        allowed = {name for name in holder if _INV_FREQ.fullmatch(name)} | {_TOP["lm_head"]}
+        allowed = {name for name in holder if _INV_FREQ.fullmatch(name)} | {hugging_face_name("lm_head")}
         check_tensor_names(holder, self._names, allowed, f"checkpoint {self.name}")
         for stored, name in self._names.items():
             info, where = holder[stored].tensors[stored], holder[stored].path.name

@@ -1,0 +1,29 @@
+"""The names of tensors in Hugging Face checkpoints."""
+
+from __future__ import annotations
+
+__all__ = ["hugging_face_name"]
+
+_MODULES = {
+    "input_norm": "input_layernorm.weight",
+    "post_attention_norm": "post_attention_layernorm.weight",
+    "q_proj": "self_attn.q_proj.weight",
+    "k_proj": "self_attn.k_proj.weight",
+    "v_proj": "self_attn.v_proj.weight",
+    "o_proj": "self_attn.o_proj.weight",
+    "q_bias": "self_attn.q_proj.bias",
+    "k_bias": "self_attn.k_proj.bias",
+    "v_bias": "self_attn.v_proj.bias",
+    "gate_proj": "mlp.gate_proj.weight",
+    "up_proj": "mlp.up_proj.weight",
+    "down_proj": "mlp.down_proj.weight",
+}
+_TOP = {"embed_tokens": "model.embed_tokens.weight", "norm": "model.norm.weight", "lm_head": "lm_head.weight"}
+
+
+def hugging_face_name(name: str) -> str:
+    """The name in a Hugging Face checkpoint of the tensor that we call `name`."""
+    if name in _TOP:
+        return _TOP[name]
+    _, layer, part = name.split(".")
+    return f"model.layers.{layer}.{_MODULES[part]}"
