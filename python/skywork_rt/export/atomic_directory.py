@@ -1,0 +1,145 @@
+"""A directory that appears whole under its name, or not at all."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from types import TracebackType
+
+from skywork_rt.errors import CapacityError, InvalidArgumentError
+
+__all__ = ["AtomicDirectory"]
+
+_SUFFIX = ".partial"
+_AT_FDCWD = -100
+_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
+
+
+class AtomicDirectory:
+    """Files are written into `path`, a temporary sibling of the final place; `publish` gives it its name.
+
+    Leaving the context without `publish`, for whatever reason, removes everything. What a killed process left behind
+    is removed when the next one writes to the same place: a living owner holds a lock on its temporary directory.
+    """
+
+    def __init__(self, final: Path, *, overwrite: bool = False) -> None:
+        self._final = final.absolute()
+        self._overwrite = overwrite
+        self._published = False
+        self._lock = -1
+        self.path = Path()
+
+    def __enter__(self) -> AtomicDirectory:
+        parent = self._final.parent
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            self._remove_abandoned()
+            self.path = Path(tempfile.mkdtemp(prefix=f".{self._final.name}.", suffix=_SUFFIX, dir=parent))
+        except OSError as error:
+            raise InvalidArgumentError(f"cannot write into {parent}: {error.strerror}") from error
+        self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+        if not self._published:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    def require_space(self, needed: int) -> None:
+        """Raises CapacityError when the file system has less than `needed` bytes free."""
+        free = shutil.disk_usage(self.path).free
+        if free < needed:
+            raise CapacityError(
+                f"the export needs about {_gigabytes(needed)} beside {self._final.name}, {_gigabytes(free)} are free"
+            )
+
+    def publish(self) -> None:
+        """Makes the content durable and gives the directory its name.
+
+        Raises InvalidArgumentError when something else took the name meanwhile and `overwrite` is not set.
+        """
+        for file in self.path.iterdir():
+            _sync(file)
+        umask = os.umask(0)
+        os.umask(umask)
+        self.path.chmod(0o777 & ~umask)
+        _sync(self.path)
+        if self._overwrite and self._final.exists():
+            self._exchange()
+        else:
+            self._rename()
+        self._published = True
+        _sync(self._final.parent)
+
+    def _rename(self) -> None:
+        try:
+            if not _rename_with(self.path, self._final, _RENAME_NOREPLACE):
+                self.path.rename(self._final)
+        except OSError as error:
+            raise InvalidArgumentError(f"{self._final} appeared while the export ran; it was left alone") from error
+
+    def _exchange(self) -> None:
+        """Swaps old and new in one step where the file system can, and removes the old one."""
+        if _rename_with(self.path, self._final, _RENAME_EXCHANGE):
+            old = self.path
+        else:
+            old = self.path.with_name(self.path.name + ".old")
+            self._final.rename(old)
+            try:
+                self.path.rename(self._final)
+            except BaseException:
+                old.rename(self._final)
+                raise
+        shutil.rmtree(old, ignore_errors=True)
+
+    def _remove_abandoned(self) -> None:
+        for left in self._final.parent.glob(f".{_glob_escape(self._final.name)}.*{_SUFFIX}"):
+            try:
+                handle = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            except OSError:
+                continue
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left, ignore_errors=True)
+            except BlockingIOError:
+                pass  # another export is at work
+            finally:
+                os.close(handle)
+
+
+def _glob_escape(name: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _rename_with(source: Path, target: Path, flags: int) -> bool:
+    """renameat2 of Linux; False where the C library or the file system lacks it."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        return False
+    if call(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flags) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+        return False
+    raise OSError(code, os.strerror(code), str(target))
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.2f} GB"
