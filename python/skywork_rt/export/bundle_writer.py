@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any, Literal
 
 from skywork_rt.errors import InternalError, InvalidArgumentError
 from skywork_rt.export.atomic_directory import AtomicDirectory
+from skywork_rt.export.hashing import hash_files
 from skywork_rt.export.model import GraphFile, ModelConfig, Progress, no_progress
 from skywork_rt.export.tokenizer_files import TokenizerFiles
 from skywork_rt.export.vocabulary import encode_vocabulary
@@ -22,7 +22,6 @@ Role = Literal["graph", "weights", "vocabulary", "tokenizer", "generation_config
 _FORMAT = "skywork_rt.bundle"
 _VERSION = 1
 _MODEL_FILE = "model.json"
-_HASH_BLOCK = 1 << 24
 
 
 def check_output(out: Path, overwrite: bool) -> None:
@@ -131,19 +130,11 @@ class BundleWriter:
         self._roles[name] = role
 
     def _hashed(self, progress: Progress) -> dict[str, dict[str, Any]]:
-        sizes = {name: (self.path / name).stat().st_size for name in self._roles}
-        total, done = sum(sizes.values()), 0
-        files: dict[str, dict[str, Any]] = {}
-        progress("hash", 0, total)
-        for name, role in self._roles.items():
-            digest = hashlib.sha256()
-            with (self.path / name).open("rb") as file:
-                while block := file.read(_HASH_BLOCK):
-                    digest.update(block)
-                    done += len(block)
-                    progress("hash", done, total)
-            files[name] = {"role": role, "size": sizes[name], "sha256": digest.hexdigest()}
-        return files
+        digests = hash_files("hash", [self.path / name for name in self._roles], progress)
+        return {
+            name: {"role": role, "size": (self.path / name).stat().st_size, "sha256": digest}
+            for (name, role), digest in zip(self._roles.items(), digests, strict=True)
+        }
 
     def _refuse_strays(self, known: Sequence[str]) -> None:
         strays = sorted({entry.name for entry in self.path.iterdir()} - set(known))

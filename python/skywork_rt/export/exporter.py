@@ -71,7 +71,7 @@ def export(
     chosen = tuple(weights) or (_DEFAULT_WEIGHTS if "native" in targets else ())
     with AtomicDirectory(out, overwrite=overwrite) as directory:
         directory.require_space(_needed_bytes(checkpoint, "lite" in targets, chosen))
-        writer = BundleWriter(directory, checkpoint.config, _describe(checkpoint))
+        writer = BundleWriter(directory, checkpoint.config, _describe(checkpoint, progress))
         _write_small_files(writer, checkpoint, tokenizer)
         for name in chosen:
             _write_weights(writer, checkpoint, name, progress)
@@ -117,8 +117,8 @@ def _needed_bytes(checkpoint: Checkpoint, lite: bool, weights: Sequence[str]) ->
     return int(checkpoint.config.parameter_count() * a_parameter) + (16 << 20)
 
 
-def _describe(checkpoint: Checkpoint) -> dict[str, Any]:
-    return {"kind": checkpoint.kind, "name": checkpoint.name, "sha256": checkpoint.sha256}
+def _describe(checkpoint: Checkpoint, progress: Progress) -> dict[str, Any]:
+    return {"kind": checkpoint.kind, "name": checkpoint.name, "sha256": checkpoint.sha256(progress)}
 
 
 def _write_small_files(writer: BundleWriter, checkpoint: Checkpoint, tokenizer: TokenizerFiles | None) -> None:

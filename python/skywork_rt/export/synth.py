@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from skywork_rt.errors import InvalidArgumentError
-from skywork_rt.export.model import Float32Array, ModelConfig, RawTensor
+from skywork_rt.export.model import Float32Array, ModelConfig, Progress, RawTensor, no_progress
 from skywork_rt.export.rope import make_rope
 from skywork_rt.export.tokenizer_files import TokenizerFiles
 
@@ -145,8 +145,8 @@ class SyntheticSource:
     def name(self) -> str:
         return f"{self._config.name}-seed{self.seed}"
 
-    @property
-    def sha256(self) -> str | None:
+    def sha256(self, progress: Progress = no_progress) -> str | None:
+        del progress
         return None
 
     def tensor_names(self) -> Sequence[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Protocol
 
 from skywork_rt.errors import CheckpointError, InvalidArgumentError
-from skywork_rt.export.model import Source
+from skywork_rt.export.model import Progress, Source, no_progress
 from skywork_rt.export.tokenizer_files import TokenizerFiles
 
 __all__ = ["Checkpoint", "check_shape", "check_tensor_names", "choose_max_length"]
@@ -25,9 +25,8 @@ class Checkpoint(Source, Protocol):
         """The name of the file or directory, without its path."""
         ...
 
-    @property
-    def sha256(self) -> str | None:
-        """Of the file; None for a directory or a synthetic model. Reads the whole file."""
+    def sha256(self, progress: Progress = no_progress) -> str | None:
+        """Of the file, which it reads as a whole; None for a directory or a synthetic model."""
         ...
 
     def tokenizer(self) -> TokenizerFiles | None:

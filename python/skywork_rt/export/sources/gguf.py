@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,8 @@ from gguf.quants import dequantize
 from numpy.typing import NDArray
 
 from skywork_rt.errors import CheckpointError, UnsupportedError
-from skywork_rt.export.model import Float32Array, ModelConfig, RawTensor, RopeConfig
+from skywork_rt.export.hashing import hash_files
+from skywork_rt.export.model import Float32Array, ModelConfig, Progress, RawTensor, RopeConfig, no_progress
 from skywork_rt.export.rope import make_rope, rope_from_factors
 from skywork_rt.export.sources.base import check_shape, check_tensor_names, choose_max_length
 from skywork_rt.export.sources.gguf_file import GgufFile, GgufTensor
@@ -157,10 +157,8 @@ class GgufSource:
     def name(self) -> str:
         return self._file.path.name
 
-    @property
-    def sha256(self) -> str | None:
-        with self._file.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+    def sha256(self, progress: Progress = no_progress) -> str | None:
+        return hash_files("hash source", [self._file.path], progress)[0]
 
     def tensor_names(self) -> Sequence[str]:
         return list(self._shapes)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from skywork_rt.errors import CheckpointError, UnsupportedError
-from skywork_rt.export.model import Float32Array, ModelConfig, RawTensor
+from skywork_rt.export.model import Float32Array, ModelConfig, Progress, RawTensor, no_progress
 from skywork_rt.export.sources.base import check_shape, check_tensor_names
 from skywork_rt.export.sources.hf_config import read_config
 from skywork_rt.export.sources.hf_names import hugging_face_name
@@ -77,8 +77,8 @@ class HuggingFaceSource:
     def name(self) -> str:
         return self._directory.resolve().name
 
-    @property
-    def sha256(self) -> str | None:
+    def sha256(self, progress: Progress = no_progress) -> str | None:
+        del progress
         return None
 
     def tensor_names(self) -> Sequence[str]:
