@@ -61,9 +61,7 @@ RULES: Mapping[str, Rule] = {
     "Softmax": Rule(1, ("axis",), frozenset({"axis"})),
     "Split": Rule(1, ("axis", "output_num")),
     "Sqrt": Rule(1),
-    "StridedSlice": Rule(
-        4, ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
-    ),
+    "StridedSlice": Rule(4, ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")),
     "Sub": Rule(2),
     "Transpose": Rule(2),
     "TupleGetItem": Rule(2),
@@ -177,11 +175,15 @@ class _Legaliser:
     def _constant(self, node: Any, kind: str, name: str, value: str) -> Any:
         constant = self._constants.get(value)
         if constant is None:
-            raise UnsupportedError(f"{name} of primitive {kind} (node {node.name}) is computed; Lite 2.0 needs a number")
+            raise UnsupportedError(
+                f"{name} of primitive {kind} (node {node.name}) is computed; Lite 2.0 needs a number"
+            )
         attribute = constant.attribute[0]
         found = type(attribute).AttributeType.Name(attribute.type)
         if found not in _ATTRIBUTE_TYPES:
-            raise UnsupportedError(f"{name} of primitive {kind} (node {node.name}) is a {found}; INT64 or BOOL was expected")
+            raise UnsupportedError(
+                f"{name} of primitive {kind} (node {node.name}) is a {found}; INT64 or BOOL was expected"
+            )
         return attribute
 
     def _replace_nodes(self, nodes: list[Any]) -> None:

@@ -202,7 +202,10 @@ class _IncrementalAttention(nn.Cell):  # type: ignore[misc]
         self.reshape = ops.Reshape()
         head = config.head_dim
         self.q_split, self.kv_split = (-1, config.heads, 1, head), (-1, config.kv_heads, 1, head)
-        self.grouped, self.joined = (-1, config.kv_heads, config.heads // config.kv_heads, head), (-1, config.heads * head)
+        self.grouped, self.joined = (
+            (-1, config.kv_heads, config.heads // config.kv_heads, head),
+            (-1, config.heads * head),
+        )
 
     def construct(
         self,
@@ -243,9 +246,7 @@ class _Layer(nn.Cell):  # type: ignore[misc]
         key: Tensor,
         value: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        mixed, new_key, new_value = self.attention(
-            self.input_norm(x), cos, sin, cache_mask, new_mask, key, value
-        )
+        mixed, new_key, new_value = self.attention(self.input_norm(x), cos, sin, cache_mask, new_mask, key, value)
         x = self.add(x, mixed)
         return self.add(x, self.feed_forward(self.post_attention_norm(x))), new_key, new_value
 

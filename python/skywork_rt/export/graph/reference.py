@@ -1,6 +1,6 @@
 """A plain Llama in numpy float32 with a KV cache: what every exported graph is compared with.
 
-It follows transformers' `LlamaForCausalLM` (validated against it by scripts/validate_reference.py), reads any `Source`
+It follows transformers' `LlamaForCausalLM` (golden files in the tests hold it to that), reads any `Source`
 and asks for one layer's tensors at a time, so a model that does not fit into memory can still be run, slowly.
 
     model = ReferenceLlama(source)
@@ -146,7 +146,8 @@ class _Layer:
         visible = np.arange(length)[None, :] <= np.arange(length - new, length)[:, None]
         weights = softmax(np.where(visible, scores, np.float32(-np.inf)))
         mixed = weights @ np.repeat(values, group, axis=0)
-        return mixed.transpose(1, 0, 2).reshape(new, -1) @ self._weights["o_proj"].T
+        joined: Float32Array = mixed.transpose(1, 0, 2).reshape(new, -1)
+        return joined @ self._weights["o_proj"].T
 
     def _feed_forward(self, x: Float32Array) -> Float32Array:
         gate = x @ self._weights["gate_proj"].T
@@ -155,23 +156,26 @@ class _Layer:
 
 def rms_norm(x: Float32Array, weight: Float32Array, eps: float) -> Float32Array:
     """x / sqrt(mean(x²) + eps) * weight over the last dimension."""
-    scale = np.sqrt(np.mean(x * x, axis=-1, keepdims=True, dtype=np.float32) + np.float32(eps))
+    scale: Float32Array = np.sqrt(np.mean(x * x, axis=-1, keepdims=True, dtype=np.float32) + np.float32(eps))
     return x / scale * weight
 
 
 def rotate(x: Float32Array, cos: Float32Array, sin: Float32Array) -> Float32Array:
     """Half-split rotary embedding of x [heads, new, head_dim] with the tables of `rotary_tables`."""
     first, second = np.split(x, 2, axis=-1)
-    return x * cos + np.concatenate([second, first], axis=-1) * sin
+    swapped: Float32Array = np.concatenate([second, first], axis=-1)
+    return x * cos + swapped * sin
 
 
 def silu(x: Float32Array) -> Float32Array:
     """x * sigmoid(x), without overflow for large negative x."""
-    decay = np.exp(-np.abs(x))
-    return x * np.where(x >= 0, np.float32(1), decay) / (np.float32(1) + decay)
+    decay: Float32Array = np.exp(-np.abs(x))
+    numerator: Float32Array = np.where(x >= 0, np.float32(1), decay)
+    return x * numerator / (np.float32(1) + decay)
 
 
 def softmax(scores: Float32Array) -> Float32Array:
     """Softmax over the last dimension; at least one score of each row is finite."""
-    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return weights / weights.sum(axis=-1, keepdims=True)
+    weights: Float32Array = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    total: Float32Array = weights.sum(axis=-1, keepdims=True)
+    return weights / total

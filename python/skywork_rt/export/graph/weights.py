@@ -116,5 +116,5 @@ def write_data(
                 )
             place = places[weight.name]
             file.write(bytes(place.offset - file.tell()))
-            file.write(memoryview(np.ascontiguousarray(data)).cast("B"))
+            file.write(np.ascontiguousarray(data).data.cast("B"))
             progress(stage, done, len(weights))
