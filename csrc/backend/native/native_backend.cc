@@ -1,11 +1,242 @@
 #include "backend/native/native_backend.h"
 
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <limits>
+#include <set>
+#include <utility>
+
+#include "backend/native/cpu.h"
+#include "backend/native/decoder.h"
+#include "backend/native/model_weights.h"
+#include "backend/native/paged_cache.h"
+#include "backend/native/weights_file.h"
 #include "skywork_rt/error.h"
+#include "support/format.h"
+#include "support/thread_pool.h"
 
 namespace skywork_rt {
+namespace native {
+namespace {
 
-std::unique_ptr<Backend> MakeNativeBackend(const Bundle&, const BackendOptions&) {
-  throw Error(ErrorCode::kUnsupported, "The backend \"native\" is not in this build. Use backend=\"lite\".");
+// Bounds that keep every product of two sizes within an int; far above any model.
+constexpr int kMostWidth = 1 << 22;
+constexpr int kMostHeadDim = 512;
+
+void CheckShape(const ModelSpec& spec) {
+  const auto require = [](const char* what, std::int64_t value, std::int64_t most) {
+    if (value >= 1 && value <= most) return;
+    throw Error(ErrorCode::kUnsupported,
+                StrCat("The native backend takes 1 to ", most, " for ", what, "; the model has ", value, "."));
+  };
+  require("layers", spec.layers, 1 << 16);
+  require("hidden_size", spec.hidden_size, kMostWidth);
+  require("intermediate_size", spec.intermediate_size, kMostWidth);
+  require("vocab_size", spec.vocab_size, kMostWidth);
+  require("head_dim", spec.head_dim, kMostHeadDim);
+  require("heads * head_dim", std::int64_t{spec.heads} * spec.head_dim, kMostWidth);
+  require("kv_heads * head_dim", std::int64_t{spec.kv_heads} * spec.head_dim, kMostWidth);
+  if (spec.architecture != "llama") {
+    throw Error(ErrorCode::kUnsupported,
+                StrCat("The native backend runs the architecture llama, not \"", spec.architecture, "\"."));
+  }
+}
+
+CacheKind ParseCacheKind(const std::string& name) {
+  if (name == "f32" || name == "auto") return CacheKind::kF32;
+  if (name == "f16") return CacheKind::kF16;
+  throw Error(ErrorCode::kInvalidArgument, StrCat("kv_cache is \"", name, "\", but must be f32 or f16."));
+}
+
+void CheckActivations(const std::string& name) {
+  if (name == "auto" || name == "f32") return;
+  if (name == "int8") {
+    throw Error(ErrorCode::kUnsupported, "activations=\"int8\" is not in this build. Use \"f32\", the exact mode.");
+  }
+  throw Error(ErrorCode::kInvalidArgument, StrCat("activations is \"", name, "\", but must be auto, f32 or int8."));
+}
+
+std::size_t LongestSequence(const ModelSpec& spec, const BackendOptions& options) {
+  return options.max_length == 0 ? static_cast<std::size_t>(spec.max_length) : options.max_length;
+}
+
+std::size_t CacheTokens(const ModelSpec& spec, const BackendOptions& options) {
+  if (options.max_cached_tokens != 0) return options.max_cached_tokens;
+  return LongestSequence(spec, options) * static_cast<std::size_t>(options.max_batch);
+}
+
+int Threads(const BackendOptions& options) {
+  return options.threads > 0 ? options.threads : AvailableCores();
+}
+
+class NativeBackend final : public Backend {
+ public:
+  NativeBackend(const ModelSpec& spec, const std::filesystem::path& weights, const BackendOptions& options)
+      : spec_(spec),
+        file_(weights, options.mmap),
+        weights_(spec_, file_),
+        cache_(spec_, ParseCacheKind(options.kv_cache), CacheTokens(spec_, options), options.max_batch),
+        threads_(Threads(options)),
+        decoder_(spec_, weights_, ChooseKernels(), cache_, threads_),
+        longest_(LongestSequence(spec_, options)),
+        max_batch_(options.max_batch) {}
+
+  const ModelSpec& model() const override { return spec_; }
+
+  Traits traits() const override {
+    Traits traits;
+    traits.max_batch = max_batch_;
+    traits.max_cached_tokens = cache_.max_tokens();
+    traits.max_chunk = longest_;
+    traits.can_fork = true;
+    traits.can_truncate = true;
+    traits.mixed_steps = true;
+    traits.bitwise = true;
+    return traits;
+  }
+
+  SeqId Open(std::size_t max_tokens) override {
+    if (max_tokens == 0 || max_tokens > longest_) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  StrCat("A sequence of ", max_tokens, " tokens cannot be opened: 1 to ", longest_, " are possible."));
+    }
+    return cache_.Open(max_tokens);
+  }
+
+  std::size_t Length(SeqId seq) const override { return cache_.Length(seq); }
+  void Reorder(Span<const SeqId> from, Span<const SeqId> to) override { cache_.Reorder(from, to); }
+  void Truncate(SeqId seq, std::size_t length) override { cache_.Truncate(seq, length); }
+  void Close(SeqId seq) override { cache_.Close(seq); }
+
+  void Forward(Span<const Chunk> chunks, Span<float> logits) override {
+    Check(chunks, logits);
+    for (const Chunk& chunk : chunks) cache_.Prepare(chunk.seq, chunk.tokens.size());
+    {
+      ThreadPool::Lease lease(threads_);
+      RunPasses(lease, chunks, logits.data());
+    }
+    for (const Chunk& chunk : chunks) cache_.Commit(chunk.seq, chunk.tokens.size());
+  }
+
+ private:
+  void Check(Span<const Chunk> chunks, Span<float> logits) const;
+  void CheckRows(const Chunk& chunk) const;
+  void RunPasses(ThreadPool::Lease& lease, Span<const Chunk> chunks, float* logits);
+
+  const ModelSpec spec_;
+  const WeightsFile file_;
+  const ModelWeights weights_;
+  PagedCache cache_;
+  const int threads_;
+  Decoder decoder_;
+  const std::size_t longest_;
+  const int max_batch_;
+  Pass pass_;
+};
+
+void NativeBackend::Check(Span<const Chunk> chunks, Span<float> logits) const {
+  std::set<SeqId> seen;
+  std::size_t rows = 0;
+  for (const Chunk& chunk : chunks) {
+    const std::size_t length = cache_.Length(chunk.seq);
+    const std::size_t reserved = cache_.Reserved(chunk.seq);
+    if (!seen.insert(chunk.seq).second) {
+      throw Error(ErrorCode::kInvalidArgument, StrCat("Sequence ", chunk.seq, " has two chunks in one step"));
+    }
+    if (chunk.tokens.empty()) {
+      throw Error(ErrorCode::kInvalidArgument, StrCat("The chunk of sequence ", chunk.seq, " has no tokens"));
+    }
+    if (chunk.tokens.size() > reserved - length) {
+      throw Error(ErrorCode::kCapacity, StrCat("Sequence ", chunk.seq, " has ", length, " tokens and reserved ",
+                                               reserved, "; ", chunk.tokens.size(), " more do not fit."));
+    }
+    for (std::size_t i = 0; i < chunk.tokens.size(); ++i) {
+      if (chunk.tokens[i] >= 0 && chunk.tokens[i] < spec_.vocab_size) continue;
+      throw Error(ErrorCode::kInvalidArgument,
+                  StrCat("Token ", i, " of sequence ", chunk.seq, "'s chunk is ", chunk.tokens[i],
+                         ", outside the vocabulary of ", spec_.vocab_size, "."));
+    }
+    CheckRows(chunk);
+    rows += chunk.logit_rows.size();
+  }
+  const std::size_t vocab = static_cast<std::size_t>(spec_.vocab_size);
+  if (logits.size() != rows * vocab) {
+    throw Error(ErrorCode::kInvalidArgument, StrCat("The logits have ", logits.size(), " values; ", rows, " rows of ",
+                                                    vocab, " are ", rows * vocab, "."));
+  }
+}
+
+void NativeBackend::CheckRows(const Chunk& chunk) const {
+  int least = 0;
+  for (const int row : chunk.logit_rows) {
+    if (row < least || static_cast<std::size_t>(row) >= chunk.tokens.size()) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  StrCat("Logit row ", row, " of sequence ", chunk.seq, "'s chunk must be at least ", least,
+                         " (rows ascend) and below its ", chunk.tokens.size(), " tokens."));
+    }
+    least = row + 1;
+  }
+}
+
+void NativeBackend::RunPasses(ThreadPool::Lease& lease, Span<const Chunk> chunks, float* logits) {
+  const auto flush = [&] {
+    decoder_.Run(lease, pass_, logits);
+    logits += pass_.wanted.size() * static_cast<std::size_t>(spec_.vocab_size);
+    pass_.tokens.clear();
+    pass_.pieces.clear();
+    pass_.wanted.clear();
+  };
+  pass_ = {};
+  for (const Chunk& chunk : chunks) {
+    const std::size_t length = cache_.Length(chunk.seq);
+    const int* wanted = chunk.logit_rows.begin();
+    for (std::size_t done = 0; done < chunk.tokens.size();) {
+      const std::size_t room = Decoder::kMostRows - pass_.tokens.size();
+      const std::size_t take = std::min(room, chunk.tokens.size() - done);
+      const auto first_row = static_cast<int>(pass_.tokens.size());
+      pass_.pieces.push_back({&cache_.Pages(chunk.seq), length + done, first_row, static_cast<int>(take)});
+      pass_.tokens.insert(pass_.tokens.end(), chunk.tokens.begin() + done, chunk.tokens.begin() + done + take);
+      for (; wanted != chunk.logit_rows.end() && static_cast<std::size_t>(*wanted) < done + take; ++wanted) {
+        pass_.wanted.push_back(first_row + *wanted - static_cast<int>(done));
+      }
+      done += take;
+      if (pass_.tokens.size() == Decoder::kMostRows) flush();
+    }
+  }
+  if (!pass_.tokens.empty()) flush();
+}
+
+}  // namespace
+
+std::unique_ptr<Backend> OpenBackend(const ModelSpec& spec, const std::filesystem::path& weights,
+                                     const BackendOptions& options) {
+  CheckShape(spec);
+  CheckActivations(options.activations);
+  if (options.max_batch < 1) {
+    throw Error(ErrorCode::kInvalidArgument, StrCat("max_batch is ", options.max_batch, ", but must be at least 1."));
+  }
+  return std::make_unique<NativeBackend>(spec, weights, options);
+}
+
+}  // namespace native
+
+std::unique_ptr<Backend> MakeNativeBackend(const Bundle& bundle, const BackendOptions& options) {
+  // "auto": the smallest, as it is the fastest; float32 only where there is nothing else.
+  std::string name = options.weights;
+  for (const char* candidate : {"int4", "int8", "bf16", "f32"}) {
+    if (name == "auto" && bundle.weights().count(candidate) != 0) name = candidate;
+  }
+  const auto found = bundle.weights().find(name);
+  if (found == bundle.weights().end()) {
+    std::string known;
+    for (const auto& [key, file] : bundle.weights()) known += StrCat(known.empty() ? "" : ", ", key);
+    throw Error(ErrorCode::kUnsupported, StrCat("The bundle ", bundle.directory().string(), " has no weights \"", name,
+                                                "\"; it has: ", known.empty() ? "none" : known,
+                                                ". Export with --weights ", name, " --for native."));
+  }
+  if (options.verify) bundle.VerifyFile(found->second);
+  return native::OpenBackend(bundle.model(), bundle.PathOf(found->second), options);
 }
 
 }  // namespace skywork_rt

@@ -1,0 +1,43 @@
+#include "backend/native/cpu.h"
+
+#include <cstdlib>
+#include <cstring>
+
+#include "skywork_rt/error.h"
+#include "support/format.h"
+
+namespace skywork_rt::native {
+
+const Kernels* FindKernels(const char* name) {
+  if (std::strcmp(name, "scalar") == 0) return &kScalarKernels;
+#if defined(__x86_64__)
+  if (std::strcmp(name, "avx2") == 0) {
+    const bool has = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    return has ? &kAvx2Kernels : nullptr;
+  }
+  if (std::strcmp(name, "avx512") == 0) {
+    const bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                     __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    return has ? &kAvx512Kernels : nullptr;
+  }
+#endif
+  return nullptr;
+}
+
+const Kernels& ChooseKernels() {
+  const char* wanted = std::getenv("SKYWORK_RT_NATIVE_ISA");
+  if (wanted != nullptr && *wanted != '\0') {
+    const Kernels* kernels = FindKernels(wanted);
+    if (kernels != nullptr) return *kernels;
+    throw Error(
+        ErrorCode::kUnsupported,
+        StrCat("SKYWORK_RT_NATIVE_ISA is \"", wanted,
+               "\", but this processor and build have no such kernels. Unset it, or use scalar, avx2, avx512."));
+  }
+  for (const char* name : {"avx512", "avx2"}) {
+    if (const Kernels* kernels = FindKernels(name)) return *kernels;
+  }
+  return kScalarKernels;
+}
+
+}  // namespace skywork_rt::native

@@ -1,0 +1,318 @@
+#include "backend/native/decoder.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "bundle/rope.h"
+
+namespace skywork_rt::native {
+namespace {
+
+// A parallel region costs about a microsecond: below this many rows, small steps run on the caller alone.
+constexpr int kFewRows = 4;
+// Pieces of work a thread: enough to even out a core that others use, few enough to keep reads long.
+constexpr int kTasksPerThread = 4;
+
+int CeilDiv(int a, int b) {
+  return (a + b - 1) / b;
+}
+
+std::size_t Padded(int width) {
+  return RoundUp(static_cast<std::size_t>(width), kGroup);
+}
+
+}  // namespace
+
+Decoder::Decoder(const ModelSpec& spec, const ModelWeights& weights, const Kernels& kernels, const PagedCache& cache,
+                 int threads)
+    : spec_(spec),
+      weights_(weights),
+      kernels_(kernels),
+      cache_(cache),
+      q_width_(spec.heads * spec.head_dim),
+      kv_width_(spec.kv_heads * spec.head_dim),
+      hidden_stride_(Padded(spec.hidden_size)),
+      qkv_stride_(Padded(q_width_ + 2 * kv_width_)),
+      wide_stride_(Padded(spec.intermediate_size)),
+      state_stride_(static_cast<std::size_t>(kStateHeader + cache.padded_dim())) {
+  const std::size_t inputs = std::max({hidden_stride_, Padded(q_width_), wide_stride_});
+  const std::size_t half = Padded(spec.head_dim / 2);
+  struct Part {
+    float** pointer;
+    std::size_t floats;  // a row
+  };
+  const std::array<Part, 9> parts{{{&x_, hidden_stride_},
+                                   {&normed_, hidden_stride_},
+                                   {&qkv_, qkv_stride_},
+                                   {&attended_, qkv_stride_},
+                                   {&wide_, wide_stride_},
+                                   {&packed_, inputs},
+                                   {&sums_, inputs / kGroup},
+                                   {&cosine_, half},
+                                   {&sine_, half}}};
+  std::size_t total = 0;
+  for (const Part& part : parts) total += RoundUp(part.floats * kMostRows, 16);
+  memory_ = AnonymousMemory(total * sizeof(float), "the activations");
+  auto* next = reinterpret_cast<float*>(memory_.data());
+  for (const Part& part : parts) {
+    *part.pointer = next;
+    next += RoundUp(part.floats * kMostRows, 16);
+  }
+  scratch_.resize(static_cast<std::size_t>(threads));
+  for (Scratch& scratch : scratch_) {
+    scratch.scores.resize(kMostQueries * kBlockTokens);
+    scratch.block.resize(kMostQueries * state_stride_);
+    scratch.running.resize(kMostQueries * state_stride_);
+  }
+}
+
+template <typename F>
+void Decoder::ForEach(int tasks, bool worth_it, F&& f) {
+  if (worth_it) {
+    lease_->Run(tasks, [&](int task, int) { f(task); });
+  } else {
+    for (int task = 0; task < tasks; ++task) f(task);
+  }
+}
+
+void Decoder::Run(ThreadPool::Lease& lease, const Pass& pass, float* logits) {
+  Plan(pass);
+  lease_ = &lease;
+  Embed(pass);
+  for (int i = 0; i < spec_.layers; ++i) Layer(weights_.layers[static_cast<std::size_t>(i)], i, pass);
+  if (!pass.wanted.empty()) Logits(pass, logits);
+  lease_ = nullptr;
+}
+
+void Decoder::Plan(const Pass& pass) {
+  const int group = spec_.heads / spec_.kv_heads;
+  const int heads = std::min(group, kMostQueries);
+  const int tile = std::max(1, kMostQueries / heads);
+  items_.clear();
+  item_blocks_.clear();
+  for (const Piece& piece : pass.pieces) {
+    for (int token = 0; token < piece.count; token += tile) {
+      const int tokens = std::min(tile, piece.count - token);
+      const std::size_t last = piece.start + static_cast<std::size_t>(token + tokens - 1);
+      for (int kv = 0; kv < spec_.kv_heads; ++kv) {
+        for (int head = 0; head < group; head += heads) {
+          items_.push_back({&piece, token, tokens, kv, kv * group + head, std::min(heads, group - head),
+                            static_cast<int>(last / kBlockTokens) + 1, 0});
+        }
+      }
+    }
+  }
+  // Few items, as when one long sequence decodes: their blocks are computed apart and merged afterwards, in the same
+  // order in which one thread would have merged them.
+  if (static_cast<int>(items_.size()) >= 2 * static_cast<int>(scratch_.size()) || scratch_.size() == 1) return;
+  int states = 0;
+  for (std::size_t i = 0; i < items_.size(); ++i) {
+    AttentionItem& item = items_[i];
+    item.first_state = states;
+    states += item.blocks * item.tokens * item.heads;
+    for (int block = 0; block < item.blocks; ++block) item_blocks_.emplace_back(static_cast<int>(i), block);
+  }
+  states_.resize(std::max(states_.size(), static_cast<std::size_t>(states) * state_stride_));
+}
+
+void Decoder::Embed(const Pass& pass) {
+  const std::size_t half = Padded(spec_.head_dim / 2);
+  const auto angles = static_cast<std::size_t>(spec_.head_dim / 2);
+  for (const Piece& piece : pass.pieces) {
+    ForEach(piece.count, piece.count > kFewRows, [&](int token) {
+      const auto row = static_cast<std::size_t>(piece.first_row + token);
+      UnpackRow(weights_.embedding, pass.tokens[row], x_ + row * hidden_stride_);
+      RotaryAt(spec_.rope, piece.start + static_cast<std::size_t>(token), {cosine_ + row * half, angles},
+               {sine_ + row * half, angles});
+    });
+  }
+}
+
+void Decoder::Layer(const LayerWeights& layer, int index, const Pass& pass) {
+  const int rows = static_cast<int>(pass.tokens.size());
+  NormAndPack(nullptr, rows, layer.input_norm);
+  const auto bias = [](const PaddedVector& b) { return b.empty() ? nullptr : b.data(); };
+  const std::array<MatmulArgs, 3> qkv{
+      {{&layer.q, nullptr, &input_, bias(layer.q_bias), qkv_, qkv_stride_, Epilogue::kStore},
+       {&layer.k, nullptr, &input_, bias(layer.k_bias), qkv_ + q_width_, qkv_stride_, Epilogue::kStore},
+       {&layer.v, nullptr, &input_, bias(layer.v_bias), qkv_ + q_width_ + kv_width_, qkv_stride_, Epilogue::kStore}}};
+  RunMatmuls(qkv.data(), 3);
+  RotateAndStore(pass, index);
+  Attention(pass, index);
+  PackRows(attended_, qkv_stride_, rows, q_width_);
+  const MatmulArgs o{&layer.o, nullptr, &input_, nullptr, x_, hidden_stride_, Epilogue::kAdd};
+  RunMatmuls(&o, 1);
+  NormAndPack(nullptr, rows, layer.post_attention_norm);
+  const MatmulArgs up{&layer.up, &layer.gate, &input_, nullptr, wide_, wide_stride_, Epilogue::kSwiGlu};
+  RunMatmuls(&up, 1);
+  PackRows(wide_, wide_stride_, rows, spec_.intermediate_size);
+  const MatmulArgs down{&layer.down, nullptr, &input_, nullptr, x_, hidden_stride_, Epilogue::kAdd};
+  RunMatmuls(&down, 1);
+}
+
+void Decoder::Logits(const Pass& pass, float* logits) {
+  NormAndPack(&pass.wanted, static_cast<int>(pass.wanted.size()), weights_.norm);
+  const MatmulArgs head{&weights_.head,  nullptr, &input_, nullptr, logits, static_cast<std::size_t>(spec_.vocab_size),
+                        Epilogue::kStore};
+  RunMatmuls(&head, 1);
+}
+
+void Decoder::NormAndPack(const std::vector<int>* rows, int count, const PaddedVector& weight) {
+  const auto eps = static_cast<float>(spec_.rms_norm_eps);
+  const int tiles = CeilDiv(count, kernels_.tile);
+  ForEach(tiles, count > kFewRows, [&](int tile) {
+    const int end = std::min(count, (tile + 1) * kernels_.tile);
+    for (int i = tile * kernels_.tile; i < end; ++i) {
+      const auto row = static_cast<std::size_t>(rows == nullptr ? i : (*rows)[static_cast<std::size_t>(i)]);
+      kernels_.rms_norm(x_ + row * hidden_stride_, weight.data(), spec_.hidden_size, eps,
+                        normed_ + static_cast<std::size_t>(i) * hidden_stride_);
+    }
+    PackTile(normed_, hidden_stride_, count, spec_.hidden_size, tile);
+  });
+  input_ = {packed_, sums_, count};
+}
+
+void Decoder::PackRows(const float* rows, std::size_t stride, int count, int cols) {
+  ForEach(CeilDiv(count, kernels_.tile), count > kFewRows,
+          [&](int tile) { PackTile(rows, stride, count, cols, tile); });
+  input_ = {packed_, sums_, count};
+}
+
+void Decoder::PackTile(const float* rows, std::size_t stride, int count, int cols, int tile) {
+  const int first = tile * kernels_.tile;
+  const int tokens = std::min(kernels_.tile, count - first);
+  const int width = tokens == kernels_.tile ? tokens : kernels_.tile_width(tokens);
+  const auto before = static_cast<std::size_t>(first) * Padded(cols);
+  kernels_.pack(rows + static_cast<std::size_t>(first) * stride, stride, tokens, width, cols, packed_ + before,
+                sums_ + before / kGroup);
+}
+
+void Decoder::RunMatmuls(const MatmulArgs* jobs, int count) {
+  int panels = 0;
+  for (int i = 0; i < count; ++i) panels += jobs[i].matrix->panels;
+  const int grain = std::max(1, CeilDiv(panels, kTasksPerThread * lease_->threads()));
+  lease_->Run(CeilDiv(panels, grain), [&](int task, int) {
+    int begin = task * grain;
+    int end = std::min(panels, begin + grain);
+    for (int i = 0; i < count && begin < end; ++i) {
+      const int here = jobs[i].matrix->panels;
+      if (begin < here) kernels_.matmul(jobs[i], begin, std::min(end, here));
+      begin = std::max(0, begin - here);
+      end -= here;
+    }
+  });
+}
+
+void Decoder::RotateAndStore(const Pass& pass, int layer) {
+  for (const Piece& piece : pass.pieces) {
+    ForEach(piece.count, piece.count > kFewRows, [&](int token) { RotateAndStoreRow(piece, token, layer); });
+  }
+}
+
+void Decoder::RotateAndStoreRow(const Piece& piece, int token, int layer) {
+  const int row = piece.first_row + token;
+  const int dim = spec_.head_dim;
+  const std::size_t half = Padded(dim / 2);
+  const float* cosine = cosine_ + static_cast<std::size_t>(row) * half;
+  const float* sine = sine_ + static_cast<std::size_t>(row) * half;
+  const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
+  for (int head = 0; head < spec_.heads; ++head) kernels_.rotate(Query(row, head), cosine, sine, dim, scale);
+  const std::size_t position = piece.start + static_cast<std::size_t>(token);
+  std::uint8_t* page = (*piece.pages)[position / kPageTokens];
+  const auto slot = static_cast<int>(position % kPageTokens);
+  const auto kind = static_cast<int>(cache_.kind());
+  for (int head = 0; head < spec_.kv_heads; ++head) {
+    float* key = Query(row, spec_.heads + head);
+    kernels_.rotate(key, cosine, sine, dim, 1.0f);
+    kernels_.store_key[kind](key, dim, slot, page + cache_.KeysOffset(layer, head));
+    kernels_.store_value[kind](key + kv_width_, dim, cache_.padded_dim(), slot,
+                               page + cache_.ValuesOffset(layer, head));
+  }
+}
+
+void Decoder::Attention(const Pass&, int layer) {
+  if (item_blocks_.empty()) {
+    lease_->Run(static_cast<int>(items_.size()), [&](int i, int slot) {
+      AttendItem(items_[static_cast<std::size_t>(i)], layer, scratch_[static_cast<std::size_t>(slot)]);
+    });
+    return;
+  }
+  const auto states = [&](const AttentionItem& item, int block) {
+    return states_.data() +
+           static_cast<std::size_t>(item.first_state + block * item.tokens * item.heads) * state_stride_;
+  };
+  lease_->Run(static_cast<int>(item_blocks_.size()), [&](int i, int slot) {
+    const auto [index, block] = item_blocks_[static_cast<std::size_t>(i)];
+    const AttentionItem& item = items_[static_cast<std::size_t>(index)];
+    AttendBlock(item, block, layer, scratch_[static_cast<std::size_t>(slot)], states(item, block));
+  });
+  for (const AttentionItem& item : items_) {
+    float* running = states(item, 0);
+    for (int block = 1; block < item.blocks; ++block) {
+      for (int q = 0; q < item.tokens * item.heads; ++q) {
+        const std::size_t position = item.piece->start + static_cast<std::size_t>(item.first_token + q / item.heads);
+        if (position < static_cast<std::size_t>(block) * kBlockTokens) continue;
+        const std::size_t offset = static_cast<std::size_t>(q) * state_stride_;
+        kernels_.merge(running + offset, states(item, block) + offset, cache_.padded_dim(), false);
+      }
+    }
+    FinishItem(item, running);
+  }
+}
+
+/// Writes the states of the item's queries that see the block; the others' are left alone.
+void Decoder::AttendBlock(const AttentionItem& item, int block, int layer, Scratch& scratch, float* states) {
+  std::array<const float*, kMostQueries> queries;
+  std::array<int, kMostQueries> counts;
+  std::array<float*, kMostQueries> outputs;
+  std::array<const void*, kBlockPages> keys;
+  std::array<const void*, kBlockPages> values;
+  const std::size_t begin = static_cast<std::size_t>(block) * kBlockTokens;
+  int seeing = 0;
+  for (int q = 0; q < item.tokens * item.heads; ++q) {
+    const int token = item.first_token + q / item.heads;
+    const std::size_t position = item.piece->start + static_cast<std::size_t>(token);
+    if (position < begin) continue;
+    const auto at = static_cast<std::size_t>(seeing++);
+    queries[at] = Query(item.piece->first_row + token, item.first_head + q % item.heads);
+    counts[at] = static_cast<int>(std::min<std::size_t>(kBlockTokens, position + 1 - begin));
+    outputs[at] = states + static_cast<std::size_t>(q) * state_stride_;
+  }
+  if (seeing == 0) return;
+  const int pages = CeilDiv(counts[static_cast<std::size_t>(seeing - 1)], kPageTokens);
+  for (int i = 0; i < pages; ++i) {
+    const std::uint8_t* page = (*item.piece->pages)[begin / kPageTokens + static_cast<std::size_t>(i)];
+    keys[static_cast<std::size_t>(i)] = page + cache_.KeysOffset(layer, item.kv_head);
+    values[static_cast<std::size_t>(i)] = page + cache_.ValuesOffset(layer, item.kv_head);
+  }
+  kernels_.attend[static_cast<int>(cache_.kind())]({queries.data(), counts.data(), seeing, keys.data(), values.data(),
+                                                    spec_.head_dim, cache_.padded_dim(), outputs.data(),
+                                                    scratch.scores.data()});
+}
+
+void Decoder::AttendItem(const AttentionItem& item, int layer, Scratch& scratch) {
+  float* running = scratch.running.data();
+  for (int block = 0; block < item.blocks; ++block) {
+    AttendBlock(item, block, layer, scratch, block == 0 ? running : scratch.block.data());
+    if (block == 0) continue;
+    for (int q = 0; q < item.tokens * item.heads; ++q) {
+      const std::size_t position = item.piece->start + static_cast<std::size_t>(item.first_token + q / item.heads);
+      if (position < static_cast<std::size_t>(block) * kBlockTokens) continue;
+      const std::size_t offset = static_cast<std::size_t>(q) * state_stride_;
+      kernels_.merge(running + offset, scratch.block.data() + offset, cache_.padded_dim(), false);
+    }
+  }
+  FinishItem(item, running);
+}
+
+void Decoder::FinishItem(const AttentionItem& item, const float* states) {
+  for (int q = 0; q < item.tokens * item.heads; ++q) {
+    const auto row = static_cast<std::size_t>(item.piece->first_row + item.first_token + q / item.heads);
+    const int head = item.first_head + q % item.heads;
+    kernels_.finish(states + static_cast<std::size_t>(q) * state_stride_, spec_.head_dim,
+                    attended_ + row * qkv_stride_ + head * spec_.head_dim);
+  }
+}
+
+}  // namespace skywork_rt::native

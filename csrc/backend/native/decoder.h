@@ -1,0 +1,112 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "backend/backend.h"
+#include "backend/native/kernels.h"
+#include "backend/native/memory.h"
+#include "backend/native/model_weights.h"
+#include "backend/native/paged_cache.h"
+#include "skywork_rt/model_spec.h"
+#include "support/thread_pool.h"
+
+namespace skywork_rt::native {
+
+/// Consecutive new tokens of one sequence within a pass.
+struct Piece {
+  const std::vector<std::uint8_t*>* pages = nullptr;  // of the sequence, already holding room for the new tokens
+  std::size_t start = 0;                              // position of the first
+  int first_row = 0;                                  // in the pass
+  int count = 0;
+};
+
+/// What one pass computes: some rows (tokens), whose keys and values it writes, and some of their logits.
+struct Pass {
+  std::vector<TokenId> tokens;  // a row each, at most Decoder::kMostRows
+  std::vector<Piece> pieces;    // cover the rows in order
+  std::vector<int> wanted;      // rows whose logits are wanted, ascending
+};
+
+/// The layers of the model over the kernels: it knows matrices, rows and pages, not sequences.
+class Decoder {
+ public:
+  static constexpr int kMostRows = 96;  // their activations fit the second-level cache of one core
+
+  Decoder(const ModelSpec& spec, const ModelWeights& weights, const Kernels& kernels, const PagedCache& cache,
+          int threads);
+
+  /// Runs `pass` on the leased threads; logits is [wanted, vocabulary]. Allocates only while the pass is planned, and
+  /// never fails after it has begun to compute.
+  void Run(ThreadPool::Lease& lease, const Pass& pass, float* logits);
+
+ private:
+  /// Some tokens of a piece with some query heads of one key/value head: at most kMostQueries queries.
+  struct AttentionItem {
+    const Piece* piece = nullptr;
+    int first_token = 0;  // within the piece
+    int tokens = 0;
+    int kv_head = 0;
+    int first_head = 0;  // query head
+    int heads = 0;
+    int blocks = 0;       // of positions that its last token sees
+    int first_state = 0;  // of its (block, query) states, when blocks are computed apart
+  };
+  /// Of one thread.
+  struct Scratch {
+    std::vector<float> scores;   // [queries, kBlockTokens]
+    std::vector<float> block;    // [queries, state]
+    std::vector<float> running;  // [queries, state]
+  };
+
+  void Plan(const Pass& pass);
+  void Embed(const Pass& pass);
+  void Layer(const LayerWeights& layer, int index, const Pass& pass);
+  void Logits(const Pass& pass, float* logits);
+
+  void NormAndPack(const std::vector<int>* rows, int count, const PaddedVector& weight);
+  void PackRows(const float* rows, std::size_t stride, int count, int cols);
+  void PackTile(const float* rows, std::size_t stride, int count, int cols, int tile);
+  void RunMatmuls(const MatmulArgs* jobs, int count);
+  void RotateAndStore(const Pass& pass, int layer);
+  void RotateAndStoreRow(const Piece& piece, int token, int layer);
+  void Attention(const Pass& pass, int layer);
+  void AttendBlock(const AttentionItem& item, int block, int layer, Scratch& scratch, float* states);
+  void AttendItem(const AttentionItem& item, int layer, Scratch& scratch);
+  void FinishItem(const AttentionItem& item, const float* states);
+  float* Query(int row, int head) { return qkv_ + static_cast<std::size_t>(row) * qkv_stride_ + head * spec_.head_dim; }
+
+  template <typename F>
+  void ForEach(int tasks, bool worth_it, F&& f);
+
+  const ModelSpec& spec_;
+  const ModelWeights& weights_;
+  const Kernels& kernels_;
+  const PagedCache& cache_;
+  const int q_width_;
+  const int kv_width_;
+  const std::size_t hidden_stride_;
+  const std::size_t qkv_stride_;
+  const std::size_t wide_stride_;
+  const std::size_t state_stride_;
+
+  AnonymousMemory memory_;
+  float* x_ = nullptr;         // [rows, hidden]: the residual stream
+  float* normed_ = nullptr;    // [rows, hidden]
+  float* qkv_ = nullptr;       // [rows, q | k | v]
+  float* attended_ = nullptr;  // [rows, q], in the stride of qkv_
+  float* wide_ = nullptr;      // [rows, intermediate]
+  float* packed_ = nullptr;    // PackedInput::values
+  float* sums_ = nullptr;      // PackedInput::sums
+  float* cosine_ = nullptr;    // [rows, head_dim / 2]
+  float* sine_ = nullptr;
+  std::vector<Scratch> scratch_;  // a thread each
+  std::vector<AttentionItem> items_;
+  std::vector<std::pair<int, int>> item_blocks_;  // (item, block), when blocks are computed apart
+  std::vector<float> states_;                     // [state, state_stride_] likewise
+  PackedInput input_;
+  ThreadPool::Lease* lease_ = nullptr;  // during Run
+};
+
+}  // namespace skywork_rt::native

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+
+namespace skywork_rt::native {
+
+/// Zeroed memory of our own, page by page as it is first touched, in huge pages where the system gives them.
+class AnonymousMemory {
+ public:
+  AnonymousMemory() = default;
+  /// Throws Error kCapacity with the size and `purpose`.
+  AnonymousMemory(std::size_t bytes, const char* purpose);
+  ~AnonymousMemory();
+  AnonymousMemory(AnonymousMemory&& other) noexcept;
+  AnonymousMemory& operator=(AnonymousMemory&& other) noexcept;
+
+  std::uint8_t* data() const { return data_; }
+  std::size_t size() const { return size_; }
+
+ private:
+  std::uint8_t* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+/// A whole file, read-only: mapped (shared with other processes, read when first touched) or copied into huge pages.
+class FileContents {
+ public:
+  /// Throws Error kNotFound (cannot be opened or read), kCapacity (no memory).
+  static FileContents Map(const std::filesystem::path& path);
+  static FileContents Copy(const std::filesystem::path& path);
+  ~FileContents();
+  FileContents(FileContents&& other) noexcept;
+  FileContents& operator=(FileContents&&) = delete;
+
+  const std::uint8_t* data() const { return data_; }
+  std::size_t size() const { return size_; }
+
+ private:
+  FileContents() = default;
+
+  const std::uint8_t* data_ = nullptr;
+  std::size_t size_ = 0;
+  bool mapped_ = false;
+  AnonymousMemory copy_;
+};
+
+}  // namespace skywork_rt::native

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "backend/backend.h"
+#include "backend/native/kernels.h"
+#include "backend/native/memory.h"
+#include "skywork_rt/model_spec.h"
+
+namespace skywork_rt::native {
+
+/// Keys and values of all sequences, in pages of kPageTokens positions that sequences share by count.
+///
+/// A page holds every layer: [layer][kv head] a region of keys [head_dim][kPageTokens] (padded to 16 dimensions), then
+/// one of values [kPageTokens][padded head_dim]. A shared page is copied when one of its sequences is about to write
+/// to it, so a fork costs at most one page, and nothing until it is used. Open reserves whole pages by count; since a
+/// sequence never holds more pages than it reserved, a page is always free when one is needed.
+class PagedCache {
+ public:
+  /// Room for `max_tokens` in sequences of any length, at most `max_sequences` of them.
+  PagedCache(const ModelSpec& spec, CacheKind kind, std::size_t max_tokens, int max_sequences);
+
+  CacheKind kind() const { return kind_; }
+  int padded_dim() const { return padded_dim_; }
+  std::size_t max_tokens() const { return max_tokens_; }
+
+  SeqId Open(std::size_t max_tokens);
+  void Close(SeqId seq);
+  void Reorder(Span<const SeqId> from, Span<const SeqId> to);
+  void Truncate(SeqId seq, std::size_t length);
+  std::size_t Length(SeqId seq) const;
+  std::size_t Reserved(SeqId seq) const;
+
+  /// Makes the next `tokens` positions of `seq` writable. The caller has checked that they fit the reservation.
+  void Prepare(SeqId seq, std::size_t tokens);
+  /// The prepared and now written positions become part of the sequence.
+  void Commit(SeqId seq, std::size_t tokens);
+
+  /// Start of each page of the sequence; a layer's head lies at the offsets below.
+  const std::vector<std::uint8_t*>& Pages(SeqId seq) const { return Get(seq).pages; }
+  std::size_t KeysOffset(int layer, int head) const;
+  std::size_t ValuesOffset(int layer, int head) const { return KeysOffset(layer, head) + region_bytes_; }
+
+  /// Pages in use, shared ones counted once.
+  std::size_t PagesInUse() const { return next_fresh_ - free_.size(); }
+
+ private:
+  struct Sequence {
+    std::vector<std::uint8_t*> pages;
+    std::size_t length = 0;
+    std::size_t reserved = 0;        // tokens
+    std::size_t reserved_pages = 0;  // capacity of `pages`
+  };
+
+  const Sequence& Get(SeqId seq) const;
+  Sequence& Get(SeqId seq);
+  std::size_t IndexOf(const std::uint8_t* page) const;
+  std::uint8_t* TakePage();
+  void DropPage(std::uint8_t* page);
+  void CutPages(Sequence& sequence, std::size_t keep);
+
+  const CacheKind kind_;
+  const int kv_heads_;
+  const int padded_dim_;
+  const std::size_t region_bytes_;  // keys or values of one head in one page
+  const std::size_t page_bytes_;
+  const std::size_t max_tokens_;
+  const std::size_t max_sequences_;
+  const std::size_t max_pages_;
+  AnonymousMemory memory_;
+  std::vector<std::uint32_t> users_;  // of each page
+  std::vector<std::uint8_t*> free_;   // used before, the latest last
+  std::size_t next_fresh_ = 0;        // pages from here on were never touched
+  std::size_t reserved_tokens_ = 0;   // over all sequences
+  std::map<SeqId, Sequence> sequences_;
+  SeqId next_id_ = 1;
+};
+
+}  // namespace skywork_rt::native

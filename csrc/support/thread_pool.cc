@@ -1,0 +1,159 @@
+#include "support/thread_pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <system_error>
+#include <thread>
+
+#include "skywork_rt/error.h"
+#include "support/format.h"
+
+namespace skywork_rt {
+namespace {
+
+// Long enough to bridge the serial parts between two regions of a step, short enough to cost nobody a core.
+constexpr int kSpins = 4000;
+constexpr std::uint64_t kClosed = std::uint64_t{1} << 31;
+constexpr std::uint64_t kCountMask = 0xFFFF;
+constexpr int kMostThreads = 1024;
+
+std::atomic<ThreadPool*> g_pool{nullptr};
+
+void Pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+std::uint64_t EpochOf(std::uint64_t gate) {
+  return gate >> 32;
+}
+
+}  // namespace
+
+int AvailableCores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+ThreadPool& ThreadPool::Global() {
+  ThreadPool* pool = g_pool.load(std::memory_order_acquire);
+  if (pool != nullptr) return *pool;
+  // The parent's workers do not exist in a forked child: it starts over, and leaks what it inherited.
+  static const int registered =
+      pthread_atfork(nullptr, nullptr, [] { g_pool.store(nullptr, std::memory_order_release); });
+  static_cast<void>(registered);
+  auto* fresh = new ThreadPool;
+  if (!g_pool.compare_exchange_strong(pool, fresh, std::memory_order_acq_rel)) {
+    delete fresh;
+    return *pool;
+  }
+  return *fresh;
+}
+
+ThreadPool::Lease::Lease(int threads) : pool_(Global()), threads_(std::clamp(threads, 1, kMostThreads)) {
+  pool_.Acquire(threads_);
+}
+
+ThreadPool::Lease::~Lease() {
+  pool_.Release();
+}
+
+void ThreadPool::Acquire(int threads) {
+  std::unique_lock<std::mutex> lock(lease_mutex_);
+  const std::uint64_t ticket = next_ticket_++;
+  lease_turn_.wait(lock, [&] { return serving_ == ticket; });
+  try {
+    while (workers_ < threads - 1) {
+      std::thread([this] { WorkerMain(); }).detach();
+      ++workers_;
+    }
+  } catch (const std::system_error& error) {
+    ++serving_;
+    lease_turn_.notify_all();
+    throw Error(ErrorCode::kCapacity, StrCat("The system refused thread ", workers_ + 2, " of the ", threads,
+                                             " asked for (", error.what(), "). Ask for fewer threads."));
+  }
+}
+
+void ThreadPool::Release() {
+  {
+    const std::lock_guard<std::mutex> lock(lease_mutex_);
+    ++serving_;
+  }
+  lease_turn_.notify_all();
+}
+
+void ThreadPool::Drain(int slot) {
+  for (int task = next_task_.fetch_add(1, std::memory_order_relaxed); task < tasks_;
+       task = next_task_.fetch_add(1, std::memory_order_relaxed)) {
+    function_(context_, task, slot);
+  }
+}
+
+void ThreadPool::RunJob(int tasks, int threads, Function function, void* context) {
+  function_ = function;
+  context_ = context;
+  tasks_ = tasks;
+  next_task_.store(0, std::memory_order_relaxed);
+  left_.store(0, std::memory_order_relaxed);
+  const std::uint64_t epoch = EpochOf(gate_.load(std::memory_order_relaxed)) + 1;
+  const auto helpers = static_cast<std::uint64_t>(std::min(threads, tasks) - 1);
+  gate_.store(epoch << 32 | helpers << 16, std::memory_order_seq_cst);
+  if (sleepers_.load(std::memory_order_seq_cst) > 0) {
+    { const std::lock_guard<std::mutex> lock(sleep_mutex_); }
+    wake_.notify_all();
+  }
+  Drain(0);
+  const std::uint64_t last = gate_.fetch_or(kClosed, std::memory_order_acq_rel);
+  const auto entered = static_cast<int>(last & kCountMask);
+  for (int spins = 0; left_.load(std::memory_order_acquire) != entered; ++spins) {
+    if (spins < kSpins) {
+      Pause();
+    } else {
+      std::this_thread::yield();
+    }
+  }
+}
+
+bool ThreadPool::Enter(std::uint64_t epoch, int* slot) {
+  std::uint64_t gate = gate_.load(std::memory_order_acquire);
+  while (EpochOf(gate) == epoch && (gate & kClosed) == 0 && (gate & kCountMask) < (gate >> 16 & (kCountMask >> 1))) {
+    if (gate_.compare_exchange_weak(gate, gate + 1, std::memory_order_acq_rel)) {
+      *slot = static_cast<int>(gate & kCountMask) + 1;
+      return true;
+    }
+  }
+  return false;
+}
+
+void ThreadPool::WorkerMain() {
+  std::uint64_t seen = 0;
+  for (;;) {
+    std::uint64_t epoch = seen;
+    for (int spins = 0; spins < kSpins && epoch == seen; ++spins) {
+      Pause();
+      epoch = EpochOf(gate_.load(std::memory_order_acquire));
+    }
+    if (epoch == seen) {
+      std::unique_lock<std::mutex> lock(sleep_mutex_);
+      sleepers_.fetch_add(1, std::memory_order_seq_cst);
+      wake_.wait(lock, [&] {
+        epoch = EpochOf(gate_.load(std::memory_order_seq_cst));
+        return epoch != seen;
+      });
+      sleepers_.fetch_sub(1, std::memory_order_relaxed);
+    }
+    seen = epoch;
+    int slot = 0;
+    if (!Enter(epoch, &slot)) continue;
+    Drain(slot);
+    left_.fetch_add(1, std::memory_order_release);
+  }
+}
+
+}  // namespace skywork_rt

@@ -1,0 +1,90 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <type_traits>
+
+namespace skywork_rt {
+
+/// The cores that this process may run on: the size of its affinity mask, at least 1.
+int AvailableCores();
+
+/// The one pool of worker threads of this process, shared by every model in it.
+///
+/// One lease holds it at a time, first come first served, so two models take turns step by step and never run more
+/// threads than one of them asked for. Workers spin for a moment between parallel regions, then sleep. The pool is
+/// never destroyed: a worker may be inside its wait while the process exits. A child after fork() gets a new pool.
+class ThreadPool {
+ public:
+  static ThreadPool& Global();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  /// Exclusive use of the pool with `threads` threads in all, the caller among them.
+  class Lease {
+   public:
+    explicit Lease(int threads);
+    ~Lease();
+    Lease(const Lease&) = delete;
+    Lease& operator=(const Lease&) = delete;
+
+    int threads() const { return threads_; }
+
+    /// Calls f(task, slot) once for each task in [0, tasks) and returns when all are done. `slot` is in
+    /// [0, threads()) and no two calls that run at the same time share one. f must not throw and must not call Run.
+    template <typename F>
+    void Run(int tasks, F&& f) {
+      if (threads_ == 1 || tasks <= 1) {
+        for (int task = 0; task < tasks; ++task) f(task, 0);
+        return;
+      }
+      using Function = std::remove_reference_t<F>;
+      pool_.RunJob(
+          tasks, threads_,
+          [](void* context, int task, int slot) noexcept { (*static_cast<Function*>(context))(task, slot); },
+          const_cast<void*>(static_cast<const void*>(&f)));
+    }
+
+   private:
+    ThreadPool& pool_;
+    const int threads_;
+  };
+
+ private:
+  using Function = void (*)(void* context, int task, int slot) noexcept;
+
+  ThreadPool() = default;
+  ~ThreadPool() = default;
+
+  void Acquire(int threads);
+  void Release();
+  void RunJob(int tasks, int threads, Function function, void* context);
+  void WorkerMain();
+  bool Enter(std::uint64_t epoch, int* slot);
+  void Drain(int slot);
+
+  // The lease: a ticket lock whose waiters sleep.
+  std::mutex lease_mutex_;
+  std::condition_variable lease_turn_;
+  std::uint64_t next_ticket_ = 0;
+  std::uint64_t serving_ = 0;
+  int workers_ = 0;  // started so far; guarded by the lease
+
+  // The job: written by the lease's holder, published by gate_.
+  Function function_ = nullptr;
+  void* context_ = nullptr;
+  int tasks_ = 0;
+  std::atomic<int> next_task_{0};
+  // epoch << 32 | closed << 31 | most who may enter << 16 | entered. A worker enters by counting itself in, so one
+  // that the system has not scheduled is not waited for.
+  std::atomic<std::uint64_t> gate_{std::uint64_t{1} << 31};
+  std::atomic<int> left_{0};
+
+  std::mutex sleep_mutex_;
+  std::condition_variable wake_;
+  std::atomic<int> sleepers_{0};
+};
+
+}  // namespace skywork_rt
