@@ -1,0 +1,10 @@
+"""Weights for the native backend: quantised, packed for its kernels, and written as one safetensors file.
+
+`quantise_weights` takes any `Source`; `write_random_weights` makes a file of any shape without one. The layout of the
+file is described in `layout`, the arithmetic in `codes`.
+"""
+
+from skywork_rt.export.quantise.random_weights import write_random_weights
+from skywork_rt.export.quantise.weights import WEIGHTS, quantise_weights
+
+__all__ = ["WEIGHTS", "quantise_weights", "write_random_weights"]
