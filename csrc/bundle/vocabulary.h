@@ -27,8 +27,9 @@ class SKYWORK_RT_API Vocabulary {
     kByteFallback = 2,
   };
 
-  /// Reads and checks a file. Throws kNotFound, kCorruptBundle (with offset and numbers), kUnsupported (newer version).
-  static Vocabulary Load(const std::filesystem::path& path);
+  /// Reads and checks a file, which must describe `expected_size` ids (0: any number). Throws kNotFound, kCorruptBundle
+  /// (with offset and numbers), kUnsupported (newer version or kind).
+  static Vocabulary Load(const std::filesystem::path& path, std::size_t expected_size = 0);
   /// The same from memory. `name` is what errors call it.
   static Vocabulary Parse(std::string content, const std::string& name);
 
@@ -40,6 +41,8 @@ class SKYWORK_RT_API Vocabulary {
   bool byte_token(TokenId id) const { return (flags_[static_cast<std::size_t>(id)] & kByteToken) != 0; }
   bool unused(TokenId id) const { return (flags_[static_cast<std::size_t>(id)] & kUnused) != 0; }
   bool unknown(TokenId id) const { return (flags_[static_cast<std::size_t>(id)] & kUnknown) != 0; }
+  /// One of the two below.
+  bool strips_start() const { return decode_flags_ != 0; }
   /// The first text of a decode loses one leading space.
   bool strips_leading_space() const { return (decode_flags_ & kStripsLeadingSpace) != 0; }
   /// While there is no text yet, every piece loses its leading space (SentencePiece with remove_extra_whitespaces).
@@ -60,6 +63,11 @@ class SKYWORK_RT_API Vocabulary {
   static constexpr std::uint32_t kStripsAllLeadingSpaces = 2;
 
   Vocabulary() = default;
+
+  void CheckEntries(const std::string& name) const;
+  std::string DecodeByteLevel(Span<const TokenId> ids, bool skip_special) const;
+  std::string DecodeSentencePiece(Span<const TokenId> ids, bool skip_special) const;
+  std::string DecodeByteFallback(Span<const TokenId> ids, bool skip_special) const;
 
   Kind kind_ = Kind::kByteLevel;
   std::uint32_t decode_flags_ = 0;

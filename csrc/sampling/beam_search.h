@@ -40,23 +40,23 @@ struct Hypothesis {
 ///     }
 ///     search.TakeHypotheses();
 ///
-/// Equal sums are ordered by beam, then by id.
+/// Equal sums are ordered by beam, then by id. The processors of SamplingParams act on log-probabilities, as there.
 class BeamSearch {
  public:
-  /// `params` have passed Validate. 1 <= max_tokens. Throws kInvalidArgument when the vocabulary is too small for
-  /// the width: max(2, 1 + stop ids) * num_beams > vocab_size.
+  /// `params` have passed Validate. 1 <= max_tokens.
   BeamSearch(const SamplingParams& params, const ModelSpec& model, Span<const TokenId> prompt, int max_tokens);
 
-  int width() const { return width_; }
+  int width() const { return static_cast<int>(width_); }
   /// Takes the raw logits of every live beam, [1, vocab] in the first call and [width, vocab] later, beam by beam; they
-  /// are overwritten. Throws kBackend (NaN or +inf, naming the beam), kInternal (wrong size, or already done).
+  /// are overwritten. Throws kBackend (NaN or +inf, naming the beam), kInvalidArgument (the request's own bans end
+  /// every beam before one is finished), kInternal (wrong size, or already done).
   void Advance(Span<float> logits);
   /// The `width` live beams of the next step. Empty when done.
   const std::vector<BeamStep>& steps() const { return steps_; }
   bool done() const { return done_; }
   /// Output tokens of every live beam so far.
   std::size_t length() const { return length_; }
-  /// The hypotheses, best score first, at most `width`. Call once, when done.
+  /// The hypotheses, best score first, 1 to `width`. Call once, when done.
   std::vector<Hypothesis> TakeHypotheses();
 
  private:
@@ -66,18 +66,18 @@ class BeamSearch {
     LogitsProcessor processor;
   };
   struct Continuation {
-    int parent = 0;
-    TokenId token = 0;
-    double logprob = 0.0;
+    std::size_t parent;
+    TokenId token;
+    double logprob;
   };
 
   void CollectContinuations(Span<float> logits);
   void Finish(const Continuation& continuation, bool stopped);
   void ReplaceBeams();
   bool CanImprove() const;
-  double Score(double logprob, std::size_t length) const;
+  double Score(double logprob) const;
 
-  int width_;
+  std::size_t width_;
   std::size_t vocab_size_;
   std::size_t max_tokens_;
   double length_penalty_;
@@ -88,8 +88,9 @@ class BeamSearch {
   bool done_ = false;
   std::vector<Beam> beams_;
   std::vector<BeamStep> steps_;
-  std::vector<double> step_logprobs_;
-  std::vector<Continuation> continuations_;
+  std::vector<Continuation> continuations_;  // of this step, best first
+  std::vector<Continuation> next_;           // those that run on
+  std::vector<Beam> next_beams_;
   std::vector<Hypothesis> hypotheses_;  // best first
   Candidates candidates_;
 };

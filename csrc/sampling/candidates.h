@@ -22,7 +22,8 @@ struct Candidate {
 /// Keeps its memory between rows. Tokens whose logit is -inf are never candidates.
 class Candidates {
  public:
-  /// Starts on a row without NaN, which must stay unchanged while it is being asked.
+  /// Starts on a row, which must stay unchanged while it is being asked. Throws kBackend, naming the token, when a
+  /// logit is NaN or +inf.
   void Reset(Span<const float> logits);
   /// The largest logit; -inf in a row of nothing else.
   float max() const { return max_; }
@@ -34,13 +35,16 @@ class Candidates {
   const std::vector<Candidate>& sorted() const { return sorted_; }
 
  private:
+  float LowerBound(std::size_t count);
+  void SortFrom(float least);
   void SortAll();
+  void TakeKeys();
 
   Span<const float> logits_;
   float max_ = 0.0f;
   bool complete_ = false;
   std::vector<float> group_max_;
-  std::vector<float> group_scratch_;
+  std::vector<float> merged_max_;
   std::vector<Candidate> sorted_;
   std::vector<std::uint64_t> keys_;
   std::vector<std::uint64_t> key_scratch_;

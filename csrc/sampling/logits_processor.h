@@ -24,6 +24,8 @@ class LogitsProcessor {
   void Apply(Span<float> logits);
   /// Puts the values back that the last Apply replaced.
   void Undo(Span<float> logits);
+  /// Whether the last Apply changed anything.
+  bool changed() const { return !undo_.empty(); }
   /// Appends a token of the output.
   void Accept(TokenId token);
 

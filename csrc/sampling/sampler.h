@@ -2,9 +2,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
-#include "sampling/candidates.h"
+#include "sampling/distribution.h"
 #include "sampling/logits_processor.h"
 #include "sampling/logprobs.h"
 #include "sampling/stop_ids.h"
@@ -29,7 +30,7 @@ struct Choice {
 /// thread count, on the instruction set, or on what else is in the batch. With u the uniform number of
 /// (seed, sample, position) from Philox4x32-10, the token is the first one, in the order of descending logit and
 /// ascending id among equals, at which the running sum of weights exp((logit - max) / temperature), kept in double
-/// precision, exceeds u times the sum of the kept weights.
+/// precision, exceeds u times the sum of the kept weights. The position is the number of tokens accepted before.
 ///
 /// After the first calls nothing is allocated, except where the history outgrows its reserve.
 class Sampler {
@@ -57,17 +58,23 @@ class Sampler {
   bool IsStop(TokenId token) const { return stop_ids_.Contains(token); }
 
  private:
-  TokenId Choose(Span<float> logits);
+  TokenId Best(Span<const float> logits) const;
   TokenId Draw(Span<const float> logits);
+  [[noreturn]] void ThrowNothingLeft() const;
 
-  SamplingParams params_;
-  std::uint64_t seed_ = 0;
-  std::uint32_t sample_ = 0;
+  float temperature_;
+  std::size_t top_k_;  // 0: off
+  double top_p_;
+  double min_p_;
+  double typical_p_;
+  std::optional<int> logprobs_wanted_;
+  std::uint64_t seed_;
+  std::uint32_t sample_;
   std::size_t position_ = 0;
-  int vocab_size_ = 0;
+  std::size_t vocab_size_;
   StopIds stop_ids_;
   LogitsProcessor processor_;
-  Candidates candidates_;
+  Distribution distribution_;
   LogprobRanker ranker_;
   std::vector<TokenLogprob> logprobs_;
 };

@@ -1,9 +1,11 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "bundle/vocabulary.h"
 #include "skywork_rt/model_spec.h"
+#include "text/utf8.h"
 
 namespace skywork_rt {
 
@@ -20,8 +22,14 @@ class IncrementalDecoder {
   void Finish(std::string* text);
 
  private:
-  void PushPiece(TokenId token, std::string* text);
-  void EndByteRun(std::string* text);
+  bool IsSkipped(TokenId token) const { return skip_special_ && vocabulary_->special(token); }
+  void PushByteLevel(TokenId token, std::string* text);
+  void PushSentencePiece(TokenId token, std::string* text);
+  void PushByteFallback(TokenId token, std::string* text);
+  void Flush(Replace replace, bool final, std::string* text);
+  void EndFallbackRun(std::string* text);
+  void AppendStripped(std::string_view part, std::string* text);
+  std::string_view WithoutStartSpace(TokenId token, std::string_view piece);
 
   const Vocabulary* vocabulary_;
   bool skip_special_;

@@ -32,6 +32,7 @@ class StopMatcher {
   };
 
   static bool Step(Stop* stop, char byte);
+  void StepAll(char byte);
 
   std::vector<Stop> stops_;
   bool include_stop_;

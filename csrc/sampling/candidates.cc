@@ -1,0 +1,136 @@
+#include "sampling/candidates.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <functional>
+#include <limits>
+
+#include "sampling/row_checks.h"
+#include "sampling/row_kernels.h"
+
+namespace skywork_rt {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+// Groups for each wanted candidate: with eight, the k-th largest group maximum lets pass about 7 % more than k logits.
+constexpr std::size_t kGroupsPerCandidate = 8;
+constexpr std::size_t kFirstGrowth = 64;
+constexpr std::size_t kGrowthFactor = 8;
+
+// Ascending keys are descending logits, then ascending ids.
+std::uint64_t SortKey(float logit, std::size_t token) {
+  const float positive_zero = logit + 0.0f;  // -0 equals 0
+  std::uint32_t bits;
+  std::memcpy(&bits, &positive_zero, sizeof(bits));
+  const std::uint32_t descending = (bits & 0x80000000u) != 0 ? bits : ~(bits | 0x80000000u);
+  return (std::uint64_t{descending} << 32) | static_cast<std::uint32_t>(token);
+}
+
+// Sorts by the upper 32 bits and keeps the order of equals: three passes of 11, 11 and 10 bits.
+void RadixSort(std::vector<std::uint64_t>* keys, std::vector<std::uint64_t>* scratch) {
+  constexpr std::array<int, 3> kShifts = {32, 43, 54};
+  constexpr std::size_t kBuckets = 2048;
+  std::array<std::array<std::uint32_t, kBuckets>, 3> counts = {};
+  for (const std::uint64_t key : *keys) {
+    for (std::size_t pass = 0; pass < 3; ++pass) ++counts[pass][(key >> kShifts[pass]) % kBuckets];
+  }
+  scratch->resize(keys->size());
+  for (std::size_t pass = 0; pass < 3; ++pass) {
+    std::uint32_t position = 0;
+    for (std::uint32_t& count : counts[pass]) {
+      const std::uint32_t size = count;
+      count = position;
+      position += size;
+    }
+    for (const std::uint64_t key : *keys) (*scratch)[counts[pass][(key >> kShifts[pass]) % kBuckets]++] = key;
+    keys->swap(*scratch);
+  }
+}
+
+}  // namespace
+
+void Candidates::Reset(Span<const float> logits) {
+  logits_ = logits;
+  group_max_.resize(RowKernels::GroupCount(logits.size()));
+  max_ = CheckedMax(logits, group_max_.data());
+  sorted_.clear();
+  complete_ = false;
+}
+
+void Candidates::Require(std::size_t count) {
+  if (complete_ || count == 0 || count <= sorted_.size()) return;
+  if (count > group_max_.size() / kGroupsPerCandidate) {
+    SortAll();
+    return;
+  }
+  const float least = LowerBound(count);
+  if (least == -kInfinity) {
+    SortAll();
+  } else {
+    SortFrom(least);
+  }
+}
+
+bool Candidates::Grow() {
+  if (complete_) return false;
+  const std::size_t before = sorted_.size();
+  Require(std::max(kFirstGrowth, before * kGrowthFactor));
+  return sorted_.size() > before;
+}
+
+// At least `count` logits reach the count-th largest maximum of any disjoint groups. Few and large groups are the
+// cheaper ones to select from; groups that do not fill a round of merging are left out.
+float Candidates::LowerBound(std::size_t count) {
+  const std::size_t merged = count * kGroupsPerCandidate;
+  merged_max_.assign(group_max_.begin(), group_max_.begin() + static_cast<std::ptrdiff_t>(merged));
+  for (std::size_t start = merged; start + merged <= group_max_.size(); start += merged) {
+    for (std::size_t i = 0; i < merged; ++i) {
+      const float other = group_max_[start + i];
+      merged_max_[i] = merged_max_[i] < other ? other : merged_max_[i];
+    }
+  }
+  const auto kth = merged_max_.begin() + static_cast<std::ptrdiff_t>(count - 1);
+  std::nth_element(merged_max_.begin(), kth, merged_max_.end(), std::greater<>());
+  return *kth;
+}
+
+void Candidates::SortFrom(float least) {
+  const std::size_t most = logits_.size() / 8;  // above it a radix sort of everything is faster
+  keys_.clear();
+  for (std::size_t group = 0; group < group_max_.size(); ++group) {
+    if (group_max_[group] < least) continue;
+    const std::size_t block = group / RowKernels::kLanes * RowKernels::kGroupBlock;
+    const std::size_t end = std::min(block + RowKernels::kGroupBlock, logits_.size());
+    for (std::size_t i = block + group % RowKernels::kLanes; i < end; i += RowKernels::kLanes) {
+      if (logits_[i] >= least) keys_.push_back(SortKey(logits_[i], i));
+    }
+    if (keys_.size() > most) {
+      SortAll();
+      return;
+    }
+  }
+  std::sort(keys_.begin(), keys_.end());
+  TakeKeys();
+}
+
+void Candidates::SortAll() {
+  keys_.clear();
+  keys_.reserve(logits_.size());
+  for (std::size_t i = 0; i < logits_.size(); ++i) {
+    if (logits_[i] > -kInfinity) keys_.push_back(SortKey(logits_[i], i));
+  }
+  RadixSort(&keys_, &key_scratch_);
+  TakeKeys();
+  complete_ = true;
+}
+
+void Candidates::TakeKeys() {
+  sorted_.resize(keys_.size());
+  for (std::size_t i = 0; i < keys_.size(); ++i) {
+    const auto token = static_cast<std::uint32_t>(keys_[i]);
+    sorted_[i] = {logits_[token], static_cast<TokenId>(token)};
+  }
+}
+
+}  // namespace skywork_rt

@@ -1,0 +1,83 @@
+#include "sampling/sampler.h"
+
+#include <limits>
+
+#include "sampling/philox.h"
+#include "sampling/row_checks.h"
+#include "sampling/row_kernels.h"
+#include "skywork_rt/error.h"
+#include "support/format.h"
+
+namespace skywork_rt {
+
+Sampler::Sampler(const SamplingParams& params, const ModelSpec& model, std::uint64_t seed, int sample,
+                 Span<const TokenId> prompt)
+    : temperature_(params.temperature),
+      top_k_(params.top_k > 0 ? static_cast<std::size_t>(params.top_k) : 0),
+      top_p_(static_cast<double>(params.top_p)),
+      min_p_(static_cast<double>(params.min_p)),
+      typical_p_(static_cast<double>(params.typical_p)),
+      logprobs_wanted_(params.logprobs),
+      seed_(seed),
+      sample_(static_cast<std::uint32_t>(sample)),
+      vocab_size_(static_cast<std::size_t>(model.vocab_size)),
+      stop_ids_(params, model),
+      processor_(params, model, prompt) {}
+
+Sampler Sampler::Fork(int sample) const {
+  Sampler copy(*this);
+  copy.sample_ = static_cast<std::uint32_t>(sample);
+  return copy;
+}
+
+Choice Sampler::Sample(Span<float> logits) {
+  if (logits.size() != vocab_size_) {
+    throw Error(ErrorCode::kInvalidArgument,
+                StrCat("a row has ", logits.size(), " logits, but the vocabulary has ", vocab_size_, " tokens"));
+  }
+  try {
+    Choice choice;
+    processor_.Apply(logits);
+    choice.token = temperature_ == 0.0f ? Best(logits) : Draw(logits);
+    processor_.Undo(logits);
+    if (logprobs_wanted_) {
+      ranker_.Rank(logits, choice.token, *logprobs_wanted_, &logprobs_);
+      choice.logprobs = logprobs_;
+    }
+    return choice;
+  } catch (const Error& error) {
+    processor_.Undo(logits);
+    throw Error(error.code(), StrCat("output position ", position_, " of sample ", sample_, ": ", error.what()));
+  }
+}
+
+void Sampler::Accept(TokenId token) {
+  ++position_;
+  processor_.Accept(token);
+}
+
+TokenId Sampler::Best(Span<const float> logits) const {
+  const float max = CheckedMax(logits, nullptr);
+  if (max == -std::numeric_limits<float>::infinity()) ThrowNothingLeft();
+  return static_cast<TokenId>(Rows().find(logits.data(), logits.size(), max));
+}
+
+TokenId Sampler::Draw(Span<const float> logits) {
+  if (!distribution_.Reset(logits, temperature_)) ThrowNothingLeft();
+  distribution_.KeepTopK(top_k_);
+  distribution_.KeepTopP(top_p_);
+  distribution_.KeepMinP(min_p_);
+  distribution_.KeepTypical(typical_p_);
+  return distribution_.Draw(UniformAt(seed_, sample_, position_));
+}
+
+void Sampler::ThrowNothingLeft() const {
+  if (!processor_.changed()) {
+    throw Error(ErrorCode::kBackend, StrCat("all ", vocab_size_, " logits are -inf: no token can follow"));
+  }
+  throw Error(ErrorCode::kInvalidArgument,
+              StrCat("no token of ", vocab_size_,
+                     " is left to choose: relax logit_bias, bad_words_ids, min_tokens or no_repeat_ngram_size"));
+}
+
+}  // namespace skywork_rt
