@@ -42,8 +42,8 @@ class PrefixModel {
 };
 
 // Drives a search as the engine does: every step's beams are the parents' sequences with one token more.
-std::vector<Hypothesis> Run(const SamplingParams& params, const ModelSpec& spec, const std::vector<TokenId>& prompt,
-                            int max_tokens) {
+std::vector<Hypothesis> Search(const SamplingParams& params, const ModelSpec& spec, const std::vector<TokenId>& prompt,
+                               int max_tokens) {
   const PrefixModel model(spec.vocab_size);
   BeamSearch search(params, spec, prompt, max_tokens);
   std::vector<std::vector<TokenId>> sequences = {prompt};
@@ -84,7 +84,7 @@ TEST(BeamSearch, GivesTheHypothesesOfTransformers) {
     model.eos_ids = item["eos_ids"].get<std::vector<TokenId>>();
     Validate(params, model.vocab_size);
     const std::vector<Hypothesis> actual =
-        Run(params, model, item["prompt"].get<std::vector<TokenId>>(), item["max_tokens"]);
+        Search(params, model, item["prompt"].get<std::vector<TokenId>>(), item["max_tokens"]);
     Json question = item;
     question.erase("hypotheses");
     SCOPED_TRACE(question.dump());
@@ -141,7 +141,7 @@ TEST(BeamSearch, AsWideAsTheTreeIsExhaustive) {
       ModelSpec model;
       model.vocab_size = vocab_size;
       model.eos_ids = {0};
-      const std::vector<Hypothesis> actual = Run(params, model, {}, kMaxTokens);
+      const std::vector<Hypothesis> actual = Search(params, model, {}, kMaxTokens);
       ASSERT_EQ(actual.size(), all.size());
       for (std::size_t i = 0; i < all.size(); ++i) {
         ASSERT_NEAR(actual[i].score, score(all[i]), 1e-4);
@@ -160,7 +160,7 @@ TEST(BeamSearch, RunsOnWithFewerBeamsWhereBansLeaveFew) {
   ModelSpec model;
   model.vocab_size = 10;
   model.eos_ids = {0};
-  const std::vector<Hypothesis> hypotheses = Run(params, model, {1}, 3);
+  const std::vector<Hypothesis> hypotheses = Search(params, model, {1}, 3);
   ASSERT_EQ(hypotheses.size(), 4u);
   for (const Hypothesis& hypothesis : hypotheses) {
     EXPECT_EQ(hypothesis.token_ids.size(), 3u);

@@ -66,7 +66,7 @@ std::vector<NamedParams> Variants() {
     add("temperature", [&](SamplingParams* p) { p->temperature = temperature; });
   }
   for (const int k : {1, 2, 7, 50, 1000}) add("top_k", [&](SamplingParams* p) { p->top_k = k; });
-  for (const float top_p : {1e-6f, 0.1f, 0.5f, 0.9f, 0.99f, 0.9999f}) {
+  for (const float top_p : {1e-4f, 0.1f, 0.5f, 0.9f, 0.99f, 0.9999f}) {
     add("top_p", [&](SamplingParams* p) { p->top_p = top_p; });
   }
   for (const float min_p : {0.001f, 0.05f, 0.3f, 0.97f, 1.0f})

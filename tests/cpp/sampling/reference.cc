@@ -103,7 +103,7 @@ void MinP(Row* scores, double p, bool* close_call) {
   const Row probabilities = Softmax(*scores);
   const double least = p * *std::max_element(probabilities.begin(), probabilities.end());
   for (std::size_t i = 0; i < scores->size(); ++i) {
-    *close_call |= p > 0.0 && std::abs(probabilities[i] - least) < kClose * least;
+    *close_call |= probabilities[i] != least && std::abs(probabilities[i] - least) < kClose * least;
     if (probabilities[i] < least) (*scores)[i] = kOut;
   }
 }

@@ -48,7 +48,7 @@ void ExpectExactDistribution(const SamplingParams& params, std::vector<float> ro
   int cells = 0;
   for (std::size_t i = 0; i < row.size(); ++i) {
     const double expected = reference.probabilities[i] * kDraws;
-    if (reference.probabilities[i] == 0.0) ASSERT_EQ(counts[i], 0) << "token " << i << " was cut";
+    ASSERT_TRUE(reference.probabilities[i] > 0.0 || counts[i] == 0) << "token " << i << " was cut";
     if (expected < 10.0) {
       rare_expected += expected;
       rare_count += counts[i];
@@ -107,7 +107,7 @@ INSTANTIATE_TEST_SUITE_P(
                                       p->typical_p = 0.95f;
                                       p->repetition_penalty = 1.1f;
                                     }}),
-    [](const ::testing::TestParamInfo<ChiSquareCase>& info) { return std::string(info.param.name); });
+    [](const ::testing::TestParamInfo<ChiSquareCase>& test) { return std::string(test.param.name); });
 
 // Past the first few ranks the candidates are sorted in other ways; all must draw alike.
 TEST(Sampler, DrawsFromTheExactDistributionOfALargeVocabulary) {
@@ -162,7 +162,7 @@ TEST(Sampler, TheSameSeedSampleAndHistoryGiveTheSameTokens) {
   EXPECT_NE(run(7, 1, 0), alone);
 }
 
-// A frozen result: it may only change with the promise of seeded sampling itself.
+// A frozen result, which a few lines of numpy gave too: it may only change with the promise of seeded sampling itself.
 TEST(Sampler, KeepsTheTokensOfASeedForEver) {
   SamplingParams params;
   params.temperature = 0.8f;
@@ -178,7 +178,7 @@ TEST(Sampler, KeepsTheTokensOfASeedForEver) {
     tokens.push_back(sampler.Sample(row).token);
     sampler.Accept(tokens.back());
   }
-  EXPECT_EQ(tokens, (std::vector<TokenId>{0}));
+  EXPECT_EQ(tokens, (std::vector<TokenId>{686, 665, 136, 161, 575, 633, 658, 505, 629, 344, 989, 981}));
 }
 
 TEST(Sampler, LeavesTheRowAsItWas) {
