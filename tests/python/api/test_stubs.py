@@ -1,0 +1,53 @@
+"""The stubs say what the module has, and Python and C++ agree on the options."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import skywork_rt
+from skywork_rt import _core
+
+
+def test_stubs_match_the_module(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    result = subprocess.run(
+        [sys.executable, "-m", "mypy.stubtest", "skywork_rt._core", "--ignore-disjoint-bases"],
+        cwd=Path(skywork_rt.__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_package_is_typed() -> None:
+    package = Path(skywork_rt.__file__).parent
+    assert (package / "py.typed").exists()
+    assert (package / "_core" / "__init__.pyi").exists()
+
+
+def test_generator_has_every_option_of_the_core_with_its_default() -> None:
+    parameters = inspect.signature(skywork_rt.Generator).parameters
+    for name, default in _core.generator_option_defaults().items():
+        assert name in parameters, f"Generator lacks {name}"
+        ours = parameters[name].default
+        assert ours == default or (ours is None and default == 0), name
+
+
+def test_every_public_name_resolves() -> None:
+    for name in skywork_rt.__all__:
+        assert getattr(skywork_rt, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = skywork_rt.nothing
+
+
+def test_build_info_tells_version_and_compiler() -> None:
+    info = skywork_rt.build_info()
+    assert info["version"] == skywork_rt.__version__
+    assert info["compiler"]
+    assert info["cplusplus"] >= 201703
