@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "backend/plugin.h"
+#include "skywork_rt/export.h"
 
 namespace skywork_rt {
 
@@ -15,7 +16,7 @@ std::vector<std::filesystem::path> PluginFolders();
 /// Loads `skywork_rt_<name>.so` from the first folder that has it, once a process, with RTLD_LOCAL; never closes it,
 /// because its libraries do not survive being unloaded. Safe from any thread.
 /// Throws Error(kBackendUnavailable) that lists the folders, or repeats the dynamic loader's own words.
-const PluginEntry& LoadPlugin(const std::string& name);
+SKYWORK_RT_API const PluginEntry& LoadPlugin(const std::string& name);
 
 /// The same from one file, without the search and without remembering.
 const PluginEntry& LoadPluginFile(const std::filesystem::path& file);

@@ -15,6 +15,10 @@ from random_models import CASES, SEED, Case
 import skywork_rt.export
 from skywork_rt.export import export
 from skywork_rt.export.synth import preset, write_random_hf
+from skywork_rt.testdata import cache_directory, smollm2
+
+#: The backends that are tested, and for which bundles are made.
+BACKENDS = tuple(name for name in os.environ.get("SKYWORK_RT_TEST_BACKENDS", "lite,native").split(",") if name)
 
 Tokenizer = Literal["byte-level", "sentencepiece", "none"]
 
@@ -31,15 +35,9 @@ CHAT_TEMPLATE = """\
 {%- endif %}"""
 
 
-def cache_directory() -> Path:
-    """Where models and bundles of tests stay between runs."""
-    configured = os.environ.get("SKYWORK_RT_TEST_CACHE")
-    return Path(configured) if configured else Path.home() / ".cache" / "skywork_rt" / "test-data"
-
-
-def bundle_of(name: str, make_source: Callable[..., Path], **arguments: Any) -> Path:
+def bundle_of(name: str, make_source: Callable[..., Path], weights: tuple[str, ...], **arguments: Any) -> Path:
     """The bundle `name`, exported for every backend from what `make_source(directory)` writes."""
-    root = cache_directory() / "bundles"
+    root = cache_directory() / "bundles" / "-".join(BACKENDS)
     root.mkdir(parents=True, exist_ok=True)
     bundle = root / f"{name}-{_export_state()}"
     with (root / f"{name}.lock").open("w") as lock:  # two test processes at once make it once
@@ -49,7 +47,8 @@ def bundle_of(name: str, make_source: Callable[..., Path], **arguments: Any) -> 
                 shutil.rmtree(old)
             work = root / f"{name}.source"
             shutil.rmtree(work, ignore_errors=True)
-            export(make_source(work, **arguments), bundle, targets=("lite", "native"))
+            native = weights if "native" in BACKENDS else ()
+            export(make_source(work, **arguments), bundle, targets=BACKENDS, weights=native)
             shutil.rmtree(work, ignore_errors=True)
     return bundle
 
@@ -71,13 +70,11 @@ def random_source(directory: Path, case: Case) -> Path:
 
 def random_bundle(name: str) -> Path:
     """The bundle of one of the random models of the golden files."""
-    return bundle_of(f"random-{name}", random_source, case=CASES[name])
+    return bundle_of(f"random-{name}", random_source, ("f32",), case=CASES[name])
 
 
-def smollm2_source() -> Path:
+def smollm2_source(_directory: Path) -> Path:
     """SmolLM2's GGUF file, fetched when it is missing."""
-    from skywork_rt.testdata import smollm2
-
     return smollm2()
 
 

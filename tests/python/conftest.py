@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,34 +12,32 @@ TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS / "golden"), str(TESTS / "python")]
 
 import skywork_rt  # noqa: E402
-from bundles import bundle_of, smollm2_source, tiny_source  # noqa: E402
+from bundles import BACKENDS, bundle_of, smollm2_source, tiny_source  # noqa: E402
+from skywork_rt.testdata import smollm2  # noqa: E402
 
 
 @pytest.fixture(scope="session")
 def tiny_bundle() -> Path:
     """A random GQA model of 0.1 M parameters with a byte-level tokenizer and a chat template, for every backend."""
-    return bundle_of("tiny", tiny_source, kind="byte-level")
+    return bundle_of("tiny", tiny_source, ("f32", "int8"), kind="byte-level")
 
 
 @pytest.fixture(scope="session")
 def sentencepiece_bundle() -> Path:
     """The same with a SentencePiece tokenizer."""
-    return bundle_of("tiny-sentencepiece", tiny_source, kind="sentencepiece")
+    return bundle_of("tiny-sentencepiece", tiny_source, ("f32", "int8"), kind="sentencepiece")
 
 
 @pytest.fixture(scope="session")
 def bare_bundle() -> Path:
     """The same without a tokenizer."""
-    return bundle_of("tiny-bare", tiny_source, kind="none")
+    return bundle_of("tiny-bare", tiny_source, ("f32", "int8"), kind="none")
 
 
 @pytest.fixture(scope="session")
 def smollm2_bundle() -> Path:
     """SmolLM2-135M-Instruct for every backend."""
-    return bundle_of("smollm2", lambda _directory: smollm2_source())
-
-
-BACKENDS = [name for name in os.environ.get("SKYWORK_RT_TEST_BACKENDS", "lite,native").split(",") if name]
+    return bundle_of("smollm2", smollm2_source, ("int4", "int8"))
 
 
 @pytest.fixture(scope="session", params=BACKENDS)
@@ -59,4 +56,4 @@ def generator(tiny_bundle: Path, backend: str) -> Iterator[skywork_rt.Generator]
 @pytest.fixture(scope="session")
 def smollm2_file() -> Path:
     """SmolLM2-135M-Instruct's GGUF file."""
-    return smollm2_source()
+    return smollm2()
