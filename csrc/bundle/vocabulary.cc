@@ -17,7 +17,7 @@ constexpr std::uint32_t kKinds = 3;
 constexpr std::uintmax_t kMaxFileSize = std::uintmax_t{1} << 30;  // far above any vocabulary's
 constexpr std::uint32_t kMaxCount = std::uint32_t{1} << 26;       // keeps ids in TokenId and sums in 64 bits
 constexpr std::uint32_t kKnownDecodeFlags = 3;
-constexpr std::uint8_t kKnownFlags = 15;
+constexpr std::uint8_t kKnownFlags = 7;
 
 // vocab.bin is little endian, whatever the machine.
 template <typename T>
@@ -123,7 +123,6 @@ void Vocabulary::CheckEntries(const std::string& name) const {
     if (flags_[i] > kKnownFlags)
       ThrowCorrupt(name, "flags of id ", i, " are ", int{flags_[i]}, ", above ", int{kKnownFlags});
     if (byte_token(id) && length != 1) ThrowCorrupt(name, "byte token ", i, " has ", length, " bytes, but must have 1");
-    if (unused(id) && length != 0) ThrowCorrupt(name, "unused id ", i, " has ", length, " bytes, but must have none");
     if (kind_ != Kind::kByteLevel && !byte_token(id) && !IsValidUtf8(bytes(id))) {
       ThrowCorrupt(name, "text of id ", i, " is not UTF-8");
     }
@@ -164,25 +163,28 @@ std::string Vocabulary::DecodeByteLevel(Span<const TokenId> ids, bool skip_speci
 
 std::string Vocabulary::DecodeSentencePiece(Span<const TokenId> ids, bool skip_special) const {
   std::string text;
+  std::string run;
   bool stripped = false;
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    if (byte_token(ids[i])) {
-      std::string run;
-      for (; i < ids.size() && byte_token(ids[i]); ++i) run.append(bytes(ids[i]));
-      --i;
-      AppendUtf8(run, Replace::kEachByte, true, &text);
+  const auto end_run = [&] {
+    AppendUtf8(run, Replace::kEachByte, true, &text);
+    run.clear();
+  };
+  for (const TokenId id : ids) {
+    if (skip_special && special(id)) continue;
+    std::string_view piece = bytes(id);
+    if (byte_token(id)) {
+      run.append(piece);
       continue;
     }
-    if (skip_special && special(ids[i])) continue;
-    std::string_view piece = bytes(ids[i]);
-    const bool may_strip = strips_start() && text.empty() && !special(ids[i]) && !unknown(ids[i]) &&
-                           (!stripped || strips_all_leading_spaces());
+    end_run();
+    const bool may_strip = strips_start() && text.empty() && !special(id) && (!stripped || strips_all_leading_spaces());
     if (may_strip && !piece.empty() && piece.front() == ' ') {
       piece.remove_prefix(1);
       stripped = true;
     }
     text.append(piece);
   }
+  end_run();
   return text;
 }
 

@@ -40,7 +40,6 @@ class SKYWORK_RT_API Vocabulary {
   bool special(TokenId id) const { return (flags_[static_cast<std::size_t>(id)] & kSpecial) != 0; }
   bool byte_token(TokenId id) const { return (flags_[static_cast<std::size_t>(id)] & kByteToken) != 0; }
   bool unused(TokenId id) const { return (flags_[static_cast<std::size_t>(id)] & kUnused) != 0; }
-  bool unknown(TokenId id) const { return (flags_[static_cast<std::size_t>(id)] & kUnknown) != 0; }
   /// One of the two below.
   bool strips_start() const { return decode_flags_ != 0; }
   /// The first text of a decode loses one leading space.
@@ -50,7 +49,8 @@ class SKYWORK_RT_API Vocabulary {
 
   /// Throws kInvalidArgument with the number when the id is negative or not below size().
   void CheckId(TokenId id) const;
-  /// Text of `ids`, always valid UTF-8, equal to the tokenizer's own full decode.
+  /// Text of `ids`, always valid UTF-8, equal to the tokenizer's own full decode. Skipped special tokens are as if they
+  /// were not there.
   /// Throws kInvalidArgument when an id is out of range.
   std::string Decode(Span<const TokenId> ids, bool skip_special = true) const;
 
@@ -58,7 +58,6 @@ class SKYWORK_RT_API Vocabulary {
   static constexpr std::uint8_t kSpecial = 1;
   static constexpr std::uint8_t kByteToken = 2;
   static constexpr std::uint8_t kUnused = 4;
-  static constexpr std::uint8_t kUnknown = 8;
   static constexpr std::uint32_t kStripsLeadingSpace = 1;
   static constexpr std::uint32_t kStripsAllLeadingSpaces = 2;
 

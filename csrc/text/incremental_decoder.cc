@@ -34,21 +34,22 @@ void IncrementalDecoder::PushByteLevel(TokenId token, std::string* text) {
 }
 
 void IncrementalDecoder::PushSentencePiece(TokenId token, std::string* text) {
-  const std::string_view piece = vocabulary_->bytes(token);
+  if (IsSkipped(token)) return;
   if (vocabulary_->byte_token(token)) {
     at_start_ = false;
-    pending_.append(piece);
+    pending_.append(vocabulary_->bytes(token));
     Flush(Replace::kEachByte, false, text);
     return;
   }
   Flush(Replace::kEachByte, true, text);
-  if (!IsSkipped(token)) text->append(WithoutStartSpace(token, piece));
+  text->append(WithoutStartSpace(token));
 }
 
 // SentencePiece's dummy prefix, where the text begins with an ordinary piece.
-std::string_view IncrementalDecoder::WithoutStartSpace(TokenId token, std::string_view piece) {
-  const bool ordinary = !vocabulary_->special(token) && !vocabulary_->unknown(token);
-  if (at_start_ && ordinary && !piece.empty() && piece.front() == ' ' && vocabulary_->strips_start()) {
+std::string_view IncrementalDecoder::WithoutStartSpace(TokenId token) {
+  std::string_view piece = vocabulary_->bytes(token);
+  if (at_start_ && vocabulary_->strips_start() && !vocabulary_->special(token) && !piece.empty() &&
+      piece.front() == ' ') {
     piece.remove_prefix(1);
     if (!vocabulary_->strips_all_leading_spaces()) at_start_ = false;
   }

@@ -29,7 +29,7 @@ class IncrementalDecoder {
   void Flush(Replace replace, bool final, std::string* text);
   void EndFallbackRun(std::string* text);
   void AppendStripped(std::string_view part, std::string* text);
-  std::string_view WithoutStartSpace(TokenId token, std::string_view piece);
+  std::string_view WithoutStartSpace(TokenId token);
 
   const Vocabulary* vocabulary_;
   bool skip_special_;
