@@ -11,7 +11,9 @@
 #include <vector>
 
 #include "backend/plugin_loader.h"
+#include "bindings/options.h"
 #include "bundle/bundle.h"
+#include "sampling/time_sampling.h"
 #include "skywork_rt/error.h"
 #include "support/format.h"
 #include "support/memory_stream.h"
@@ -117,6 +119,15 @@ class BareGraph {
   std::vector<py::object> bound_;  // kept alive while the graph may read them
 };
 
+std::vector<double> TimeSamplingOf(const py::dict& values, const py::array_t<float, py::array::c_style>& logits,
+                                   const py::array_t<TokenId, py::array::c_style>& history, std::size_t count) {
+  const SamplingParams params = ReadSamplingParams(values);
+  const Span<const float> row(logits.data(), static_cast<std::size_t>(logits.size()));
+  const Span<const TokenId> tokens(history.data(), static_cast<std::size_t>(history.size()));
+  const py::gil_scoped_release release;
+  return TimeSampling(params, row, tokens, count);
+}
+
 std::size_t CacheSlots(std::size_t longest, std::size_t max_length) {
   const PluginEntry& plugin = LoadPlugin("lite");
   return plugin.cache_slots == nullptr ? max_length : plugin.cache_slots(longest, max_length);
@@ -136,6 +147,9 @@ void BindBench(py::module_& module) {
       .def("time_runs", &BareGraph::TimeRuns, py::arg("count"), "Seconds of each of `count` runs in a row.");
   module.def("cache_slots", &CacheSlots, py::arg("longest"), py::arg("max_length"),
              "Slots of the cache that the lite backend's graphs see when the longest sequence has `longest` tokens.");
+  module.def("time_sampling", &TimeSamplingOf, py::arg("params"), py::arg("logits"), py::arg("history"),
+             py::arg("count"),
+             "Seconds of each of `count` choices of a token from `logits` after `history`, by one sampler.");
   module.def(
       "measure_memory_stream",
       [](int threads, std::size_t size, int passes) {

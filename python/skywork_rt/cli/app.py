@@ -8,6 +8,7 @@ import traceback
 
 import typer
 
+from skywork_rt.bench.commands import app as bench
 from skywork_rt.cli import chat, doctor, export, generate, info, lite
 from skywork_rt.errors import (
     BackendUnavailableError,
@@ -44,6 +45,7 @@ app.command("generate")(generate.generate)
 app.command("chat")(chat.chat)
 app.command("info")(info.info)
 app.add_typer(lite.app, name="lite")
+app.add_typer(bench, name="bench")
 app.command("doctor")(doctor.doctor)
 
 

@@ -1,0 +1,222 @@
+"""The commands `skywork-rt bench BUNDLE`, `bench serve-sim BUNDLE` and `bench sampling`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from skywork_rt.bench.runner import Plan, Report
+    from skywork_rt.bench.subjects import Subject
+
+__all__ = ["app"]
+
+BundlePath: TypeAlias = Annotated[Path, typer.Argument(help="Bundle directory, as 'skywork-rt export' writes it.")]
+JsonPath: TypeAlias = Annotated[Path | None, typer.Option("--json", help="Also write the rows to this file.")]
+Threads: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Default: all cores of the process.")]
+Repeat: TypeAlias = Annotated[int, typer.Option(min=1, help="Times that everything is measured.")]
+Runtimes: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--runtime", help="Only these, such as skywork_rt:lite or 'skywork_rt:native int8*'; may be repeated."
+    ),
+]
+
+_STREAM_PASSES = 8
+_STREAM_BYTES = 1 << 29
+
+
+class _DefaultCommand(TyperGroup):
+    """`bench BUNDLE` is short for `bench run BUNDLE`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
+            args = ["run", *args]
+        return list(super().parse_args(ctx, args))
+
+
+app = typer.Typer(
+    cls=_DefaultCommand, no_args_is_help=True, help="Measure a bundle: 'bench BUNDLE', or one of the commands below."
+)
+
+
+@app.command("run")
+def run(
+    bundle: BundlePath,
+    json_path: JsonPath = None,
+    runtime: Runtimes = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", help="Only these, such as decode_b1 or 'new_*'; may be repeated."),
+    ] = None,
+    repeat: Repeat = 3,
+    threads: Threads = None,
+    base: Annotated[
+        str | None, typer.Option(help="Runtime that the ratios are taken by. Default: the first one measured.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the new_* metrics beside the published ones (PNG, SVG).")
+    ] = None,
+    recipe_length: Annotated[
+        int | None,
+        typer.Option(help="Sequence length that the recipe pads to. Default: the longest sequence that is measured."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One repeat, without decode_b16 and the long new_* metrics.")
+    ] = False,
+) -> None:
+    """Measure every runtime of a bundle side by side: JSON rows, Markdown tables, ratios."""
+    from skywork_rt.bench.metrics import select_metrics
+    from skywork_rt.bench.plot import require_matplotlib
+
+    if plot is not None:
+        require_matplotlib()
+    metrics = select_metrics(metric or [])
+    if quick and not metric:
+        metrics = [m for m in metrics if m.name not in ("decode_b16", "new_256", "new_512", "new_1024")]
+    plan = _plan(bundle, runtime, metrics, 1 if quick else repeat, threads, recipe_length)
+    _measure_and_print(plan, json_path, base, plot)
+
+
+def _plan(
+    bundle: Path,
+    runtimes: list[str] | None,
+    metrics: list[Any],
+    repeat: int,
+    threads: int | None,
+    recipe_length: int | None,
+) -> Plan:
+    from skywork_rt.bench.machine import usable_threads
+    from skywork_rt.bench.runner import Plan
+    from skywork_rt.bench.subjects import list_subjects, select_subjects
+    from skywork_rt.bundle import BundleInfo
+
+    return Plan(
+        bundle=bundle,
+        subjects=select_subjects(list_subjects(bundle), runtimes or []),
+        metrics=metrics,
+        repeats=repeat,
+        threads=threads or usable_threads(),
+        model_length=int(BundleInfo.open(bundle).section("model")["max_length"]),
+        recipe_length=recipe_length,
+    )
+
+
+def _measure_and_print(plan: Plan, json_path: Path | None, base: str | None, plot: Path | None) -> None:
+    from skywork_rt.bench import findings, markdown
+    from skywork_rt.bench.plot import plot_seed_table
+    from skywork_rt.bench.rows import write_document
+    from skywork_rt.bench.runner import run_plan
+    from skywork_rt.bench.subjects import select_subjects
+    from skywork_rt.errors import BackendError
+
+    machine = _machine(plan.threads)
+    with _progress() as report:
+        measurements = run_plan(plan, report)
+    rows = [*measurements.rows(), _stream_row(machine)]
+    if json_path is not None:
+        write_document(json_path, machine, rows)
+    for note in measurements.notes:
+        typer.echo(f"note: {note}", err=True)
+    if not measurements.samples:
+        raise BackendError("no runtime could be measured; the notes above say why")
+    print(markdown.machine_line(machine), markdown.rows_table(rows), sep="\n\n")
+    chosen = select_subjects(measurements.subjects, [base] if base else [])[0]
+    print("", markdown.ratio_table(measurements, chosen), sep="\n")
+    if table := markdown.seed_table(measurements):
+        print("", table, sep="\n")
+    if found := findings.find(measurements, machine["memory_stream_mb_s"] * 1e6):
+        print("", markdown.findings_table(found), sep="\n")
+    if plot is not None:
+        plot_seed_table(plot, measurements)
+
+
+def _machine(threads: int) -> dict[str, Any]:
+    """The machine, its memory stream included: measured here and now, it bounds what can be expected of this run."""
+    from skywork_rt import _core
+    from skywork_rt.bench.machine import describe_machine
+
+    stream = _core.bench.measure_memory_stream(threads, _STREAM_BYTES, _STREAM_PASSES)
+    return {**describe_machine(threads), "memory_stream_mb_s": round(stream / 1e6)}
+
+
+def _stream_row(machine: dict[str, Any]) -> Any:
+    from skywork_rt.bench.rows import make_row
+
+    return make_row("memory:stream", "none", 0.0, "memory_stream", "MB/s", [float(machine["memory_stream_mb_s"])])
+
+
+@app.command("serve-sim")
+def serve_sim(
+    bundle: BundlePath,
+    json_path: JsonPath = None,
+    runtime: Annotated[
+        str | None, typer.Option(help="skywork_rt:lite or 'skywork_rt:native int8/f32'. Default: the bundle's first.")
+    ] = None,
+    requests: Annotated[int, typer.Option(min=2, help="Requests in all.")] = 64,
+    slots: Annotated[int, typer.Option(min=1, help="Sequences at once, for both ways of serving.")] = 8,
+    prompt_tokens: Annotated[int, typer.Option(min=1, help="Tokens of each prompt.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Of lengths, prompts and arrivals.")] = 0,
+    repeat: Repeat = 1,
+    threads: Threads = None,
+) -> None:
+    """Serve many requests continuously and in static batches, all at once and as a Poisson stream."""
+    import asyncio
+
+    from skywork_rt.bench import serve_report
+    from skywork_rt.bench.rows import write_document
+    from skywork_rt.bench.subjects import list_subjects, select_subjects
+
+    ours = select_subjects(list_subjects(bundle), ["skywork_rt:*"])
+    subject: Subject = select_subjects(ours, [runtime] if runtime else [])[0]
+    machine = _machine(threads or _all_threads())
+    with _progress() as report:
+        plan = serve_report.ServePlan(bundle, subject, requests, slots, prompt_tokens, seed, repeat, machine["threads"])
+        simulation = asyncio.run(serve_report.run(plan, report))
+    if json_path is not None:
+        write_document(json_path, machine, simulation.rows(subject))
+    print(serve_report.markdown(simulation, machine, subject))
+
+
+@app.command("sampling")
+def sampling(
+    json_path: JsonPath = None,
+    vocab_size: Annotated[int, typer.Option(min=100, help="Skywork's by default.")] = 65519,
+    repeat: Repeat = 3,
+) -> None:
+    """Measure what choosing a token costs on one core, ours and the recipe's numpy chain."""
+    from skywork_rt.bench import markdown
+    from skywork_rt.bench.rows import write_document
+    from skywork_rt.bench.sampling import CASES, OURS, measure_sampling
+
+    machine = _machine(1)
+    rows = measure_sampling(vocab_size, repeat)
+    if json_path is not None:
+        write_document(json_path, machine, rows)
+    print(markdown.machine_line(machine), markdown.rows_table(rows), sep="\n\n")
+    medians = {(row.runtime, row.metric): row.median for row in rows}
+    for case in CASES:
+        ours = medians[OURS, case.metric]
+        recipe = next(value for (name, metric), value in medians.items() if name != OURS and metric == case.metric)
+        print(
+            f"\n{case.metric}: {ours:.1f} us a row (wanted: at most {case.wanted:g}), {recipe / ours:.0f}x the recipe"
+        )
+
+
+def _all_threads() -> int:
+    from skywork_rt.bench.machine import usable_threads
+
+    return usable_threads()
+
+
+@contextmanager
+def _progress() -> Iterator[Report]:
+    from skywork_rt._progress import progress_bars
+
+    with progress_bars() as bars:
+        yield bars

@@ -1,0 +1,215 @@
+"""Who runs when.
+
+Opening is measured first: a fresh process a runtime and repeat, in turns. Speed is measured in processes that stay
+open side by side: for each workload every runtime takes its turn, then comes the next workload, then the next repeat.
+So the machine's mood, which changes within minutes, hits all of them alike, and ratios within a repeat are fair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from skywork_rt.bench.machine import available_memory
+from skywork_rt.bench.metrics import METRICS, Metric, metrics_of, workloads_of
+from skywork_rt.bench.process import BenchError, WorkerProcess
+from skywork_rt.bench.rows import Row, make_row
+from skywork_rt.bench.subjects import RECIPE, Subject
+from skywork_rt.bench.workloads import Workload
+from skywork_rt.bundle import BundleInfo
+
+__all__ = ["Measurements", "Plan", "run_plan"]
+
+Report = Callable[[str, int, int], None]
+"""Progress: what is being done, units done, units in all."""
+
+_PAGE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole benchmark."""
+
+    bundle: Path
+    subjects: Sequence[Subject]
+    metrics: Sequence[Metric]
+    repeats: int
+    threads: int
+    model_length: int
+    """Of the model, in tokens: workloads beyond it are left out."""
+    recipe_length: int | None = None
+    """What the recipe's loop pads to. None: the longest sequence of all workloads."""
+
+    @property
+    def workloads(self) -> list[Workload]:
+        return [workload for workload in workloads_of(self.metrics) if workload.length <= self.model_length]
+
+    @property
+    def measures_opening(self) -> bool:
+        return any(metric.workload is None for metric in self.metrics)
+
+
+@dataclass
+class Measurements:
+    """Samples of every subject and metric, one a repeat; what failed or was left out, in words."""
+
+    samples: dict[tuple[Subject, str], list[float]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, subject: Subject, metric: str, value: float) -> None:
+        self.samples.setdefault((subject, metric), []).append(value)
+
+    def of(self, subject: Subject, metric: str) -> list[float]:
+        """Empty when it was not measured."""
+        return self.samples.get((subject, metric), [])
+
+    @property
+    def subjects(self) -> list[Subject]:
+        return list(dict.fromkeys(subject for subject, _ in self.samples))
+
+    def rows(self) -> list[Row]:
+        """In the order of the metrics' table, a subject after the other."""
+        units = {metric.name: metric.unit for metric in METRICS}
+        order = {metric.name: index for index, metric in enumerate(METRICS)}
+        keys = sorted(self.samples, key=lambda key: order[key[1]])
+        return [
+            make_row(s.runtime, s.weights, s.bits_per_weight, name, units[name], self.samples[s, name])
+            for subject in self.subjects
+            for s, name in keys
+            if s == subject
+        ]
+
+
+def run_plan(plan: Plan, report: Report) -> Measurements:
+    """Measures. A runtime that fails is left out from then on, with a note; the others go on."""
+    measurements = Measurements()
+    left_out = [w.name for w in workloads_of(plan.metrics) if w.length > plan.model_length]
+    if left_out:
+        measurements.notes.append(f"{', '.join(left_out)} left out: longer than the model's {plan.model_length} tokens")
+    _warm_page_cache(plan)
+    alive = list(plan.subjects)
+    if plan.measures_opening:
+        alive = _measure_opening(plan, alive, measurements, report)
+    for group in _groups(alive, plan):
+        _measure_speed(plan, group, measurements, report)
+    return measurements
+
+
+def _measure_opening(plan: Plan, subjects: list[Subject], measurements: Measurements, report: Report) -> list[Subject]:
+    names = {metric.name for metric in plan.metrics}
+    solo = next(metric.workload for metric in METRICS if metric.name == "decode_b1")
+    assert solo is not None, "decoding is measured on a workload"
+    turns = [(repeat, subject) for repeat in range(plan.repeats) for subject in subjects]
+    failed: set[Subject] = set()
+    for done, (repeat, subject) in enumerate(turns):
+        report("opening", done, len(turns))
+        if subject in failed:
+            continue
+        try:
+            with WorkerProcess(subject.label) as worker:
+                load = worker.open(subject.runtime, plan.bundle, _options(plan, subject, [solo]))
+                if "peak_rss" in names and solo.length <= plan.model_length:
+                    worker.run(solo, repeat)
+                    measurements.add(subject, "peak_rss", worker.peak_rss() / 2**20)
+        except BenchError as error:
+            failed.add(subject)
+            measurements.notes.append(str(error))
+            continue
+        if "load" in names:
+            measurements.add(subject, "load", load)
+    report("opening", len(turns), len(turns))
+    return [subject for subject in subjects if subject not in failed]
+
+
+def _measure_speed(plan: Plan, group: list[Subject], measurements: Measurements, report: Report) -> None:
+    workloads = plan.workloads
+    if not workloads:
+        return
+    with ExitStack() as stack:
+        workers = dict(_open_all(plan, group, stack, measurements, report))
+        turns = [(repeat, workload) for repeat in range(-1, plan.repeats) for workload in workloads]
+        stage = "measuring" if len(group) == len(plan.subjects) else f"measuring {', '.join(s.label for s in group)}"
+        for done, (repeat, workload) in enumerate(turns):
+            report(stage, done, len(turns))
+            for subject in list(workers):
+                try:
+                    _measure_once(plan, workers[subject], subject, workload, repeat, measurements)
+                except BenchError as error:
+                    measurements.notes.append(str(error))
+                    workers.pop(subject).close()
+        report(stage, len(turns), len(turns))
+
+
+def _open_all(
+    plan: Plan, group: list[Subject], stack: ExitStack, measurements: Measurements, report: Report
+) -> Iterator[tuple[Subject, WorkerProcess]]:
+    for done, subject in enumerate(group):
+        report("opening side by side", done, len(group))
+        worker = stack.enter_context(WorkerProcess(subject.label))
+        try:
+            worker.open(subject.runtime, plan.bundle, _options(plan, subject, plan.workloads))
+            yield subject, worker
+        except BenchError as error:
+            measurements.notes.append(str(error))
+    report("opening side by side", len(group), len(group))
+
+
+def _measure_once(
+    plan: Plan, worker: WorkerProcess, subject: Subject, workload: Workload, repeat: int, measurements: Measurements
+) -> None:
+    if repeat < 0:  # the warm-up: first touches of graphs and caches, short
+        worker.run(Workload(workload.name, workload.batch, workload.prompt_tokens, min(8, workload.new_tokens)), 0)
+        return
+    trace = worker.run(workload, 1 + repeat)
+    for metric in metrics_of(plan.metrics, workload):
+        assert metric.read is not None, "a metric of a workload can be read off its clock"
+        measurements.add(subject, metric.name, metric.read(trace))
+
+
+def _options(plan: Plan, subject: Subject, workloads: Sequence[Workload]) -> dict[str, str | int]:
+    longest = max((workload.length for workload in workloads), default=2)
+    options: dict[str, str | int] = {
+        **subject.options,
+        "threads": plan.threads,
+        "max_batch": max((workload.batch for workload in workloads), default=1),
+        "max_length": min(plan.model_length, longest),
+    }
+    if subject.runtime == RECIPE:
+        options["sequence_length"] = plan.recipe_length or min(plan.model_length, _longest(plan))
+    return options
+
+
+def _longest(plan: Plan) -> int:
+    return max((workload.length for workload in plan.workloads), default=2)
+
+
+def _groups(subjects: list[Subject], plan: Plan) -> Iterator[list[Subject]]:
+    """As many runtimes side by side as memory allows, in order."""
+    room = 0.9 * available_memory()
+    group: list[Subject] = []
+    for subject in subjects:
+        if group and sum(_expected_memory(plan, s) for s in [*group, subject]) > room:
+            yield group
+            group = []
+        group.append(subject)
+    if group:
+        yield group
+
+
+def _expected_memory(plan: Plan, subject: Subject) -> float:
+    """Bytes. Lite holds a graph's weights four times once it is built, and six times while it builds."""
+    copies = 4.5 if subject.options.get("backend") == "lite" else 1.0
+    model = BundleInfo.open(plan.bundle).section("model")
+    cache: int = 8 * model["layers"] * model["kv_heads"] * model["head_dim"]
+    tokens = max((workload.batch * workload.length for workload in plan.workloads), default=1)
+    files = sum((plan.bundle / file).stat().st_size for file in subject.files)
+    return copies * files + 2 * cache * tokens + 2**28
+
+
+def _warm_page_cache(plan: Plan) -> None:
+    for name in sorted({name for subject in plan.subjects for name in subject.files}):
+        with (plan.bundle / name).open("rb") as file:
+            while file.read(_PAGE):
+                pass

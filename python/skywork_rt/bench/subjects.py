@@ -1,0 +1,114 @@
+"""Which runtimes a bundle can be measured on, and what their weights cost."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from skywork_rt.bundle import BundleInfo
+from skywork_rt.errors import CorruptBundleError, InvalidArgumentError
+
+__all__ = ["LITE", "NATIVE", "PREDICT", "RECIPE", "Subject", "count_parameters", "list_subjects", "select_subjects"]
+
+LITE = "skywork_rt:lite"
+NATIVE = "skywork_rt:native"
+PREDICT = "lite:predict"
+RECIPE = "recipe:python-loop"
+
+_LITE_RUNTIMES = (LITE, PREDICT, RECIPE)
+_FULL_CONTRACT = "host-cache/full"
+_INCREMENTAL_CONTRACT = "host-cache/incremental"
+_QUANTISED = ("int8", "int4")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One runtime on one kind of weights."""
+
+    runtime: str
+    weights: str
+    """Stored type / type of the activations."""
+    bits_per_weight: float
+    weight_bytes: int
+    """What one token must read of the weights, from memory, in a batch of one."""
+    files: tuple[str, ...]
+    """What the runtime opens."""
+    options: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Of the generator."""
+
+    @property
+    def label(self) -> str:
+        return f"{self.runtime} {self.weights}"
+
+
+def count_parameters(model: Mapping[str, Any]) -> int:
+    """Trained numbers of the model that `model` (model.json's section) describes, a tied head counted once."""
+    hidden, inner, vocabulary = model["hidden_size"], model["intermediate_size"], model["vocab_size"]
+    queries, keys = model["heads"] * model["head_dim"], model["kv_heads"] * model["head_dim"]
+    attention = 2 * hidden * queries + 2 * hidden * keys + (queries + 2 * keys if model["qkv_bias"] else 0)
+    layer = attention + 3 * hidden * inner + 2 * hidden
+    embeddings = vocabulary * hidden * (1 if model["tied_embeddings"] else 2)
+    return int(model["layers"] * layer + embeddings + hidden)
+
+
+def list_subjects(directory: Path) -> list[Subject]:
+    """Every runtime that this bundle has the parts for, ours first."""
+    bundle = BundleInfo.open(directory)
+    parameters = count_parameters(bundle.section("model"))
+    return [*_lite_subjects(bundle, parameters), *_native_subjects(bundle, parameters)]
+
+
+def select_subjects(subjects: Sequence[Subject], patterns: Sequence[str]) -> list[Subject]:
+    """Those whose runtime, or `runtime weights`, matches any of the shell patterns; all for none.
+
+    Raises InvalidArgumentError for a pattern that matches nothing.
+    """
+    for pattern in patterns:
+        if not any(_matches(subject, pattern) for subject in subjects):
+            known = ", ".join(repr(subject.label) for subject in subjects) or "none"
+            raise InvalidArgumentError(f"no runtime of this bundle matches {pattern!r}; there are {known}")
+    return [s for s in subjects if not patterns or any(_matches(s, pattern) for pattern in patterns)]
+
+
+def _matches(subject: Subject, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(subject.runtime, pattern) or fnmatch.fnmatchcase(subject.label, pattern)
+
+
+def _lite_subjects(bundle: BundleInfo, parameters: int) -> list[Subject]:
+    files = {graph["contract"]: graph["file"] for graph in bundle.manifest.get("graphs") or []}
+    if _FULL_CONTRACT not in files or _INCREMENTAL_CONTRACT not in files:
+        return []
+    graph_bytes = _size(bundle, files[_FULL_CONTRACT])
+    bits = 8 * graph_bytes / parameters
+    read = 4 * (parameters - _unread_parameters(bundle.section("model")))
+    opened = (files[_FULL_CONTRACT], files[_INCREMENTAL_CONTRACT])
+    return [Subject(name, "f32/f32", bits, read, opened, {"backend": "lite"}) for name in _LITE_RUNTIMES]
+
+
+def _native_subjects(bundle: BundleInfo, parameters: int) -> list[Subject]:
+    subjects = []
+    unread = _unread_parameters(bundle.section("model")) / parameters
+    for weights, file in bundle.section("weights").items():
+        size = _size(bundle, file)
+        for activations in ("f32", "int8") if weights in _QUANTISED else ("f32",):
+            options = {"backend": "native", "weights": weights, "activations": activations}
+            read = math.floor(size * (1 - unread))
+            label = f"{weights}/{activations}"
+            subjects.append(Subject(NATIVE, label, 8 * size / parameters, read, (file,), options))
+    return subjects
+
+
+def _unread_parameters(model: Mapping[str, Any]) -> int:
+    """An embedding table of its own is looked up a row a token; a tied one is read whole, as the head."""
+    return 0 if model["tied_embeddings"] else int(model["vocab_size"] * model["hidden_size"])
+
+
+def _size(bundle: BundleInfo, file: str) -> int:
+    entry = bundle.section("files").get(file)
+    if not isinstance(entry, dict) or not isinstance(entry.get("size"), int):
+        raise CorruptBundleError(f"{bundle.directory / 'model.json'} does not list the size of {file!r}")
+    return int(entry["size"])

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from skywork_rt.bench.subjects import count_parameters, list_subjects, select_subjects
+from skywork_rt.errors import BundleNotFoundError, CorruptBundleError, InvalidArgumentError
+
+SMOLLM2 = {
+    "layers": 30, "hidden_size": 576, "intermediate_size": 1536, "heads": 9, "kv_heads": 3, "head_dim": 64,
+    "vocab_size": 49152, "qkv_bias": False, "tied_embeddings": True,
+}  # fmt: skip
+SKYWORK = {
+    "layers": 52, "hidden_size": 4608, "intermediate_size": 12288, "heads": 36, "kv_heads": 36, "head_dim": 128,
+    "vocab_size": 65519, "qkv_bias": False, "tied_embeddings": False,
+}  # fmt: skip
+GRAPHS = [
+    {"file": "full.ms", "contract": "host-cache/full"},
+    {"file": "incremental.ms", "contract": "host-cache/incremental"},
+]
+
+
+def write_bundle(directory: Path, model: dict[str, Any], graphs: list[dict[str, str]], weights: dict[str, int]) -> Path:
+    sizes = {f"weights-{name}.safetensors": size for name, size in weights.items()}
+    sizes |= {graph["file"]: 4_000_000 for graph in graphs}
+    manifest = {
+        "model": model,
+        "files": {name: {"size": size} for name, size in sizes.items()},
+        "graphs": graphs,
+        "weights": {name: f"weights-{name}.safetensors" for name in weights},
+    }
+    (directory / "model.json").write_text(json.dumps(manifest))
+    return directory
+
+
+def test_parameters_are_counted_as_the_model_cards_do() -> None:
+    assert count_parameters(SMOLLM2) == 134_515_008
+    assert count_parameters(SKYWORK) == 13_854_113_280
+    assert count_parameters({**SMOLLM2, "qkv_bias": True}) == 134_515_008 + 30 * (576 + 2 * 192)
+
+
+def test_every_runtime_that_the_bundle_has_parts_for(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path, SMOLLM2, GRAPHS, {"f32": 538_060_032, "int4": 96_600_000})
+    assert [(s.runtime, s.weights) for s in list_subjects(bundle)] == [
+        ("skywork_rt:lite", "f32/f32"),
+        ("lite:predict", "f32/f32"),
+        ("recipe:python-loop", "f32/f32"),
+        ("skywork_rt:native", "f32/f32"),
+        ("skywork_rt:native", "int4/f32"),
+        ("skywork_rt:native", "int4/int8"),
+    ]
+
+
+def test_bits_of_a_weight_come_from_the_files_size(tmp_path: Path) -> None:
+    (subject, _) = list_subjects(write_bundle(tmp_path, SMOLLM2, [], {"int4": 96_600_000}))
+    assert subject.bits_per_weight == pytest.approx(8 * 96_600_000 / 134_515_008)
+    assert subject.weight_bytes == 96_600_000  # tied: the table is the head, and read whole
+
+
+def test_an_embedding_of_its_own_is_not_read_whole(tmp_path: Path) -> None:
+    (subject,) = list_subjects(write_bundle(tmp_path, SKYWORK, [], {"bf16": 27_708_226_560}))
+    assert subject.weight_bytes == pytest.approx(2 * (13_854_113_280 - 65519 * 4608), rel=1e-6)
+
+
+def test_patterns_choose_runtimes_and_weights(tmp_path: Path) -> None:
+    subjects = list_subjects(write_bundle(tmp_path, SMOLLM2, GRAPHS, {"int8": 1, "int4": 1}))
+    assert [s.label for s in select_subjects(subjects, ["skywork_rt:native int4*", "lite:predict"])] == [
+        "lite:predict f32/f32",
+        "skywork_rt:native int4/f32",
+        "skywork_rt:native int4/int8",
+    ]
+    with pytest.raises(InvalidArgumentError, match=r"no runtime of this bundle matches 'vllm'.*skywork_rt:lite"):
+        select_subjects(subjects, ["vllm"])
+
+
+def test_a_directory_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleNotFoundError):
+        list_subjects(tmp_path)
+
+
+def test_a_file_that_is_not_listed_is_refused_by_name(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path, SMOLLM2, [], {"int8": 1})
+    manifest = json.loads((bundle / "model.json").read_text())
+    manifest["files"] = {}
+    (bundle / "model.json").write_text(json.dumps(manifest))
+    with pytest.raises(CorruptBundleError, match=r"weights-int8\.safetensors"):
+        list_subjects(bundle)

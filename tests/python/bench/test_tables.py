@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from measured import LITE, NATIVE, PREDICT, RECIPE, three_repeats
+
+from skywork_rt.bench.findings import find, memory_limit, ratios
+from skywork_rt.bench.markdown import findings_table, number, ratio_table, rows_table, seed_table, table
+from skywork_rt.bench.runner import Measurements
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_a_table_is_markdown_and_aligned() -> None:
+    assert table(("a", "bb"), [("xyz", "1")], right=(1,)).splitlines() == [
+        "| a   | bb |",
+        "|-----|---:|",
+        "| xyz |  1 |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0.00"),
+        (0.01234, "0.0123"),
+        (0.5, "0.500"),
+        (1.2345, "1.23"),
+        (48.26, "48.3"),
+        (710.4, "710"),
+        (27000.2, "27000"),
+    ],
+)
+def test_numbers_have_three_significant_digits_at_least(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+def test_rows_come_a_runtime_after_the_other() -> None:
+    lines = rows_table(three_repeats().rows()).splitlines()[2:]
+    assert [tuple(cells(line)[i] for i in (0, 1, 3, 4)) for line in lines[:2] + lines[-1:]] == [
+        ("skywork_rt:lite", "f32/f32", "decode_b1", "50.0"),
+        ("skywork_rt:lite", "f32/f32", "new_32", "80.0"),
+        ("skywork_rt:native", "int4/f32", "decode_b1", "175"),
+    ]
+
+
+def test_ratios_do_not_follow_the_machines_mood() -> None:
+    found = ratios(three_repeats(), "decode_b1", LITE)
+    assert found == {LITE: 1.0, PREDICT: pytest.approx(1.02), RECIPE: pytest.approx(0.4), NATIVE: pytest.approx(3.5)}
+
+
+def test_a_ratio_needs_every_repeat_of_both() -> None:
+    measurements = three_repeats()
+    measurements.samples[NATIVE, "decode_b1"].pop()
+    assert NATIVE not in ratios(measurements, "decode_b1", LITE)
+    assert ratios(measurements, "load", LITE) == {}
+
+
+def test_the_ratio_table_names_its_base() -> None:
+    lines = ratio_table(three_repeats(), RECIPE).splitlines()
+    assert cells(lines[0])[0] == "by recipe:python-loop f32/f32"
+    assert cells(lines[2]) == ["decode_b1", "2.50x", "2.55x", "1.00x", "8.75x"]
+
+
+def test_the_seeds_table_stands_beside_the_published_columns() -> None:
+    lines = [cells(line) for line in seed_table(three_repeats()).splitlines()]
+    assert lines[0] == ["new tokens", "Atlas 800T A2", "A100", "skywork_rt:lite f32/f32"]
+    assert lines[2] == ["1024", "1.00", "1.00", "1.00"]
+    assert lines[-1] == ["32", "0.24", "0.45", "0.80"]
+
+
+def test_no_seeds_table_without_every_length() -> None:
+    measurements = three_repeats()
+    del measurements.samples[LITE, "new_256"]
+    assert seed_table(measurements) == ""
+
+
+def test_the_findings_state_each_promise_with_its_figure() -> None:
+    found = {f.text: (f.value, f.wanted) for f in find(three_repeats(), bytes_per_second=30e9)}
+    assert found["cost of our loop over bare Predict, decode_b1"] == ("+2.0 %", "at most 3 %")
+    assert found["skywork_rt:lite over the recipe's Python loop, decode_b1"] == ("2.50x", "")
+    assert found["skywork_rt:native int4/f32 over skywork_rt:lite, decode_b1"] == ("3.50x", "at least 3x")
+    assert found["skywork_rt:lite f32/f32: throughput at 32 new tokens by that at 1024"] == ("0.80", "at least 0.85")
+    limit = found["skywork_rt:native int4/f32: decode_b1 by what reading 100.0 MB a token allows"]
+    assert limit == ("175.0 of 300.0 tokens/s, 58 %", "")
+    assert "| finding" in findings_table(find(three_repeats(), 30e9))
+
+
+def test_nothing_measured_finds_nothing() -> None:
+    assert find(Measurements(), 30e9) == []
+
+
+def test_the_memory_limit_is_the_weights_read_once_a_token() -> None:
+    assert memory_limit(NATIVE, 32e9) == 320
+
+
+def test_a_plot_needs_a_whole_seeds_table_and_becomes_a_file(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the [bench] extra is not installed")
+    from skywork_rt.bench.plot import plot_seed_table
+    from skywork_rt.errors import UnsupportedError
+
+    with pytest.raises(UnsupportedError, match="new_32"):
+        plot_seed_table(tmp_path / "plot.png", Measurements())
+    plot_seed_table(tmp_path / "plot.png", three_repeats())
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
