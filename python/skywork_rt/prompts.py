@@ -54,7 +54,8 @@ def _parse_one(prompt: object, tokenizer: Tokenizer | None, what: str) -> Prompt
     if isinstance(prompt, str):
         if tokenizer is None:
             raise UnsupportedError(f"{what} is text, but this bundle has no tokenizer; give token ids")
-        ids = np.asarray(tokenizer.encode(prompt), dtype=np.int64)
+        # An empty text is refused even where a bos id would be added: whoever means that says so with [bos_id].
+        ids = np.asarray(tokenizer.encode(prompt) if prompt else [], dtype=np.int64)
         text: str | None = prompt
     else:
         ids, text = parse_ids(prompt, what), None

@@ -14,7 +14,7 @@ from random_models import CASES, SEED, Case
 
 import skywork_rt.export
 from skywork_rt.export import export
-from skywork_rt.export.synth import preset, write_random_hf
+from skywork_rt.export.synth import preset, with_changes, write_random_hf
 from skywork_rt.testdata import cache_directory, smollm2
 
 #: The backends that are tested, and for which bundles are made.
@@ -45,7 +45,7 @@ def bundle_of(name: str, make_source: Callable[..., Path], weights: tuple[str, .
         if not bundle.exists():
             for old in root.glob(f"{name}-{'?' * len(_export_state())}"):
                 shutil.rmtree(old)
-            work = root / f"{name}.source"
+            work = root / "sources" / name
             shutil.rmtree(work, ignore_errors=True)
             native = weights if "native" in BACKENDS else ()
             export(make_source(work, **arguments), bundle, targets=BACKENDS, weights=native)
@@ -53,9 +53,9 @@ def bundle_of(name: str, make_source: Callable[..., Path], weights: tuple[str, .
     return bundle
 
 
-def tiny_source(directory: Path, kind: Tokenizer = "byte-level") -> Path:
+def tiny_source(directory: Path, kind: Tokenizer = "byte-level", max_length: int = 256) -> Path:
     """The random model `tiny` as a Hugging Face directory."""
-    write_random_hf(directory, preset("tiny"), SEED, tokenizer=kind)
+    write_random_hf(directory, with_changes(preset("tiny"), max_length=max_length), SEED, tokenizer=kind)
     if kind != "none":
         (directory / "chat_template.jinja").write_text(CHAT_TEMPLATE)
     return directory

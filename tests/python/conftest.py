@@ -35,6 +35,12 @@ def bare_bundle() -> Path:
 
 
 @pytest.fixture(scope="session")
+def endless_bundle() -> Path:
+    """The tiny model with room for 65536 tokens: an answer that no test waits for."""
+    return bundle_of("tiny-endless", tiny_source, ("f32", "int8"), kind="byte-level", max_length=65536)
+
+
+@pytest.fixture(scope="session")
 def smollm2_bundle() -> Path:
     """SmolLM2-135M-Instruct for every backend."""
     return bundle_of("smollm2", smollm2_source, ("int4", "int8"))
@@ -50,6 +56,13 @@ def backend(request: pytest.FixtureRequest) -> str:
 def generator(tiny_bundle: Path, backend: str) -> Iterator[skywork_rt.Generator]:
     """The tiny model, open for a module's tests."""
     with skywork_rt.Generator(tiny_bundle, backend=backend, max_batch=8) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def endless(endless_bundle: Path, backend: str) -> Iterator[skywork_rt.Generator]:
+    """The tiny model whose answers go on until they are stopped."""
+    with skywork_rt.Generator(endless_bundle, backend=backend, max_batch=4) as opened:
         yield opened
 
 

@@ -28,19 +28,19 @@ print(len(generator.generate([5], temperature=0, max_tokens=4, ignore_eos=True).
     assert (result.returncode, result.stdout, result.stderr) == (0, "4\n", "")
 
 
-def test_a_process_that_leaves_a_stream_running_exits_with_status_0(tiny_bundle: Path, backend: str) -> None:
+def test_a_process_that_leaves_a_stream_running_exits_with_status_0(endless_bundle: Path, backend: str) -> None:
     code = """
 import sys, skywork_rt
 generator = skywork_rt.Generator(sys.argv[1], backend=sys.argv[2])
 stream = generator.stream([5], temperature=0, max_tokens=None, ignore_eos=True)
 print(next(stream).index)
 """
-    result = run_python(code, str(tiny_bundle), backend)
+    result = run_python(code, str(endless_bundle), backend)
     assert (result.returncode, result.stdout, result.stderr) == (0, "0\n", "")
 
 
 @pytest.mark.parametrize("how", ["generate", "stream", "batch"])
-def test_ctrl_c_stops_at_the_next_token(tiny_bundle: Path, backend: str, how: str) -> None:
+def test_ctrl_c_stops_at_the_next_token(endless_bundle: Path, backend: str, how: str) -> None:
     """The request would run for ever; the generator is usable after the interruption."""
     code = """
 import sys, time, skywork_rt
@@ -48,11 +48,10 @@ generator = skywork_rt.Generator(sys.argv[1], backend=sys.argv[2])
 forever = dict(temperature=0, max_tokens=None, ignore_eos=True)
 print("ready", flush=True)
 try:
-    while True:
-        if sys.argv[3] == "stream":
-            for piece in generator.stream([5], **forever): pass
-        else:
-            generator.generate([5] if sys.argv[3] == "generate" else [[5], [6], [7]], **forever)
+    if sys.argv[3] == "stream":
+        for piece in generator.stream([5], **forever): pass
+    else:
+        generator.generate([5] if sys.argv[3] == "generate" else [[5], [6], [7]], **forever)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 end = time.monotonic() + 10
@@ -60,7 +59,7 @@ while generator.stats()["running"] and time.monotonic() < end: time.sleep(0.01)
 print(generator.stats()["running"], len(generator.generate([5], max_tokens=3, ignore_eos=True).token_ids))
 """
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(tiny_bundle), backend, how],
+        [sys.executable, "-c", code, str(endless_bundle), backend, how],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
