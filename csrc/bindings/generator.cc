@@ -133,6 +133,7 @@ const char* FinishReasonName(FinishReason reason) {
     case FinishReason::kNone: return nullptr;
     case FinishReason::kStop: return "stop";
     case FinishReason::kLength: return "length";
+    case FinishReason::kError: return "error";
   }
   return nullptr;
 }

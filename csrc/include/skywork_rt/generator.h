@@ -44,12 +44,16 @@ struct Request {
   SamplingParams sampling;
   int priority = 0;                                   // higher runs first, equals in order of arrival
   std::optional<std::chrono::milliseconds> deadline;  // from submission; passes -> kDeadlineExceeded
+  /// With sampling.prompt_logprobs: the first prompt token to report, earlier ones get an empty list. What lies before
+  /// may come from the prefix cache, so that scoring many continuations computes their common prompt once.
+  std::size_t prompt_logprobs_from = 1;
 };
 
 enum class FinishReason {
   kNone,    // still running
   kStop,    // an eos id, a stop id or a stop text
   kLength,  // max_tokens or max_length reached
+  kError,   // failed, cancelled or out of time, and Get() throws why; only in the last Update of a callback
 };
 
 /// One token and its log-probability (natural logarithm of the softmax of the unprocessed logits).
@@ -75,7 +79,7 @@ struct Sample {
   FinishReason finish_reason = FinishReason::kNone;
   std::string stop_reason;  // the matched stop text, or the id in decimal
   std::vector<std::vector<TokenLogprob>> logprobs;
-  double cumulative_logprob = 0.0;  // of token_ids; a beam's score before length penalty
+  double cumulative_logprob = 0.0;  // of token_ids, when logprobs were asked for; a beam's score before length penalty
 };
 
 /// Seconds, by a monotonic clock, from submission.
@@ -112,8 +116,9 @@ struct Stats {
   double sampling_seconds = 0.0;  // processors, sampling, text
 };
 
-/// Called on the engine's thread after each step that added to the request; it must be quick and must not throw.
-/// Return false to cancel the request.
+/// Called on the engine's thread after each step that added to the request, and once with FinishReason::kError if it
+/// ends badly. It must be quick, must not wait for a request, and must not throw. Return false to cancel the request,
+/// after which it is called no more but for that last time.
 using UpdateCallback = std::function<bool(const Update&)>;
 
 namespace internal {

@@ -1,0 +1,135 @@
+#include "engine/active_request.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace skywork_rt {
+
+ActiveRequest::ActiveRequest(std::shared_ptr<internal::RequestState> state, const ModelSpec& model,
+                             const Vocabulary* vocabulary, std::size_t cached)
+    : state_(std::move(state)), params_(state_->request().sampling), vocabulary_(vocabulary) {
+  const std::vector<TokenId>& prompt = state_->request().prompt;
+  result_.seed = state_->seed();
+  result_.cached_prompt_tokens = cached;
+  result_.timings.queued = state_->SecondsSinceSubmission();
+  result_.samples.resize(static_cast<std::size_t>(params_.n));
+  if (params_.prompt_logprobs.has_value()) result_.prompt_logprobs.resize(prompt.size());
+  if (params_.num_beams > 1) {
+    beams_.emplace(params_, model, Span<const TokenId>(prompt), static_cast<int>(state_->max_tokens()));
+    unfinished_ = 1;
+  } else {
+    MakeStreams(model);
+    unfinished_ = params_.n;
+  }
+}
+
+void ActiveRequest::MakeStreams(const ModelSpec& model) {
+  const Sampler first(params_, model, state_->seed(), 0, Span<const TokenId>(state_->request().prompt));
+  std::optional<TextStream> text;
+  if (vocabulary_ != nullptr) {
+    text.emplace(*vocabulary_, Span<const std::string>(params_.stop), params_.include_stop_str_in_output,
+                 params_.skip_special_tokens);
+  }
+  streams_.reserve(static_cast<std::size_t>(params_.n));
+  for (int i = 0; i < params_.n; ++i) streams_.push_back(Stream{first.Fork(i), text});
+}
+
+void ActiveRequest::AddPromptLogits(std::size_t position, Span<const float> logits) {
+  const std::size_t next = position + 1;
+  const std::vector<TokenId>& prompt = state_->request().prompt;
+  if (!params_.prompt_logprobs.has_value() || next >= prompt.size()) return;
+  ranker_.Rank(logits, prompt[next], *params_.prompt_logprobs, &result_.prompt_logprobs[next]);
+}
+
+void ActiveRequest::NoteFirstToken() {
+  if (first_token_) return;
+  first_token_ = true;
+  result_.timings.first_token = state_->SecondsSinceSubmission();
+}
+
+ActiveRequest::Outcome ActiveRequest::Next(int index, Span<float> logits) {
+  Stream& stream = streams_[static_cast<std::size_t>(index)];
+  Sample& sample = result_.samples[static_cast<std::size_t>(index)];
+  const Choice choice = stream.sampler.Sample(logits);
+  NoteFirstToken();
+  ++generated_;
+  sample.token_ids.push_back(choice.token);
+  update_.sample = index;
+  update_.token_ids.assign(1, choice.token);
+  update_.text.clear();
+  update_.logprobs.clear();
+  if (!choice.logprobs.empty()) {
+    update_.logprobs.emplace_back(choice.logprobs.begin(), choice.logprobs.end());
+    sample.logprobs.push_back(update_.logprobs.back());
+    sample.cumulative_logprob += choice.logprobs.front().logprob;
+  }
+  const bool stop_id = stream.sampler.IsStop(choice.token);
+  stream.sampler.Accept(choice.token);
+  EndSample(&stream, &sample, choice.token, stop_id);
+  update_.finish_reason = sample.finish_reason;
+  sample.text += update_.text;
+  const Outcome outcome{choice.token, sample.finish_reason != FinishReason::kNone};
+  if (outcome.finished) --unfinished_;
+  state_->Deliver(update_);
+  return outcome;
+}
+
+// Adds the token's text to the update and decides whether it was the sample's last. The text of an ending id belongs
+// to the output no more than a stop text does, so it is left out alike.
+void ActiveRequest::EndSample(Stream* stream, Sample* sample, TokenId token, bool stop_id) {
+  const bool add_text = stream->text.has_value() && (!stop_id || params_.include_stop_str_in_output);
+  if (add_text) stream->text->Push(token, &update_.text);
+  const bool full = sample->token_ids.size() == state_->max_tokens();
+  const bool stop_text = stream->text.has_value() && stream->text->stopped();
+  if (!stop_id && !full && !stop_text) return;
+  if (stream->text.has_value()) stream->text->Finish(&update_.text);
+  if (stop_id) {
+    sample->finish_reason = FinishReason::kStop;
+    sample->stop_reason = std::to_string(token);
+  } else if (stream->text.has_value() && stream->text->stopped()) {  // Finish may have completed one
+    sample->finish_reason = FinishReason::kStop;
+    sample->stop_reason = *stream->text->stop_text();
+  } else {
+    sample->finish_reason = FinishReason::kLength;
+  }
+}
+
+bool ActiveRequest::NextBeams(Span<float> logits) {
+  beams_->Advance(logits);
+  NoteFirstToken();
+  if (!beams_->done()) return false;
+  FinishBeams();
+  unfinished_ = 0;
+  return true;
+}
+
+std::string ActiveRequest::TextOf(const std::vector<TokenId>& token_ids, bool stopped) const {
+  if (vocabulary_ == nullptr) return {};
+  const bool leave_out_last = stopped && !params_.include_stop_str_in_output;
+  const std::size_t count = token_ids.size() - (leave_out_last ? 1 : 0);
+  return vocabulary_->Decode(Span<const TokenId>(token_ids.data(), count), params_.skip_special_tokens);
+}
+
+// Beams are rewritten until the search ends, so each is one update.
+void ActiveRequest::FinishBeams() {
+  std::vector<Hypothesis> hypotheses = beams_->TakeHypotheses();
+  result_.samples.resize(std::min(result_.samples.size(), hypotheses.size()));
+  for (std::size_t i = 0; i < result_.samples.size(); ++i) {
+    Sample& sample = result_.samples[i];
+    Hypothesis& hypothesis = hypotheses[i];
+    sample.text = TextOf(hypothesis.token_ids, hypothesis.stopped);
+    sample.finish_reason = hypothesis.stopped ? FinishReason::kStop : FinishReason::kLength;
+    if (hypothesis.stopped) sample.stop_reason = std::to_string(hypothesis.token_ids.back());
+    sample.cumulative_logprob = hypothesis.logprob;
+    sample.token_ids = std::move(hypothesis.token_ids);
+    generated_ += sample.token_ids.size();
+    state_->Deliver(Update{static_cast<int>(i), sample.token_ids, sample.text, {}, sample.finish_reason});
+  }
+}
+
+Result ActiveRequest::TakeResult() {
+  result_.timings.total = state_->SecondsSinceSubmission();
+  return std::move(result_);
+}
+
+}  // namespace skywork_rt

@@ -1,0 +1,77 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bundle/vocabulary.h"
+#include "engine/request_state.h"
+#include "sampling/beam_search.h"
+#include "sampling/logprobs.h"
+#include "sampling/sampler.h"
+#include "skywork_rt/generator.h"
+#include "text/text_stream.h"
+
+namespace skywork_rt {
+
+/// A request that runs: turns logits into tokens, tokens into text, both into updates and at last into the Result.
+/// Knows nothing of sequences or batches.
+class ActiveRequest {
+ public:
+  /// `model` and `vocabulary` (nullptr: no text) outlive it. `cached` prompt tokens were not computed.
+  ActiveRequest(std::shared_ptr<internal::RequestState> state, const ModelSpec& model, const Vocabulary* vocabulary,
+                std::size_t cached);
+
+  internal::RequestState& state() { return *state_; }
+  bool uses_beams() const { return beams_.has_value(); }
+  /// Samples still running; beams count as one.
+  int unfinished() const { return unfinished_; }
+
+  /// Takes the logits at prompt position `position`, which say how likely the token behind it was.
+  void AddPromptLogits(std::size_t position, Span<const float> logits);
+
+  struct Outcome {
+    TokenId token = 0;
+    bool finished = false;
+  };
+  /// Chooses the next token of a sample and delivers it. The logits are unchanged on return.
+  Outcome Next(int sample, Span<float> logits);
+
+  /// Takes the logits of all live beams, which are overwritten; true when the search has ended.
+  bool NextBeams(Span<float> logits);
+  const std::vector<BeamStep>& beam_steps() const { return beams_->steps(); }
+  std::size_t beam_width() const { return static_cast<std::size_t>(beams_->width()); }
+
+  /// Tokens delivered so far, over all samples.
+  std::size_t generated() const { return generated_; }
+  /// Call once, when all samples have finished.
+  Result TakeResult();
+
+ private:
+  struct Stream {
+    Sampler sampler;
+    std::optional<TextStream> text;
+  };
+
+  void MakeStreams(const ModelSpec& model);
+  void EndSample(Stream* stream, Sample* sample, TokenId token, bool stop_id);
+  void FinishBeams();
+  std::string TextOf(const std::vector<TokenId>& token_ids, bool stopped) const;
+  void NoteFirstToken();
+
+  std::shared_ptr<internal::RequestState> state_;
+  const SamplingParams& params_;  // of state_
+  const Vocabulary* vocabulary_;
+  std::vector<Stream> streams_;  // one a sample; empty for beams
+  std::optional<BeamSearch> beams_;
+  LogprobRanker ranker_;
+  Result result_;
+  Update update_;  // reused
+  int unfinished_ = 0;
+  std::size_t generated_ = 0;
+  bool first_token_ = false;
+};
+
+}  // namespace skywork_rt

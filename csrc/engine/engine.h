@@ -1,0 +1,149 @@
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "backend/backend.h"
+#include "bundle/vocabulary.h"
+#include "engine/active_request.h"
+#include "engine/request_check.h"
+#include "engine/request_state.h"
+#include "engine/scheduler.h"
+#include "skywork_rt/generator.h"
+
+namespace skywork_rt {
+
+/// What an engine is made of beside its backend.
+struct EngineConfig {
+  GeneratorOptions options;
+  std::shared_ptr<const Vocabulary> vocabulary;  // nullptr: ids in, ids out
+  std::size_t min_prefix = 16;                   // SchedulerLimits::min_prefix
+  std::size_t prompt_logits_bytes = 64 << 20;    // bounds the logits of one step's prompt log-probabilities
+#ifdef NDEBUG
+  bool check_invariants = false;
+#else
+  bool check_invariants = true;  // after every step, against the backend too
+#endif
+};
+
+/// Runs requests on a backend in one batch that changes every step (continuous batching, Yu et al. 2022, Orca). One
+/// thread, started here, owns scheduler and backend; every other thread reaches it through the inbox.
+class Engine {
+ public:
+  using StatePtr = std::shared_ptr<internal::RequestState>;
+
+  /// Throws kInvalidArgument when an option is out of its range for this backend.
+  Engine(std::unique_ptr<Backend> backend, EngineConfig config);
+  ~Engine();  // Close(kCancel)
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  /// Throws what CheckRequest throws, kCapacity (queue full) and kClosed.
+  StatePtr Submit(Request request, UpdateCallback callback);
+  /// The same, but nullptr instead of an error when the queue is full; then `request` is untouched.
+  StatePtr TrySubmit(Request* request, UpdateCallback callback);
+  void Close(Generator::CloseMode mode);
+
+  const ModelSpec& model() const { return model_; }
+  const GeneratorOptions& options() const { return config_.options; }
+  const Vocabulary* vocabulary() const { return config_.vocabulary.get(); }
+  Stats stats() const;
+  /// In a child of fork() the engine must be leaked: it has no thread to join, and its mutex may be locked for ever.
+  bool forked() const { return link_->fork_guard.forked(); }
+
+ private:
+  /// What the engine thread knows of an accepted request.
+  struct Entry {
+    StatePtr state;
+    std::unique_ptr<ActiveRequest> active;  // once admitted
+    std::optional<internal::RequestState::Clock::time_point> deadline;
+  };
+  /// A planned chunk, with everything by value: handling one chunk may end the request of another.
+  struct Work {
+    RequestId id = 0;
+    int row = 0;
+    std::size_t end = 0;          // position behind the chunk
+    std::size_t logit_rows = 0;   // of the last positions
+    std::size_t first_logit = 0;  // index of the chunk's first row in logits_
+  };
+  enum class Closing { kNo, kFinish, kCancel };
+
+  void Run();
+  bool TakeNews();
+  void Accept(StatePtr state);
+  void DropCancelledAndExpired();
+
+  void AdmitQueued();
+  void Admit(const Admission& admission);
+  void RefuseAdmission(RequestId id, const Error& error);
+  std::vector<SeqId> OpenRows(const Admission& admission);
+
+  void RunStep();
+  void RunForward(Span<const PlannedChunk> chunks);
+  void PrepareForward(Span<const PlannedChunk> chunks);
+  bool CallForward();
+  void LoseStep(const Error& error);
+  void HandleLogits(const Work& work);
+  void StartDecoding(Group* group, ActiveRequest* request, Span<float> logits);
+  void StepSample(Group* group, ActiveRequest* request, int row, Span<float> logits);
+  void StepBeams(Group* group, ActiveRequest* request, Span<float> logits);
+  void ForkRows(Group* group);
+  void ReorderBeams(Group* group, const std::vector<BeamStep>& steps);
+
+  void LeaveRow(RequestId id, int row);
+  void Finish(RequestId id);
+  void Fail(RequestId id, const Error& error);
+  void FailAll(const Error& error);
+  Entry TakeEntry(RequestId id);
+  void CloseSequences();
+  void ReleaseScratch();
+  void Publish();
+  void CheckInvariants();
+
+  // Set once, read by all.
+  const std::unique_ptr<Backend> backend_;
+  const ModelSpec model_;
+  const Traits traits_;
+  EngineConfig config_;
+  RequestLimits request_limits_;
+  const std::shared_ptr<EngineLink> link_ = std::make_shared<EngineLink>();
+
+  // Shared by all threads, guarded by mutex_.
+  mutable std::mutex mutex_;
+  std::condition_variable news_;
+  std::vector<StatePtr> inbox_;
+  std::size_t waiting_ = 0;  // in the inbox or in the scheduler's queue
+  std::uint64_t last_id_ = 0;
+  Closing closing_ = Closing::kNo;
+  std::string why_closed_;
+  Stats stats_;
+
+  // The engine thread's own.
+  Scheduler scheduler_;
+  std::unordered_map<RequestId, Entry> entries_;
+  std::multimap<internal::RequestState::Clock::time_point, RequestId> deadlines_;
+  std::uint64_t seen_cancellations_ = 0;
+  bool wait_for_room_ = false;  // the backend had none: admit nothing before a row leaves
+  StepPlan plan_;
+  std::vector<Chunk> chunks_;
+  std::vector<int> row_indices_;
+  std::vector<Work> work_;
+  std::vector<float> logits_;
+  std::vector<SeqId> to_close_;
+  Stats now_;  // counters of the engine thread, published to stats_
+
+  std::mutex join_mutex_;
+  std::thread thread_;
+  std::thread::id thread_id_;  // of thread_; set before the first request can arrive
+};
+
+}  // namespace skywork_rt

@@ -1,0 +1,145 @@
+#include "skywork_rt/generator.h"
+
+#include <deque>
+#include <utility>
+
+#include "backend/factory.h"
+#include "bundle/bundle.h"
+#include "bundle/vocabulary.h"
+#include "engine/engine.h"
+#include "engine/options.h"
+#include "support/format.h"
+
+namespace skywork_rt {
+namespace {
+
+std::shared_ptr<const Vocabulary> LoadVocabulary(const Bundle& bundle) {
+  const BundleFile* file = bundle.FindRole("vocabulary");
+  if (file == nullptr) return nullptr;
+  auto vocabulary = std::make_shared<const Vocabulary>(Vocabulary::Load(bundle.PathOf(file->name)));
+  const auto expected = static_cast<std::size_t>(bundle.model().vocab_size);
+  if (vocabulary->size() != expected) {
+    throw Error(ErrorCode::kCorruptBundle, StrCat(file->name, " holds ", vocabulary->size(),
+                                                  " tokens, but the model's "
+                                                  "vocabulary has ",
+                                                  expected, ": export the bundle again"));
+  }
+  return vocabulary;
+}
+
+std::unique_ptr<Engine> OpenBundle(const std::string& path, const GeneratorOptions& options) {
+  const Bundle bundle = Bundle::Open(path);
+  EngineConfig config;
+  config.options = ResolveOptions(options, bundle.model());
+  config.options.backend = ResolveBackend(options.backend, bundle, options.device);
+  config.vocabulary = LoadVocabulary(bundle);
+  std::unique_ptr<Backend> backend = MakeBackend(config.options.backend, bundle, ToBackendOptions(config.options));
+  return std::make_unique<Engine>(std::move(backend), std::move(config));
+}
+
+std::unique_ptr<Engine> WrapBackend(std::unique_ptr<Backend> backend, const GeneratorOptions& options) {
+  if (backend == nullptr) throw Error(ErrorCode::kInvalidArgument, "backend is null: give one that is open");
+  EngineConfig config;
+  config.options = options;
+  return std::make_unique<Engine>(std::move(backend), std::move(config));
+}
+
+}  // namespace
+
+class Generator::Impl {
+ public:
+  explicit Impl(std::unique_ptr<Engine> engine) : engine_(std::move(engine)) {}
+  ~Impl() {
+    // The child of a fork() has no engine thread to join and maybe a locked mutex: the only safe end is none.
+    if (engine_->forked()) static_cast<void>(engine_.release());
+  }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  Engine& engine() { return *engine_; }
+
+ private:
+  std::unique_ptr<Engine> engine_;
+};
+
+namespace {
+
+/// Cancels what is still pending when a list of requests is given up halfway.
+class PendingList {
+ public:
+  PendingList() = default;
+  ~PendingList() {
+    for (Engine::StatePtr& state : pending_) state->Cancel();
+  }
+  PendingList(const PendingList&) = delete;
+  PendingList& operator=(const PendingList&) = delete;
+
+  bool empty() const { return pending_.empty(); }
+  void Add(Engine::StatePtr state) { pending_.push_back(std::move(state)); }
+  Result TakeOldest() {
+    Result result = pending_.front()->Get();
+    pending_.pop_front();
+    return result;
+  }
+
+ private:
+  std::deque<Engine::StatePtr> pending_;
+};
+
+}  // namespace
+
+Generator::Generator(const std::string& bundle, const GeneratorOptions& options)
+    : impl_(std::make_unique<Impl>(OpenBundle(bundle, options))) {}
+
+Generator::Generator(std::unique_ptr<Backend> backend, const GeneratorOptions& options)
+    : impl_(std::make_unique<Impl>(WrapBackend(std::move(backend), options))) {}
+
+Generator::~Generator() = default;
+
+RequestHandle Generator::Submit(Request request, UpdateCallback callback) {
+  return RequestHandle(impl_->engine().Submit(std::move(request), std::move(callback)));
+}
+
+// A list longer than the queue is fed as the queue empties; only a queue full of others' requests refuses.
+std::vector<Result> Generator::Generate(std::vector<Request> requests) {
+  std::vector<Result> results;
+  results.reserve(requests.size());
+  PendingList pending;
+  for (Request& request : requests) {
+    Engine::StatePtr state = impl_->engine().TrySubmit(&request, {});
+    while (state == nullptr && !pending.empty()) {
+      results.push_back(pending.TakeOldest());
+      state = impl_->engine().TrySubmit(&request, {});
+    }
+    if (state == nullptr) state = impl_->engine().Submit(std::move(request), {});
+    pending.Add(std::move(state));
+  }
+  while (!pending.empty()) results.push_back(pending.TakeOldest());
+  return results;
+}
+
+const ModelSpec& Generator::model() const {
+  return impl_->engine().model();
+}
+
+const GeneratorOptions& Generator::options() const {
+  return impl_->engine().options();
+}
+
+Stats Generator::stats() const {
+  return impl_->engine().stats();
+}
+
+std::string Generator::Decode(Span<const TokenId> ids, bool skip_special_tokens) const {
+  const Vocabulary* vocabulary = impl_->engine().vocabulary();
+  if (vocabulary == nullptr) {
+    throw Error(ErrorCode::kUnsupported, "the bundle has no vocabulary to decode with: export it with its tokenizer");
+  }
+  return vocabulary->Decode(ids, skip_special_tokens);
+}
+
+void Generator::Close(CloseMode mode) {
+  impl_->engine().Close(mode);
+}
+
+}  // namespace skywork_rt

@@ -1,0 +1,80 @@
+#include "engine/options.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <limits>
+#include <thread>
+
+#include "skywork_rt/error.h"
+#include "support/format.h"
+
+namespace skywork_rt {
+namespace {
+
+constexpr int kMostThreads = 1024;
+constexpr int kMostBatch = 4096;
+
+template <typename T>
+void RequireRange(const char* name, T value, T least, T most) {
+  if (value >= least && value <= most) return;
+  throw Error(ErrorCode::kInvalidArgument, StrCat(name, " is ", value, ", but must be in [", least, ", ", most, "]"));
+}
+
+int CoresOfThisProcess() {
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  if (sched_getaffinity(0, sizeof mask, &mask) == 0) return std::max(1, CPU_COUNT(&mask));
+  return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+}
+
+std::size_t SaturatingProduct(std::size_t a, std::size_t b) {
+  return b != 0 && a > std::numeric_limits<std::size_t>::max() / b ? std::numeric_limits<std::size_t>::max() : a * b;
+}
+
+}  // namespace
+
+GeneratorOptions ResolveOptions(const GeneratorOptions& options, const ModelSpec& model) {
+  constexpr std::size_t kUnbounded = std::numeric_limits<std::size_t>::max();
+  GeneratorOptions resolved = options;
+  RequireRange("threads", options.threads, 0, kMostThreads);
+  RequireRange("max_batch", options.max_batch, 1, kMostBatch);
+  RequireRange("prefill_budget", options.prefill_budget, std::size_t{1}, kUnbounded);
+  RequireRange("max_queue", options.max_queue, std::size_t{1}, kUnbounded);
+  const auto model_length = static_cast<std::size_t>(model.max_length);
+  if (options.max_length != 0) RequireRange("max_length", options.max_length, std::size_t{2}, model_length);
+  if (resolved.threads == 0) resolved.threads = CoresOfThisProcess();
+  if (resolved.max_length == 0) resolved.max_length = model_length;
+  if (resolved.max_cached_tokens == 0) {
+    resolved.max_cached_tokens = SaturatingProduct(resolved.max_length, static_cast<std::size_t>(resolved.max_batch));
+  }
+  return resolved;
+}
+
+GeneratorOptions LimitOptions(GeneratorOptions options, const Traits& traits) {
+  if (traits.max_batch < 1 || traits.max_chunk < 1 || traits.max_cached_tokens < 1) {
+    throw Error(ErrorCode::kInternal,
+                StrCat("the backend's traits leave no room to run: max_batch ", traits.max_batch, ", max_chunk ",
+                       traits.max_chunk, ", max_cached_tokens ", traits.max_cached_tokens));
+  }
+  options.max_batch = std::min(options.max_batch, traits.max_batch);
+  options.max_cached_tokens = std::min(options.max_cached_tokens, traits.max_cached_tokens);
+  return options;
+}
+
+BackendOptions ToBackendOptions(const GeneratorOptions& resolved) {
+  BackendOptions options;
+  options.device = resolved.device;
+  options.weights = resolved.weights;
+  options.activations = resolved.activations;
+  options.kv_cache = resolved.kv_cache;
+  options.threads = resolved.threads;
+  options.mmap = resolved.mmap;
+  options.verify = resolved.verify;
+  options.max_batch = resolved.max_batch + (resolved.prefix_cache ? std::max(1, resolved.max_batch / 2) : 0);
+  options.max_length = resolved.max_length;
+  options.max_cached_tokens = resolved.max_cached_tokens;
+  return options;
+}
+
+}  // namespace skywork_rt

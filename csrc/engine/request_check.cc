@@ -1,0 +1,117 @@
+#include "engine/request_check.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "skywork_rt/error.h"
+#include "support/format.h"
+
+namespace skywork_rt {
+namespace {
+
+template <typename... Args>
+[[noreturn]] void Refuse(ErrorCode code, const Args&... args) {
+  throw Error(code, StrCat(args...));
+}
+
+void CheckPrompt(const Request& request, const RequestLimits& limits) {
+  const std::vector<TokenId>& prompt = request.prompt;
+  if (prompt.empty())
+    Refuse(ErrorCode::kInvalidArgument, "the prompt is empty: give at least one token, such as the bos id");
+  if (prompt.size() > limits.max_length) {
+    Refuse(ErrorCode::kInvalidArgument, "the prompt has ", prompt.size(), " tokens, but max_length is ",
+           limits.max_length, ": shorten it, or open the generator with a larger max_length");
+  }
+  for (std::size_t i = 0; i < prompt.size(); ++i) {
+    if (prompt[i] < 0 || prompt[i] >= limits.model->vocab_size) {
+      Refuse(ErrorCode::kInvalidArgument, "prompt[", i, "] is ", prompt[i], ", but token ids of this model are 0 to ",
+             limits.model->vocab_size - 1);
+    }
+  }
+}
+
+std::size_t Reservation(const Request& request, const RequestLimits& limits) {
+  const std::size_t prompt = request.prompt.size();
+  if (!request.sampling.max_tokens.has_value()) {
+    if (prompt == limits.max_length) {
+      Refuse(ErrorCode::kInvalidArgument, "the prompt has ", prompt,
+             " tokens, which is all of max_length: nothing is left "
+             "for the output");
+    }
+    return limits.max_length;
+  }
+  const auto max_tokens = static_cast<std::size_t>(*request.sampling.max_tokens);
+  if (max_tokens > limits.max_length - prompt) {
+    Refuse(ErrorCode::kInvalidArgument, "prompt + max_tokens is ", prompt, " + ", max_tokens, " = ",
+           prompt + max_tokens, " tokens, but max_length is ", limits.max_length, ": set max_tokens to at most ",
+           limits.max_length - prompt, ", or to nothing for what is left");
+  }
+  return prompt + max_tokens;
+}
+
+void CheckAbilities(const Request& request, const RequestLimits& limits) {
+  const SamplingParams& params = request.sampling;
+  if (!limits.has_vocabulary && !params.stop.empty()) {
+    Refuse(ErrorCode::kUnsupported, "stop has ", params.stop.size(),
+           " texts, but the bundle has no vocabulary to turn "
+           "tokens into text: use stop_token_ids, or export the bundle with its tokenizer");
+  }
+  if (!limits.can_fork && RowsOf(params) > 1) {
+    Refuse(ErrorCode::kUnsupported, params.num_beams > 1 ? "num_beams is " : "n is ", RowsOf(params),
+           ", but this backend cannot fork a sequence (Traits::can_fork): send the prompt several times with n = 1");
+  }
+  if (params.num_beams > 1 && !params.stop.empty()) {
+    Refuse(ErrorCode::kUnsupported, "stop texts do not work with beam search (num_beams is ", params.num_beams,
+           "): use stop_token_ids");
+  }
+  if (params.num_beams > 1 && params.logprobs.has_value()) {
+    Refuse(ErrorCode::kUnsupported, "logprobs do not work with beam search (num_beams is ", params.num_beams,
+           "): read Sample::cumulative_logprob");
+  }
+}
+
+void CheckRoom(std::size_t reserve, const SamplingParams& params, const RequestLimits& limits) {
+  const int rows = RowsOf(params);
+  if (rows > limits.max_running) {
+    Refuse(ErrorCode::kCapacity, params.num_beams > 1 ? "num_beams is " : "n is ", rows, ", but at most ",
+           limits.max_running, " sequences run at once: lower it, or open the generator with a larger max_batch");
+  }
+  if (reserve > limits.max_cached_tokens / static_cast<std::size_t>(rows)) {
+    Refuse(ErrorCode::kCapacity, "the request needs room for ", rows, " x ", reserve,
+           " cached tokens (prompt + max_tokens), but max_cached_tokens is ", limits.max_cached_tokens,
+           ": lower max_tokens, or open the generator with a larger max_cached_tokens");
+  }
+}
+
+void CheckRest(const Request& request) {
+  if (request.deadline.has_value()) {
+    // A bound that keeps the clock's nanoseconds from overflowing: ten years.
+    constexpr std::chrono::milliseconds kLongest = std::chrono::hours(24 * 365 * 10);
+    if (request.deadline->count() <= 0 || *request.deadline > kLongest) {
+      Refuse(ErrorCode::kInvalidArgument, "deadline is ", request.deadline->count(), " ms, but must be in [1, ",
+             kLongest.count(), "]");
+    }
+  }
+  if (request.sampling.prompt_logprobs.has_value() && request.prompt_logprobs_from > request.prompt.size()) {
+    Refuse(ErrorCode::kInvalidArgument, "prompt_logprobs_from is ", request.prompt_logprobs_from,
+           ", but the prompt has ", request.prompt.size(), " tokens");
+  }
+}
+
+}  // namespace
+
+int RowsOf(const SamplingParams& params) {
+  return std::max(params.n, params.num_beams);
+}
+
+std::size_t CheckRequest(const Request& request, const RequestLimits& limits) {
+  Validate(request.sampling, limits.model->vocab_size);
+  CheckPrompt(request, limits);
+  CheckRest(request);
+  CheckAbilities(request, limits);
+  const std::size_t reserve = Reservation(request, limits);
+  CheckRoom(reserve, request.sampling, limits);
+  return reserve;
+}
+
+}  // namespace skywork_rt

@@ -1,0 +1,192 @@
+#include "engine/request_state.h"
+
+#include <algorithm>
+#include <exception>
+#include <utility>
+
+#include "support/format.h"
+#include "support/log.h"
+
+namespace skywork_rt {
+namespace internal {
+namespace {
+
+thread_local bool t_engine_thread = false;
+
+/// Longer waits are as good as for ever, and would overflow the clock's nanoseconds.
+constexpr std::chrono::milliseconds kLongestWait = std::chrono::hours(24 * 365);
+
+void Append(const Update& more, Update* update) {
+  update->sample = more.sample;
+  update->token_ids.insert(update->token_ids.end(), more.token_ids.begin(), more.token_ids.end());
+  update->text += more.text;
+  update->logprobs.insert(update->logprobs.end(), more.logprobs.begin(), more.logprobs.end());
+  update->finish_reason = more.finish_reason;
+}
+
+}  // namespace
+
+bool OnEngineThread() {
+  return t_engine_thread;
+}
+void MarkEngineThread() {
+  t_engine_thread = true;
+}
+
+RequestState::RequestState(std::uint64_t id, Request request, std::size_t reserve, std::uint64_t seed,
+                           UpdateCallback callback, std::shared_ptr<EngineLink> link)
+    : id_(id),
+      request_(std::move(request)),
+      reserve_(reserve),
+      seed_(seed),
+      callback_(std::move(callback)),
+      link_(std::move(link)),
+      waiting_(static_cast<std::size_t>(std::max(1, request_.sampling.n))) {}
+
+void RequestState::CheckMayWait() const {
+  link_->fork_guard.Check();
+  if (OnEngineThread()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "a callback may not wait for a request: it runs on the engine's thread, which would wait for itself");
+  }
+}
+
+bool RequestState::TakeUpdate(Update* update) {
+  if (ready_.empty()) return false;
+  Update& taken = waiting_[static_cast<std::size_t>(ready_.front())];
+  ready_.pop_front();
+  // The buffers of the caller's last update are what the next one is collected in: no allocation in the long run.
+  std::swap(*update, taken);
+  taken.token_ids.clear();
+  taken.text.clear();
+  taken.logprobs.clear();
+  return true;
+}
+
+template <typename Predicate>
+bool RequestState::WaitUntil(std::unique_lock<std::mutex>* lock, std::chrono::milliseconds timeout, Predicate ready) {
+  return changed_.wait_until(*lock, Clock::now() + std::min(timeout, kLongestWait), ready);
+}
+
+bool RequestState::Next(Update* update) {
+  while (true) {
+    if (const std::optional<bool> next = NextFor(update, kLongestWait); next.has_value()) return *next;
+  }
+}
+
+std::optional<bool> RequestState::NextFor(Update* update, std::chrono::milliseconds timeout) {
+  CheckMayWait();
+  if (callback_) {
+    throw Error(ErrorCode::kInvalidArgument,
+                StrCat("request ", id_, " was submitted with a callback, which gets its updates; wait with Get()"));
+  }
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (!WaitUntil(&lock, timeout, [&] { return ended_ || !ready_.empty(); })) return std::nullopt;
+  return TakeUpdate(update);
+}
+
+Result RequestState::Get() {
+  CheckMayWait();
+  std::unique_lock<std::mutex> lock(mutex_);
+  changed_.wait(lock, [&] { return ended_; });
+  if (error_.has_value()) throw Error(*error_);
+  return result_;
+}
+
+bool RequestState::WaitFor(std::chrono::milliseconds timeout) {
+  CheckMayWait();
+  std::unique_lock<std::mutex> lock(mutex_);
+  return WaitUntil(&lock, timeout, [&] { return ended_; });
+}
+
+void RequestState::Cancel() {
+  cancelled_.store(true, std::memory_order_relaxed);
+  link_->cancellations.fetch_add(1, std::memory_order_release);
+}
+
+double RequestState::SecondsSinceSubmission() const {
+  return std::chrono::duration<double>(Clock::now() - submitted_).count();
+}
+
+void RequestState::Deliver(const Update& update) {
+  if (callback_) {
+    if (!cancelled()) CallBack(update);
+    return;
+  }
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Update& waiting = waiting_[static_cast<std::size_t>(update.sample)];
+    if (std::find(ready_.begin(), ready_.end(), update.sample) == ready_.end()) ready_.push_back(update.sample);
+    Append(update, &waiting);
+  }
+  changed_.notify_all();
+}
+
+void RequestState::CallBack(const Update& update) {
+  bool go_on = false;
+  try {
+    go_on = callback_(update);
+  } catch (const std::exception& error) {
+    Log(LogLevel::kError, StrCat("the callback of request ", id_, " threw, which cancels it: ", error.what()));
+  } catch (...) {
+    Log(LogLevel::kError, StrCat("the callback of request ", id_, " threw, which cancels it"));
+  }
+  if (!go_on) Cancel();
+}
+
+void RequestState::Finish(Result result) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    result_ = std::move(result);
+    ended_ = true;
+  }
+  changed_.notify_all();
+}
+
+void RequestState::Fail(ErrorCode code, const std::string& message) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    error_.emplace(code, message);
+    ended_ = true;
+  }
+  changed_.notify_all();
+  if (callback_) {
+    Update last;
+    last.finish_reason = FinishReason::kError;
+    CallBack(last);
+  }
+}
+
+}  // namespace internal
+
+namespace {
+
+internal::RequestState& Checked(const std::shared_ptr<internal::RequestState>& state) {
+  if (state == nullptr) {
+    throw Error(ErrorCode::kInvalidArgument, "this RequestHandle refers to no request: use what Submit returned");
+  }
+  return *state;
+}
+
+}  // namespace
+
+std::uint64_t RequestHandle::id() const {
+  return Checked(state_).id();
+}
+bool RequestHandle::Next(Update* update) {
+  return Checked(state_).Next(update);
+}
+std::optional<bool> RequestHandle::NextFor(Update* update, std::chrono::milliseconds timeout) {
+  return Checked(state_).NextFor(update, timeout);
+}
+Result RequestHandle::Get() {
+  return Checked(state_).Get();
+}
+bool RequestHandle::WaitFor(std::chrono::milliseconds timeout) const {
+  return Checked(state_).WaitFor(timeout);
+}
+void RequestHandle::Cancel() {
+  Checked(state_).Cancel();
+}
+
+}  // namespace skywork_rt

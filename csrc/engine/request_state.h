@@ -1,0 +1,93 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/fork_guard.h"
+#include "skywork_rt/generator.h"
+
+namespace skywork_rt {
+
+/// What a request's owner and the engine share beside the request itself; outlives both.
+struct EngineLink {
+  ForkGuard fork_guard;
+  std::atomic<std::uint64_t> cancellations{0};  // how often any request was cancelled: the engine looks when it changes
+};
+
+namespace internal {
+
+/// The meeting place of a request's owner, who waits on any thread, and the engine, which fills it.
+///
+/// Updates that were not taken yet are merged, a sample at a time: a slow reader gets longer pieces, and never holds
+/// more memory than the result itself.
+class RequestState {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  RequestState(std::uint64_t id, Request request, std::size_t reserve, std::uint64_t seed, UpdateCallback callback,
+               std::shared_ptr<EngineLink> link);
+
+  // --- the owner's side
+  std::uint64_t id() const { return id_; }
+  bool Next(Update* update);
+  std::optional<bool> NextFor(Update* update, std::chrono::milliseconds timeout);
+  Result Get();
+  bool WaitFor(std::chrono::milliseconds timeout);
+  void Cancel();
+
+  // --- what was asked; constant
+  const Request& request() const { return request_; }
+  std::size_t reserve() const { return reserve_; }  // prompt + max_tokens, resolved
+  std::size_t max_tokens() const { return reserve_ - request_.prompt.size(); }
+  std::uint64_t seed() const { return seed_; }
+  Clock::time_point submitted() const { return submitted_; }
+  double SecondsSinceSubmission() const;
+
+  // --- the engine's side
+  bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
+  /// Hands an update to the callback or to whoever waits. Its strings and vectors are copied from.
+  void Deliver(const Update& update);
+  void Finish(Result result);
+  void Fail(ErrorCode code, const std::string& message);
+
+ private:
+  void CheckMayWait() const;
+  bool TakeUpdate(Update* update);
+  template <typename Predicate>
+  bool WaitUntil(std::unique_lock<std::mutex>* lock, std::chrono::milliseconds timeout, Predicate ready);
+  void CallBack(const Update& update);
+
+  const std::uint64_t id_;
+  const Request request_;
+  const std::size_t reserve_;
+  const std::uint64_t seed_;
+  const Clock::time_point submitted_ = Clock::now();
+  const UpdateCallback callback_;
+  const std::shared_ptr<EngineLink> link_;
+  std::atomic<bool> cancelled_{false};
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  // Guarded by mutex_.
+  std::vector<Update> waiting_;  // one a sample; has tokens or a finish reason when the sample is in ready_
+  std::deque<int> ready_;        // samples with something to take, longest waiting first
+  bool ended_ = false;
+  Result result_;
+  std::optional<Error> error_;
+};
+
+/// Whether the calling thread is an engine's own, where waiting for a request would never end.
+bool OnEngineThread();
+/// Marks the calling thread as an engine's.
+void MarkEngineThread();
+
+}  // namespace internal
+}  // namespace skywork_rt
