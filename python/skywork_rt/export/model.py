@@ -17,9 +17,22 @@ from numpy.typing import NDArray
 
 from skywork_rt.errors import CheckpointError
 
-__all__ = ["Float32Array", "GraphFile", "ModelConfig", "Progress", "RawTensor", "RopeConfig", "Source", "no_progress"]
+__all__ = [
+    "MAX_HEAD_DIM",
+    "Float32Array",
+    "GraphFile",
+    "ModelConfig",
+    "Progress",
+    "RawTensor",
+    "RopeConfig",
+    "Source",
+    "no_progress",
+]
 
 Float32Array = NDArray[np.float32]
+
+MAX_HEAD_DIM = 1 << 12
+"""The largest head size that is taken for one."""
 
 
 class Progress(Protocol):
@@ -73,10 +86,10 @@ class ModelConfig:
     architecture: str = "llama"
 
     def __post_init__(self) -> None:
-        for field in _POSITIVE_FIELDS:
+        for field, largest in _LARGEST.items():
             value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**31:
-                raise CheckpointError(f"{field} is {value!r}; it must be a whole number from 1 to 2**31 - 1")
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= largest:
+                raise CheckpointError(f"{field} is {value!r}; it must be a whole number from 1 to {largest}")
         if self.heads % self.kv_heads != 0:
             raise CheckpointError(f"{self.heads} heads are not a multiple of {self.kv_heads} key/value heads")
         if self.head_dim % 2 != 0:
@@ -153,16 +166,17 @@ class ModelConfig:
         return sum(math.prod(shape) for shape in self.tensor_shapes().values())
 
 
-_POSITIVE_FIELDS = (
-    "layers",
-    "hidden_size",
-    "intermediate_size",
-    "heads",
-    "kv_heads",
-    "head_dim",
-    "vocab_size",
-    "max_length",
-)
+# Far above any model, and low enough that a damaged number costs neither time nor memory.
+_LARGEST = {
+    "layers": 1 << 12,
+    "hidden_size": 1 << 20,
+    "intermediate_size": 1 << 22,
+    "heads": 1 << 14,
+    "kv_heads": 1 << 14,
+    "head_dim": MAX_HEAD_DIM,
+    "vocab_size": 1 << 24,
+    "max_length": (1 << 31) - 1,
+}
 
 
 @dataclass(frozen=True)

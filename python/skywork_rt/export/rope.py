@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from skywork_rt.errors import CheckpointError, UnsupportedError
-from skywork_rt.export.model import Float32Array, RopeConfig
+from skywork_rt.export.model import MAX_HEAD_DIM, Float32Array, RopeConfig
 
 __all__ = ["ROPE_TYPES", "make_rope", "rope_from_factors"]
 
@@ -31,6 +31,8 @@ def make_rope(
     scale = _SCALINGS.get(rope_type)
     if scale is None:
         raise UnsupportedError(f"rope scaling type {rope_type!r} is not supported; known are {', '.join(ROPE_TYPES)}")
+    if not 0 < head_dim <= MAX_HEAD_DIM:
+        raise CheckpointError(f"head_dim is {head_dim}; it must be a whole number from 1 to {MAX_HEAD_DIM}")
     if not (math.isfinite(theta) and theta > 0):
         raise CheckpointError(f"rope theta is {theta}; it must be a positive number")
     given = _Parameters(rope_type, parameters or {}, max_positions)

@@ -1,0 +1,270 @@
+"""GGUF files: a real one against the gguf package, random ones against their own weights, damaged ones refused."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+from checkpoints import SEED, GgufBuilder, small
+from gguf.quants import dequantize
+
+from skywork_rt.errors import CheckpointError, InvalidArgumentError, SkyworkError, UnsupportedError
+from skywork_rt.export.sources import open_source
+from skywork_rt.export.sources.gguf import GgufSource, gguf_name
+from skywork_rt.export.synth import SyntheticSource
+
+Q = gguf.GGMLQuantizationType
+
+
+def half_split(rows: np.ndarray[Any, Any], heads: int) -> np.ndarray[Any, Any]:
+    """The published inverse of the converter's permutation, written as its definition."""
+    return rows.reshape(heads, rows.shape[0] // heads // 2, 2, -1).swapaxes(1, 2).reshape(rows.shape)
+
+
+def test_smollm2_has_its_published_shape(smollm2_file: Path) -> None:
+    config = open_source(smollm2_file).config
+    assert (config.layers, config.hidden_size, config.intermediate_size) == (30, 576, 1536)
+    assert (config.heads, config.kv_heads, config.head_dim) == (9, 3, 64)
+    assert (config.vocab_size, config.max_length, config.rms_norm_eps) == (49152, 8192, 1e-5)
+    assert (config.bos_id, config.pad_id, config.eos_ids) == (1, 2, (2,))
+    assert config.tied_embeddings
+    assert not config.qkv_bias
+    assert (config.name, config.rope.theta) == ("SmolLM2-135M-Instruct", 1e5)
+
+
+def test_smollm2_weights_equal_the_gguf_package_reading(smollm2_file: Path) -> None:
+    source = open_source(smollm2_file)
+    theirs = {tensor.name: tensor for tensor in gguf.GGUFReader(smollm2_file).tensors}
+    for name in (
+        "embed_tokens",
+        "norm",
+        "layers.0.q_proj",
+        "layers.7.k_proj",
+        "layers.29.v_proj",
+        "layers.3.down_proj",
+    ):
+        expected = dequantize(theirs[gguf_name(name)].data, theirs[gguf_name(name)].tensor_type)
+        if name.endswith(("q_proj", "k_proj")):
+            expected = half_split(expected, 9 if name.endswith("q_proj") else 3)
+        found = source.tensor(name)
+        assert found.dtype == np.float32
+        assert found.flags.c_contiguous
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_smollm2_raw_blocks_dequantise_to_its_tensors(smollm2_file: Path) -> None:
+    source = open_source(smollm2_file)
+    for name, kind in (("embed_tokens", "Q8_0"), ("layers.0.q_proj", "Q4_1"), ("layers.5.k_proj", "Q4_1")):
+        raw = source.raw(name)
+        assert raw is not None
+        assert raw.type == kind
+        np.testing.assert_array_equal(dequantize(raw.blocks, Q[raw.type]), source.tensor(name))
+    assert source.raw("norm") is None
+
+
+def test_smollm2_hash_is_of_the_file(smollm2_file: Path) -> None:
+    seen: list[tuple[str, int, int]] = []
+    digest = open_source(smollm2_file).sha256(lambda stage, done, total: seen.append((stage, done, total)))
+    assert digest == "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+    assert seen[0][1] == 0
+    assert seen[-1][1] == seen[-1][2] == smollm2_file.stat().st_size
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_random_files_give_their_weights_back(tmp_path: Path, architecture: str, bias: bool) -> None:
+    config = small(qkv_bias=bias, tied_embeddings=not bias)
+    source = open_source(GgufBuilder(config, architecture).write(tmp_path / "a.gguf"))
+    expected = SyntheticSource(config, SEED)
+    assert source.config.qkv_bias == bias
+    for name in expected.tensor_names():
+        np.testing.assert_array_equal(source.tensor(name), expected.tensor(name))
+
+
+@pytest.mark.parametrize("kind", [Q.F16, Q.BF16, Q.Q8_0, Q.Q4_0, Q.Q4_1, Q.Q5_0, Q.Q5_1])
+def test_every_written_type_is_dequantised(tmp_path: Path, kind: gguf.GGMLQuantizationType) -> None:
+    builder = GgufBuilder(small())
+    builder.types = {gguf_name("layers.0.q_proj"): kind, gguf_name("layers.0.up_proj"): kind}
+    source = open_source(builder.write(tmp_path / "a.gguf"))
+    stored = builder.tensors[gguf_name("layers.0.q_proj")]
+    expected = half_split(dequantize(gguf.quants.quantize(stored, kind), kind), 4)
+    np.testing.assert_array_equal(source.tensor("layers.0.q_proj"), expected)
+    raw = source.raw("layers.0.q_proj")
+    assert (raw is not None) == (kind in (Q.Q8_0, Q.Q4_0, Q.Q4_1))
+
+
+def test_rows_equal_the_whole_tensor_also_where_rows_are_permuted(tmp_path: Path) -> None:
+    source = open_source(GgufBuilder(small()).write(tmp_path / "a.gguf"))
+    for name in ("embed_tokens", "layers.1.q_proj", "layers.1.k_proj", "layers.0.down_proj"):
+        whole = source.tensor(name)
+        for start, stop in ((0, 1), (3, 20), (15, 17), (0, whole.shape[0])):
+            np.testing.assert_array_equal(source.rows(name, start, stop), whole[start:stop])
+
+
+def test_rope_factors_and_yarn_are_folded_in(tmp_path: Path) -> None:
+    factors = GgufBuilder(small())
+    factors.tensors["rope_freqs.weight"] = np.linspace(1, 8, 8, dtype=np.float32)
+    plain = small().rope.inverse_frequencies
+    found = open_source(factors.write(tmp_path / "a.gguf")).config.rope
+    assert found.type == "llama3"
+    np.testing.assert_allclose(found.inverse_frequencies, np.array(plain) / np.linspace(1, 8, 8), rtol=2e-7)
+    yarn = GgufBuilder(small())
+    yarn.metadata |= {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0}
+    yarn.metadata |= {"rope.scaling.original_context_length": 64}
+    scaled = open_source(yarn.write(tmp_path / "b.gguf")).config.rope
+    assert scaled.type == "yarn"
+    assert scaled.attention_factor == pytest.approx(1.1386294)
+
+
+def test_max_length_can_be_lowered_and_not_raised(tmp_path: Path) -> None:
+    path = GgufBuilder(small()).write(tmp_path / "a.gguf")
+    assert open_source(path, 100).config.max_length == 100
+    with pytest.raises(InvalidArgumentError, match="max_length 257 is more than 256, the length that the model was"):
+        open_source(path, 257)
+    with pytest.raises(InvalidArgumentError, match="max_length is 0"):
+        open_source(path, 0)
+
+
+def test_a_sliding_window_limits_the_length_with_a_notice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    builder = GgufBuilder(small())
+    builder.metadata["attention.sliding_window"] = 64
+    path = builder.write(tmp_path / "a.gguf")
+    assert open_source(path).config.max_length == 64
+    assert "max_length of a.gguf is 64, its sliding window, instead of 256" in caplog.text
+    with pytest.raises(InvalidArgumentError, match="65 is more than 64, the sliding window"):
+        open_source(path, 65)
+
+
+def _set(key: str, value: Any) -> Callable[[GgufBuilder], None]:
+    return lambda builder: builder.metadata.__setitem__(key, value)
+
+
+def _tensor(name: str, values: np.ndarray[Any, Any] | None) -> Callable[[GgufBuilder], None]:
+    def change(builder: GgufBuilder) -> None:
+        if values is None:
+            del builder.tensors[name]
+        else:
+            builder.tensors[name] = values
+
+    return change
+
+
+REFUSALS: dict[str, tuple[Callable[[GgufBuilder], None], type[SkyworkError], str]] = {
+    "architecture": (lambda b: setattr(b, "architecture", "gemma2"), UnsupportedError, "architecture 'gemma2' is not"),
+    "experts": (_set("expert_count", 8), UnsupportedError, "llama.expert_count = 8 is not supported"),
+    "softcap": (_set("final_logit_softcapping", 30.0), UnsupportedError, "final_logit_softcapping = 30.0"),
+    "partial rotary": (_set("rope.dimension_count", 8), UnsupportedError, "turns 8 of 16 dimensions"),
+    "longrope": (_set("rope.scaling.type", "longrope"), UnsupportedError, "'longrope' is not supported"),
+    "value length": (_set("attention.value_length", 8), UnsupportedError, "value_length differs"),
+    "uneven heads": (_set("attention.head_count_kv", [2, 4]), UnsupportedError, "head_count_kv differs between"),
+    "no layers": (lambda b: b.metadata.pop("block_count"), CheckpointError, "lacks llama.block_count"),
+    "text for a number": (_set("embedding_length", "64"), CheckpointError, "embedding_length is 64"),
+    "missing tensor": (
+        _tensor("blk.1.ffn_up.weight", None),
+        CheckpointError,
+        "lacks 1 of 20 tensors .* blk.1.ffn_up.weight",
+    ),
+    "no embeddings": (_tensor("token_embd.weight", None), CheckpointError, "lacks the tensor token_embd.weight"),
+    "output bias": (
+        _tensor("blk.0.attn_output.bias", np.zeros(64, np.float32)),
+        CheckpointError,
+        "1 tensors that do not belong to its architecture: blk.0.attn_output.bias",
+    ),
+    "wrong shape": (
+        _tensor("blk.0.attn_k.weight", np.zeros((64, 64), np.float32)),
+        CheckpointError,
+        r"blk.0.attn_k.weight has shape \[64, 64\]; its configuration asks for \[32, 64\]",
+    ),
+    "bad factors": (
+        _tensor("rope_freqs.weight", np.zeros(8, np.float32)),
+        CheckpointError,
+        "rope_freqs has a factor that is not",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_what_cannot_be_run_is_refused_by_name(tmp_path: Path, case: str) -> None:
+    change, error, message = REFUSALS[case]
+    builder = GgufBuilder(small())
+    change(builder)
+    with pytest.raises(error, match=message):
+        open_source(builder.write(tmp_path / "a.gguf"))
+
+
+def test_a_type_without_dequantisation_is_refused_by_name(tmp_path: Path) -> None:
+    path = GgufBuilder(small()).write(tmp_path / "a.gguf")
+    raw = path.read_bytes()
+    name = b"blk.0.attn_norm.weight"
+    at = raw.index(name) + len(name) + 4 + 8
+    path.write_bytes(raw[:at] + struct.pack("<I", int(Q.I64)) + raw[at + 4 :])
+    with pytest.raises((UnsupportedError, CheckpointError), match=r"I64|truncated"):
+        open_source(path)
+    path.write_bytes(raw[:at] + struct.pack("<I", 999) + raw[at + 4 :])
+    with pytest.raises(UnsupportedError, match=r"blk.0.attn_norm.weight' has the unknown type 999"):
+        open_source(path)
+
+
+def test_a_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
+    raw = GgufBuilder(small(layers=1)).write(tmp_path / "a.gguf").read_bytes()
+    cut = tmp_path / "cut.gguf"
+    for size in [*range(4, 40, 3), *range(40, len(raw), len(raw) // 60), len(raw) - 40]:
+        cut.write_bytes(raw[:size])
+        with pytest.raises(CheckpointError, match=r"truncated"):
+            open_source(cut)
+
+
+def test_flipped_bits_never_crash_the_reader(tmp_path: Path) -> None:
+    raw = bytearray(GgufBuilder(small(layers=1)).write(tmp_path / "a.gguf").read_bytes())
+    header = raw.index(b"output_norm.weight") + 64
+    random, path, refused = np.random.default_rng(7), tmp_path / "flipped.gguf", 0
+    for _ in range(200):
+        position, bit = int(random.integers(header)), int(random.integers(8))
+        raw[position] ^= 1 << bit
+        path.write_bytes(raw)
+        try:
+            open_source(path).tensor("norm")
+        except SkyworkError:
+            refused += 1
+        raw[position] ^= 1 << bit
+    assert refused > 100
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"GGUF" + struct.pack("<IQQ", 3, 2**40, 0), "1099511627776 tensors"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 0, 2**63), "metadata entries"),
+        (b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 2**62), "truncated"),
+        (
+            b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 1) + b"a" + struct.pack("<IIQ", 9, 0, 2**60),
+            "states 1152921504606846976",
+        ),
+        (
+            b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 1) + b"a" + struct.pack("<IIQ", 9, 9, 1) * 9,
+            "nests arrays|truncated",
+        ),
+        (b"GGUF" + struct.pack("<IQQ", 1, 0, 0), "version 1"),
+        (b"GGUF" + struct.pack(">IQQ", 3, 0, 0), "version 50331648"),
+        (b"GGML" + bytes(40), "no GGUF file"),
+        (b"", "no GGUF file"),
+    ],
+)
+def test_hostile_counts_are_refused_before_memory_is_taken(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "a.gguf"
+    path.write_bytes(content)
+    with pytest.raises((CheckpointError, UnsupportedError), match=message):
+        open_source(path)
+
+
+def test_only_declared_tensors_can_be_asked_for(tmp_path: Path) -> None:
+    source = GgufSource(GgufBuilder(small()).write(tmp_path / "a.gguf"))
+    with pytest.raises(KeyError):
+        source.tensor("lm_head")
+    assert source.generation_config() is None
+    assert source.tokenizer() is None
