@@ -124,6 +124,7 @@ def sentencepiece_files(
         byte_level=False,
         add_bos=add_bos,
         strip_first_space=bool(proto.normalizer_spec.add_dummy_prefix),
+        strip_leading_spaces=bool(proto.normalizer_spec.remove_extra_whitespaces),
         chat_template=chat_template,
         bos_id=own_bos if bos_id is None and own_bos >= 0 else bos_id,
         pad_id=own_pad if pad_id is None and own_pad >= 0 else pad_id,

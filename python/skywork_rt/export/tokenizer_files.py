@@ -27,8 +27,9 @@ class TokenizerFiles:
 
     `content` is the whole of tokenizer.json or tokenizer.model; `entries` has one item an id, from 0 to the tokenizer's
     last id (vocab.bin pads to the model's vocabulary). `strip_first_space` is SentencePiece's dummy prefix: the first
-    text of a decode loses one leading space. `byte_level` tells the two kinds of vocab.bin apart (a tokenizer.json
-    can hold either).
+    text of a decode loses one leading space. `strip_leading_spaces`: with remove_extra_whitespaces every
+    piece loses one while there is no text. `byte_level` tells the kinds of vocab.bin apart (a tokenizer.json can
+    hold either).
     """
 
     kind: TokenizerKind
@@ -37,6 +38,7 @@ class TokenizerFiles:
     byte_level: bool
     add_bos: bool = False
     strip_first_space: bool = False
+    strip_leading_spaces: bool = False
     chat_template: str | None = None
     bos_id: int | None = None
     pad_id: int | None = None

@@ -15,8 +15,8 @@ from skywork_rt.export.tokenizer_files import TokenizerFiles, VocabularyEntry
 __all__ = ["byte_level_entry", "encode_vocabulary", "sentencepiece_entry"]
 
 _VERSION = 1
-_KIND_BYTE_LEVEL, _KIND_SENTENCEPIECE = 0, 1
-_FLAG_STRIP_FIRST_SPACE = 1
+_KIND_BYTE_LEVEL, _KIND_SENTENCEPIECE, _KIND_BYTE_FALLBACK = 0, 1, 2
+_FLAG_STRIP_FIRST_SPACE, _FLAG_STRIP_LEADING_SPACES = 1, 2
 _SPECIAL, _BYTE, _UNUSED = 1, 2, 4
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _WORD_BEGIN = "\u2581"
@@ -50,11 +50,23 @@ def encode_vocabulary(tokenizer: TokenizerFiles, vocab_size: int) -> bytes:
     blob = b"".join(entry.text for entry in entries)
     if len(blob) >= 2**32:
         raise CheckpointError(f"the vocabulary has {len(blob)} bytes of text; the format allows {2**32 - 1}")
-    kind = _KIND_BYTE_LEVEL if tokenizer.byte_level else _KIND_SENTENCEPIECE
-    flags = _FLAG_STRIP_FIRST_SPACE if tokenizer.strip_first_space else 0
-    header = struct.pack("<4sIIIIIQ", b"SKVB", _VERSION, kind, flags, vocab_size, 0, len(blob))
+    header = struct.pack(
+        "<4sIIIIIQ", b"SKVB", _VERSION, _kind(tokenizer), _decode_flags(tokenizer), vocab_size, 0, len(blob)
+    )
     table = header + _offsets(entries) + bytes(_flags(entry) for entry in entries)
     return table + b"\0" * (-len(table) % 8) + blob
+
+
+def _kind(tokenizer: TokenizerFiles) -> int:
+    if tokenizer.byte_level:
+        return _KIND_BYTE_LEVEL
+    # The same pieces, but the two libraries disagree on ill-formed runs of byte tokens.
+    return _KIND_SENTENCEPIECE if tokenizer.kind == "sentencepiece" else _KIND_BYTE_FALLBACK
+
+
+def _decode_flags(tokenizer: TokenizerFiles) -> int:
+    first = _FLAG_STRIP_FIRST_SPACE if tokenizer.strip_first_space else 0
+    return first | (_FLAG_STRIP_LEADING_SPACES if tokenizer.strip_leading_spaces else 0)
 
 
 def _offsets(entries: Sequence[VocabularyEntry]) -> bytes:
