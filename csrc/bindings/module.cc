@@ -6,6 +6,7 @@
 #include "bindings/generator.h"
 #include "bindings/options.h"
 #include "bindings/raw_backend.h"
+#include "bindings/text.h"
 
 PYBIND11_MODULE(_core, module) {
   module.doc() = "The C++ core of skywork_rt. Use skywork_rt.Generator; this module may change without notice.";
@@ -14,6 +15,7 @@ PYBIND11_MODULE(_core, module) {
   skywork_rt::bindings::BindOptions(module);
   skywork_rt::bindings::BindGenerator(module);
   skywork_rt::bindings::BindRawBackend(module);
+  skywork_rt::bindings::BindText(module);
   auto bench = module.def_submodule("bench", "What `skywork-rt bench` measures below the public API.");
   skywork_rt::bindings::BindBench(bench);
 }

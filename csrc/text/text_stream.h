@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "bundle/vocabulary.h"
+#include "skywork_rt/export.h"
 #include "skywork_rt/model_spec.h"
 #include "skywork_rt/span.h"
 #include "text/incremental_decoder.h"
@@ -17,7 +18,7 @@ namespace skywork_rt {
 /// be the beginning of a stop text. The pieces together are exactly the text of Vocabulary::Decode, ended at the first
 /// stop text: the one that is complete first in the stream, the longest if several end at the same byte. Copies go on
 /// independently.
-class TextStream {
+class SKYWORK_RT_API TextStream {
  public:
   /// `vocabulary` outlives the stream. `stop`: valid UTF-8, none empty (Validate checks).
   TextStream(const Vocabulary& vocabulary, Span<const std::string> stop, bool include_stop, bool skip_special);
