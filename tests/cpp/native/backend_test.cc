@@ -1,0 +1,172 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <numeric>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "backend/native/native_backend.h"
+#include "native/tiny_model.h"
+#include "skywork_rt/error.h"
+
+namespace skywork_rt::native {
+namespace {
+
+std::vector<TokenId> RandomTokens(std::size_t n, int vocab, unsigned seed) {
+  std::mt19937 random(seed);
+  std::vector<TokenId> tokens(n);
+  for (TokenId& t : tokens) t = static_cast<TokenId>(random() % static_cast<unsigned>(vocab));
+  return tokens;
+}
+
+std::vector<float> AllLogits(Backend& backend, const std::vector<TokenId>& tokens) {
+  const SeqId seq = backend.Open(tokens.size());
+  std::vector<int> rows(tokens.size());
+  std::iota(rows.begin(), rows.end(), 0);
+  std::vector<float> logits(tokens.size() * static_cast<std::size_t>(backend.model().vocab_size));
+  const Chunk chunk{seq, tokens, rows};
+  backend.Forward({&chunk, 1}, logits);
+  backend.Close(seq);
+  return logits;
+}
+
+BackendOptions Options(int threads = 2) {
+  BackendOptions options;
+  options.threads = threads;
+  options.max_batch = 4;
+  return options;
+}
+
+double LargestDifference(const std::vector<float>& a, const std::vector<double>& b) {
+  EXPECT_EQ(a.size(), b.size());
+  double most = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) most = std::max(most, std::abs(static_cast<double>(a[i]) - b[i]));
+  return most;
+}
+
+TEST(NativeBackend, EqualsTheTextbookForEveryShapeAndKindOfWeights) {
+  std::vector<TinyOptions> models;
+  for (const WeightKind kind : {WeightKind::kF32, WeightKind::kBf16, WeightKind::kInt8, WeightKind::kInt4}) {
+    TinyOptions options;
+    options.kind = options.vocabulary_kind = kind;
+    models.push_back(options);
+  }
+  models.push_back({});
+  models.back().kind = WeightKind::kInt4;  // mixed, as int4 files are
+  models.push_back({});
+  models.back().qkv_bias = true;
+  models.push_back({});
+  models.back().tied_embeddings = true;
+  models.push_back({});
+  models.back().kv_heads = 6;  // MHA
+  models.push_back({});
+  models.back().kv_heads = 1;  // MQA
+  models.push_back({});
+  models.back().heads = 30;  // more query heads than one attention call takes
+  models.back().kv_heads = 1;
+  models.back().head_dim = 2;
+  models.push_back({});
+  models.back().head_dim = 128;
+  const TemporaryDirectory directory;
+  const std::vector<TokenId> tokens = RandomTokens(300, 131, 5);
+  for (std::size_t i = 0; i < models.size(); ++i) {
+    const TinyModel model = MakeTinyModel(models[i], directory.path(), static_cast<unsigned>(i + 1));
+    const auto backend = OpenBackend(model.spec, model.file, Options());
+    EXPECT_LT(LargestDifference(AllLogits(*backend, tokens), ReferenceLogits(model, tokens)), 1e-4) << "model " << i;
+  }
+}
+
+TEST(NativeBackend, HalfPrecisionCacheStaysCloseToTheTextbook) {
+  const TemporaryDirectory directory;
+  const TinyModel model = MakeTinyModel({}, directory.path());
+  BackendOptions options = Options();
+  options.kv_cache = "f16";
+  const auto backend = OpenBackend(model.spec, model.file, options);
+  const std::vector<TokenId> tokens = RandomTokens(200, 131, 6);
+  EXPECT_LT(LargestDifference(AllLogits(*backend, tokens), ReferenceLogits(model, tokens)), 2e-2);
+}
+
+TEST(NativeBackend, InstructionSetsThreadsAndWaysOfLoadingGiveTheSameBits) {
+  const TemporaryDirectory directory;
+  TinyOptions shape;
+  shape.kind = WeightKind::kInt4;
+  const TinyModel model = MakeTinyModel(shape, directory.path());
+  const std::vector<TokenId> tokens = RandomTokens(150, 131, 7);
+  std::vector<float> expected;
+  for (const char* isa : {"scalar", "avx2", "avx512"}) {
+    setenv("SKYWORK_RT_NATIVE_ISA", isa, 1);
+    for (const int threads : {1, 3}) {
+      BackendOptions options = Options(threads);
+      options.mmap = threads == 1;
+      std::unique_ptr<Backend> backend;
+      try {
+        backend = OpenBackend(model.spec, model.file, options);
+      } catch (const Error& error) {
+        ASSERT_EQ(error.code(), ErrorCode::kUnsupported);  // this processor lacks the set
+        continue;
+      }
+      const std::vector<float> logits = AllLogits(*backend, tokens);
+      if (expected.empty()) expected = logits;
+      EXPECT_EQ(std::memcmp(expected.data(), logits.data(), logits.size() * sizeof(float)), 0) << isa << threads;
+    }
+  }
+  unsetenv("SKYWORK_RT_NATIVE_ISA");
+}
+
+TEST(NativeBackend, RefusesUnknownOptionsByName) {
+  const TemporaryDirectory directory;
+  const TinyModel model = MakeTinyModel({}, directory.path());
+  const auto expect = [&](ErrorCode code, const std::string& part, const BackendOptions& options) {
+    try {
+      OpenBackend(model.spec, model.file, options);
+      ADD_FAILURE() << part;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), code);
+      EXPECT_THAT(error.what(), testing::HasSubstr(part));
+    }
+  };
+  BackendOptions options = Options();
+  options.kv_cache = "int3";
+  expect(ErrorCode::kInvalidArgument, "kv_cache is \"int3\"", options);
+  options = Options();
+  options.activations = "fp8";
+  expect(ErrorCode::kInvalidArgument, "activations is \"fp8\"", options);
+  options = Options();
+  options.max_batch = 0;
+  expect(ErrorCode::kInvalidArgument, "max_batch is 0", options);
+  options = Options();
+  options.max_cached_tokens = std::size_t{1} << 60;
+  expect(ErrorCode::kCapacity, "max_cached_tokens", options);
+  setenv("SKYWORK_RT_NATIVE_ISA", "sse9", 1);
+  expect(ErrorCode::kUnsupported, "sse9", Options());
+  unsetenv("SKYWORK_RT_NATIVE_ISA");
+}
+
+TEST(NativeBackend, TwoModelsInOneProcessShareTheThreads) {
+  const TemporaryDirectory directory;
+  const TinyModel model = MakeTinyModel({}, directory.path());
+  const std::vector<TokenId> tokens = RandomTokens(120, 131, 8);
+  const auto first = OpenBackend(model.spec, model.file, Options(2));
+  const std::vector<float> expected = AllLogits(*first, tokens);
+  std::vector<std::thread> users;
+  std::atomic<int> wrong{0};
+  for (int i = 0; i < 3; ++i) {
+    users.emplace_back([&] {
+      const auto backend = OpenBackend(model.spec, model.file, Options(2));
+      for (int round = 0; round < 5; ++round) {
+        const std::vector<float> logits = AllLogits(*backend, tokens);
+        if (std::memcmp(logits.data(), expected.data(), logits.size() * sizeof(float)) != 0) ++wrong;
+      }
+    });
+  }
+  for (std::thread& user : users) user.join();
+  EXPECT_EQ(wrong.load(), 0);
+}
+
+}  // namespace
+}  // namespace skywork_rt::native

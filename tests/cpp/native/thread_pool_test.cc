@@ -1,0 +1,100 @@
+#include "support/thread_pool.h"
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <numeric>
+#include <set>
+#include <thread>
+#include <vector>
+
+namespace skywork_rt {
+namespace {
+
+TEST(ThreadPool, RunsEveryTaskOnceAndNoSlotTwiceAtOnce) {
+  for (const int threads : {1, 2, 5}) {
+    ThreadPool::Lease lease(threads);
+    std::vector<std::atomic<int>> busy(static_cast<std::size_t>(threads));
+    for (int round = 0; round < 300; ++round) {
+      std::vector<int> runs(37, 0);
+      std::atomic<bool> clash{false};
+      lease.Run(37, [&](int task, int slot) {
+        if (busy[static_cast<std::size_t>(slot)].fetch_add(1) != 0) clash = true;
+        ++runs[static_cast<std::size_t>(task)];
+        busy[static_cast<std::size_t>(slot)].fetch_sub(1);
+      });
+      ASSERT_EQ(runs, std::vector<int>(37, 1));
+      ASSERT_FALSE(clash);
+    }
+  }
+}
+
+TEST(ThreadPool, WritesOfOneRegionAreSeenByTheNext) {
+  ThreadPool::Lease lease(4);
+  std::vector<long> values(64, 0);
+  for (int round = 0; round < 500; ++round) {
+    lease.Run(64, [&](int task, int) {
+      // Another thread's write of the round before.
+      values[static_cast<std::size_t>(task)] += 1;
+    });
+    const long sum = std::accumulate(values.begin(), values.end(), 0L);
+    ASSERT_EQ(sum, 64L * (round + 1));
+  }
+}
+
+TEST(ThreadPool, LeasesTakeTurnsSoThatModelsDoNotOversubscribe) {
+  std::atomic<int> running{0};
+  std::atomic<int> most{0};
+  const auto user = [&] {
+    for (int step = 0; step < 50; ++step) {
+      ThreadPool::Lease lease(2);
+      for (int region = 0; region < 5; ++region) {
+        lease.Run(8, [&](int, int) {
+          const int now = running.fetch_add(1) + 1;
+          int seen = most.load();
+          while (now > seen && !most.compare_exchange_weak(seen, now)) {
+          }
+          running.fetch_sub(1);
+        });
+      }
+    }
+  };
+  std::vector<std::thread> users;
+  for (int i = 0; i < 4; ++i) users.emplace_back(user);
+  for (std::thread& thread : users) thread.join();
+  EXPECT_LE(most.load(), 2);
+}
+
+TEST(ThreadPool, WorksAgainAfterItsWorkersHaveGoneToSleep) {
+  for (int round = 0; round < 3; ++round) {
+    ThreadPool::Lease lease(3);
+    std::atomic<int> done{0};
+    lease.Run(10, [&](int, int) { done.fetch_add(1); });
+    EXPECT_EQ(done.load(), 10);
+    std::this_thread::sleep_for(std::chrono::milliseconds(30));
+  }
+}
+
+#if !defined(__SANITIZE_THREAD__)  // tsan does not follow threads started after fork
+TEST(ThreadPool, AForkedChildGetsAPoolOfItsOwn) {
+  {
+    ThreadPool::Lease(3).Run(8, [](int, int) {});
+  }
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    alarm(20);  // a hang becomes a failure
+    std::atomic<int> done{0};
+    ThreadPool::Lease(3).Run(100, [&](int, int) { done.fetch_add(1); });
+    _exit(done.load() == 100 ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+}
+#endif
+
+}  // namespace
+}  // namespace skywork_rt

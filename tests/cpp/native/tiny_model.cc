@@ -1,0 +1,290 @@
+#include "native/tiny_model.h"
+
+#include <unistd.h>
+
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "backend/native/half.h"
+#include "backend/native/model_weights.h"
+
+namespace skywork_rt::native {
+namespace {
+
+void PutHalf(std::vector<std::uint8_t>& bytes, std::size_t at, std::uint16_t half) {
+  std::memcpy(bytes.data() + at, &half, sizeof(half));
+}
+
+/// Sets one weight's code from a random one and returns what it means.
+float PutWeight(RandomMatrix& m, std::size_t codes, int lane, int k, float scale, float minimum, std::mt19937& random) {
+  const auto cell = [&](int inputs) { return codes + static_cast<std::size_t>(64 * (k / inputs) + 4 * lane); };
+  std::normal_distribution<float> normal(0.0f, 1.0f / std::sqrt(static_cast<float>(m.shape.cols)));
+  switch (m.shape.kind) {
+    case WeightKind::kF32: {
+      const float value = normal(random);
+      std::memcpy(m.bytes.data() + codes + static_cast<std::size_t>(64 * k + 4 * lane), &value, 4);
+      return value;
+    }
+    case WeightKind::kBf16: {
+      float value = normal(random);
+      std::uint32_t bits = 0;
+      std::memcpy(&bits, &value, 4);
+      bits &= 0xFFFF0000u;
+      std::memcpy(&value, &bits, 4);
+      const auto half = static_cast<std::uint16_t>(bits >> 16);
+      PutHalf(m.bytes, cell(2) + static_cast<std::size_t>(2 * (k % 2)), half);
+      return value;
+    }
+    case WeightKind::kInt8: {
+      const auto code = static_cast<std::int8_t>(static_cast<int>(random() % 255) - 127);
+      m.bytes[cell(4) + static_cast<std::size_t>(k % 4)] = static_cast<std::uint8_t>(code);
+      return scale * static_cast<float>(code);
+    }
+    case WeightKind::kInt4: {
+      const unsigned code = random() % 16;
+      const int j = k % 8;
+      m.bytes[cell(8) + static_cast<std::size_t>(j % 4)] |= static_cast<std::uint8_t>(code << (j < 4 ? 0 : 4));
+      return scale * static_cast<float>(code) + minimum;
+    }
+  }
+  return 0.0f;
+}
+
+/// Collects tensors into a safetensors file.
+class FileBuilder {
+ public:
+  void Add(const std::string& name, const char* dtype, const std::vector<std::size_t>& shape, const void* data,
+           std::size_t size) {
+    header_[name] = {{"dtype", dtype}, {"shape", shape}, {"data_offsets", {data_.size(), data_.size() + size}}};
+    const auto* begin = static_cast<const char*>(data);
+    data_.insert(data_.end(), begin, begin + size);
+  }
+
+  void Write(const std::filesystem::path& path) {
+    header_["__metadata__"] = {{"format", "skywork_rt.weights"}, {"version", "1"}};
+    std::string text = header_.dump();
+    text.resize(RoundUp(8 + text.size(), 64) - 8, ' ');
+    std::ofstream out(path, std::ios::binary);
+    for (int i = 0; i < 8; ++i) out.put(static_cast<char>(text.size() >> (8 * i) & 0xFF));
+    out << text;
+    out.write(data_.data(), static_cast<std::streamsize>(data_.size()));
+    if (!out.flush()) throw std::runtime_error("cannot write " + path.string());
+  }
+
+ private:
+  nlohmann::json header_ = nlohmann::json::object();
+  std::vector<char> data_;
+};
+
+/// y [rows] = w [rows, cols] x.
+std::vector<double> Times(const std::vector<float>& w, const std::vector<double>& x) {
+  std::vector<double> y(w.size() / x.size());
+  for (std::size_t r = 0; r < y.size(); ++r) {
+    for (std::size_t c = 0; c < x.size(); ++c) y[r] += static_cast<double>(w[r * x.size() + c]) * x[c];
+  }
+  return y;
+}
+
+std::vector<double> Norm(const std::vector<double>& x, const std::vector<float>& weight, double eps) {
+  double squares = 0;
+  for (const double v : x) squares += v * v;
+  const double scale = 1.0 / std::sqrt(squares / static_cast<double>(x.size()) + eps);
+  std::vector<double> y(x.size());
+  for (std::size_t i = 0; i < x.size(); ++i) y[i] = x[i] * scale * static_cast<double>(weight[i]);
+  return y;
+}
+
+void Turn(double* head, int dim, std::size_t position, const RopeSpec& rope) {
+  for (int i = 0; i < dim / 2; ++i) {
+    const float angle = static_cast<float>(position) * rope.inverse_frequencies[static_cast<std::size_t>(i)];
+    const double c = std::cos(static_cast<double>(angle));
+    const double s = std::sin(static_cast<double>(angle));
+    const double a = head[i];
+    const double b = head[i + dim / 2];
+    head[i] = a * c - b * s;
+    head[i + dim / 2] = b * c + a * s;
+  }
+}
+
+void AddInPlace(std::vector<double>& x, const std::vector<double>& y) {
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] += y[i];
+}
+
+void AddBias(std::vector<double>& x, const std::vector<float>& bias) {
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] += static_cast<double>(bias[i]);
+}
+
+/// One head of one query over all earlier keys and values.
+void AttendHead(const double* query, const std::vector<std::vector<double>>& keys,
+                const std::vector<std::vector<double>>& values, int offset, int dim, double* out) {
+  std::vector<double> weight(keys.size());
+  double most = -1e300;
+  for (std::size_t p = 0; p < keys.size(); ++p) {
+    for (int d = 0; d < dim; ++d) weight[p] += query[d] * keys[p][static_cast<std::size_t>(offset + d)];
+    weight[p] /= std::sqrt(static_cast<double>(dim));
+    most = std::max(most, weight[p]);
+  }
+  double sum = 0;
+  for (double& w : weight) sum += w = std::exp(w - most);
+  for (int d = 0; d < dim; ++d) {
+    for (std::size_t p = 0; p < keys.size(); ++p) {
+      out[d] += weight[p] / sum * values[p][static_cast<std::size_t>(offset + d)];
+    }
+  }
+}
+
+}  // namespace
+
+TemporaryDirectory::TemporaryDirectory() {
+  std::string pattern = (std::filesystem::temp_directory_path() / "skywork_rt_XXXXXX").string();
+  if (mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
+  path_ = pattern;
+}
+
+TemporaryDirectory::~TemporaryDirectory() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
+}
+
+RandomMatrix MakeRandomMatrix(WeightKind kind, int rows, int cols, std::mt19937& random) {
+  RandomMatrix m{PackedMatrix::Shape(kind, rows, cols), {}, {}};
+  m.bytes.resize(m.shape.Bytes());
+  m.weights.resize(static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols));
+  std::uniform_real_distribution<float> factor(0.5f, 1.5f);
+  const float typical = 1.0f / std::sqrt(static_cast<float>(cols)) / (kind == WeightKind::kInt8 ? 74.0f : 4.6f);
+  for (int row = 0; row < rows; ++row) {
+    const std::size_t panel = static_cast<std::size_t>(row / kPanelRows) * m.shape.panel_bytes;
+    const int lane = row % kPanelRows;
+    for (int g = 0; g < m.shape.groups; ++g) {
+      const std::size_t scales =
+          panel + static_cast<std::size_t>(g) * ScaleBytes(kind) + 2 * static_cast<std::size_t>(lane);
+      const std::size_t codes = panel + m.shape.scale_bytes + static_cast<std::size_t>(g) * CodeBytes(kind);
+      const std::uint16_t scale = FloatToHalf(typical * factor(random));
+      const std::uint16_t minimum = FloatToHalf(-7.5f * typical * factor(random));
+      if (ScaleBytes(kind) != 0) PutHalf(m.bytes, scales, scale);
+      if (kind == WeightKind::kInt4) PutHalf(m.bytes, scales + 32, minimum);
+      for (int k = 0; k < kGroup && g * kGroup + k < cols; ++k) {
+        m.weights[static_cast<std::size_t>(row) * static_cast<std::size_t>(cols) +
+                  static_cast<std::size_t>(g * kGroup + k)] =
+            PutWeight(m, codes, lane, k, HalfToFloat(scale), HalfToFloat(minimum), random);
+      }
+    }
+  }
+  return m;
+}
+
+TinyModel MakeTinyModel(const TinyOptions& options, const std::filesystem::path& directory, unsigned seed) {
+  TinyModel model;
+  ModelSpec& spec = model.spec;
+  spec.name = "tiny";
+  spec.architecture = "llama";
+  spec.layers = options.layers;
+  spec.hidden_size = options.hidden_size;
+  spec.intermediate_size = options.intermediate_size;
+  spec.heads = options.heads;
+  spec.kv_heads = options.kv_heads;
+  spec.head_dim = options.head_dim;
+  spec.vocab_size = options.vocab_size;
+  spec.max_length = options.max_length;
+  spec.qkv_bias = options.qkv_bias;
+  spec.tied_embeddings = options.tied_embeddings;
+  for (int i = 0; i < options.head_dim / 2; ++i) {
+    spec.rope.inverse_frequencies.push_back(
+        std::pow(10000.0f, -2.0f * static_cast<float>(i) / static_cast<float>(options.head_dim)));
+  }
+  std::mt19937 random(seed);
+  FileBuilder builder;
+  const auto matrix = [&](const std::string& name, WeightKind kind, int rows, int cols) {
+    RandomMatrix m = MakeRandomMatrix(kind, rows, cols, random);
+    builder.Add(name + "." + KindName(kind), "U8", {static_cast<std::size_t>(m.shape.panels), m.shape.panel_bytes},
+                m.bytes.data(), m.bytes.size());
+    model.weights[name] = std::move(m.weights);
+  };
+  const auto vector = [&](const std::string& name, int size, float centre) {
+    std::normal_distribution<float> normal(centre, 0.2f);
+    std::vector<float> values;
+    for (int i = 0; i < size; ++i) values.push_back(normal(random));
+    model.weights[name] = std::move(values);
+  };
+  const int q_width = options.heads * options.head_dim;
+  const int kv_width = options.kv_heads * options.head_dim;
+  matrix("embed_tokens", options.vocabulary_kind, options.vocab_size, options.hidden_size);
+  for (int i = 0; i < options.layers; ++i) {
+    const std::string prefix = "layers." + std::to_string(i) + ".";
+    vector(prefix + "input_norm", options.hidden_size, 1.0f);
+    matrix(prefix + "q_proj", options.kind, q_width, options.hidden_size);
+    matrix(prefix + "k_proj", options.kind, kv_width, options.hidden_size);
+    matrix(prefix + "v_proj", options.kind, kv_width, options.hidden_size);
+    if (options.qkv_bias) {
+      vector(prefix + "q_bias", q_width, 0.0f);
+      vector(prefix + "k_bias", kv_width, 0.0f);
+      vector(prefix + "v_bias", kv_width, 0.0f);
+    }
+    matrix(prefix + "o_proj", options.kind, options.hidden_size, q_width);
+    vector(prefix + "post_attention_norm", options.hidden_size, 1.0f);
+    matrix(prefix + "gate_proj", options.kind, options.intermediate_size, options.hidden_size);
+    matrix(prefix + "up_proj", options.kind, options.intermediate_size, options.hidden_size);
+    matrix(prefix + "down_proj", options.kind, options.hidden_size, options.intermediate_size);
+  }
+  vector("norm", options.hidden_size, 1.0f);
+  if (!options.tied_embeddings) matrix("lm_head", options.vocabulary_kind, options.vocab_size, options.hidden_size);
+  for (const auto& [name, values] : model.weights) {
+    const bool is_vector = name.find("norm") != std::string::npos || name.find("bias") != std::string::npos;
+    if (is_vector) builder.Add(name, "F32", {values.size()}, values.data(), values.size() * sizeof(float));
+  }
+  model.file = directory / "weights.safetensors";
+  builder.Write(model.file);
+  return model;
+}
+
+std::vector<double> ReferenceLogits(const TinyModel& model, const std::vector<TokenId>& tokens) {
+  const ModelSpec& spec = model.spec;
+  const int dim = spec.head_dim;
+  const int group = spec.heads / spec.kv_heads;
+  const auto weight = [&](int layer, const char* name) -> const std::vector<float>& {
+    return model.weights.at("layers." + std::to_string(layer) + "." + name);
+  };
+  std::vector<std::vector<std::vector<double>>> keys(static_cast<std::size_t>(spec.layers));
+  std::vector<std::vector<std::vector<double>>> values(static_cast<std::size_t>(spec.layers));
+  std::vector<double> logits;
+  const std::vector<float>& embeddings = model.weights.at("embed_tokens");
+  for (std::size_t position = 0; position < tokens.size(); ++position) {
+    const auto begin = embeddings.begin() + static_cast<std::ptrdiff_t>(tokens[position]) * spec.hidden_size;
+    std::vector<double> x(begin, begin + spec.hidden_size);
+    for (int i = 0; i < spec.layers; ++i) {
+      const auto at = static_cast<std::size_t>(i);
+      std::vector<double> h = Norm(x, weight(i, "input_norm"), spec.rms_norm_eps);
+      std::vector<double> q = Times(weight(i, "q_proj"), h);
+      std::vector<double> k = Times(weight(i, "k_proj"), h);
+      std::vector<double> v = Times(weight(i, "v_proj"), h);
+      if (spec.qkv_bias) {
+        AddBias(q, weight(i, "q_bias"));
+        AddBias(k, weight(i, "k_bias"));
+        AddBias(v, weight(i, "v_bias"));
+      }
+      for (int head = 0; head < spec.heads; ++head) Turn(q.data() + head * dim, dim, position, spec.rope);
+      for (int head = 0; head < spec.kv_heads; ++head) Turn(k.data() + head * dim, dim, position, spec.rope);
+      keys[at].push_back(k);
+      values[at].push_back(v);
+      std::vector<double> attended(q.size());
+      for (int head = 0; head < spec.heads; ++head) {
+        AttendHead(q.data() + head * dim, keys[at], values[at], head / group * dim, dim, attended.data() + head * dim);
+      }
+      AddInPlace(x, Times(weight(i, "o_proj"), attended));
+      h = Norm(x, weight(i, "post_attention_norm"), spec.rms_norm_eps);
+      std::vector<double> gate = Times(weight(i, "gate_proj"), h);
+      const std::vector<double> up = Times(weight(i, "up_proj"), h);
+      for (std::size_t j = 0; j < gate.size(); ++j) gate[j] = gate[j] / (1.0 + std::exp(-gate[j])) * up[j];
+      AddInPlace(x, Times(weight(i, "down_proj"), gate));
+    }
+    const std::vector<double> h = Norm(x, model.weights.at("norm"), spec.rms_norm_eps);
+    const std::vector<double> row = Times(spec.tied_embeddings ? embeddings : model.weights.at("lm_head"), h);
+    logits.insert(logits.end(), row.begin(), row.end());
+  }
+  return logits;
+}
+
+}  // namespace skywork_rt::native

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "backend/native/packed_matrix.h"
+#include "skywork_rt/model_spec.h"
+
+namespace skywork_rt::native {
+
+/// A directory that goes with the test.
+class TemporaryDirectory {
+ public:
+  TemporaryDirectory();
+  ~TemporaryDirectory();
+  TemporaryDirectory(const TemporaryDirectory&) = delete;
+  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// Memory at a multiple of 64 bytes, as the kernels want matrices.
+class AlignedBytes {
+ public:
+  explicit AlignedBytes(std::size_t size) : storage_(size + 64) {}
+  std::uint8_t* data() { return storage_.data() + (64 - reinterpret_cast<std::uintptr_t>(storage_.data()) % 64) % 64; }
+
+ private:
+  std::vector<std::uint8_t> storage_;
+};
+
+/// Random packed bytes of a matrix, and the float32 weights [rows, cols] that they mean by the layout's description:
+/// made value by value, without the library's own packing or unpacking.
+struct RandomMatrix {
+  PackedMatrix shape;
+  std::vector<std::uint8_t> bytes;
+  std::vector<float> weights;
+};
+RandomMatrix MakeRandomMatrix(WeightKind kind, int rows, int cols, std::mt19937& random);
+
+/// A model small enough for a test, on disk and as plain floats.
+struct TinyModel {
+  ModelSpec spec;
+  std::map<std::string, std::vector<float>> weights;  // by canonical name, row-major
+  std::filesystem::path file;                         // the weights file
+};
+
+struct TinyOptions {
+  int layers = 2;
+  int hidden_size = 72;
+  int intermediate_size = 100;
+  int heads = 6;
+  int kv_heads = 3;
+  int head_dim = 18;
+  int vocab_size = 131;
+  int max_length = 512;
+  bool qkv_bias = false;
+  bool tied_embeddings = false;
+  WeightKind kind = WeightKind::kInt8;
+  WeightKind vocabulary_kind = WeightKind::kInt8;
+};
+TinyModel MakeTinyModel(const TinyOptions& options, const std::filesystem::path& directory, unsigned seed = 1);
+
+/// The logits of every position, [tokens, vocabulary], by the textbook in double precision.
+std::vector<double> ReferenceLogits(const TinyModel& model, const std::vector<TokenId>& tokens);
+
+}  // namespace skywork_rt::native
