@@ -39,11 +39,12 @@ def bundle_of(name: str, make_source: Callable[..., Path], weights: tuple[str, .
     """The bundle `name`, exported for every backend from what `make_source(directory)` writes."""
     root = cache_directory() / "bundles" / "-".join(BACKENDS)
     root.mkdir(parents=True, exist_ok=True)
-    bundle = root / f"{name}-{_export_state()}"
+    state = _state(weights, arguments)
+    bundle = root / f"{name}-{state}"
     with (root / f"{name}.lock").open("w") as lock:  # two test processes at once make it once
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not bundle.exists():
-            for old in root.glob(f"{name}-{'?' * len(_export_state())}"):
+            for old in root.glob(f"{name}-{'?' * len(state)}"):
                 shutil.rmtree(old)
             work = root / "sources" / name
             shutil.rmtree(work, ignore_errors=True)
@@ -53,9 +54,9 @@ def bundle_of(name: str, make_source: Callable[..., Path], weights: tuple[str, .
     return bundle
 
 
-def tiny_source(directory: Path, kind: Tokenizer = "byte-level", max_length: int = 256) -> Path:
+def tiny_source(directory: Path, kind: Tokenizer = "byte-level", **changes: Any) -> Path:
     """The random model `tiny` as a Hugging Face directory."""
-    write_random_hf(directory, with_changes(preset("tiny"), max_length=max_length), SEED, tokenizer=kind)
+    write_random_hf(directory, with_changes(preset("tiny"), **changes), SEED, tokenizer=kind)
     if kind != "none":
         (directory / "chat_template.jinja").write_text(CHAT_TEMPLATE)
     return directory
@@ -78,10 +79,10 @@ def smollm2_source(_directory: Path) -> Path:
     return smollm2()
 
 
-def _export_state() -> str:
-    """Short hash of the export's Python sources: another exporter, another bundle."""
+def _state(*arguments: object) -> str:
+    """Short hash of the export's Python sources, of this file and of what it is asked for."""
     root = Path(skywork_rt.export.__file__).parent
-    digest = hashlib.sha256()
-    for file in sorted(root.rglob("*.py")):
-        digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
+    digest = hashlib.sha256(repr(arguments).encode())
+    for file in [*sorted(root.rglob("*.py")), Path(__file__)]:
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:12]

@@ -73,14 +73,38 @@ print(generator.stats()["running"], len(generator.generate([5], max_tokens=3, ig
     assert (process.returncode, output, errors) == (0, "0 3\n", "")
 
 
-def test_ctrl_c_ends_the_command_line_with_130(tiny_bundle: Path, backend: str) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "skywork_rt", "chat", str(tiny_bundle), "--backend", backend],
+def start_cli(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-u", "-m", "skywork_rt", *arguments],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+
+
+def test_ctrl_c_ends_the_command_line_with_130(endless_bundle: Path, backend: str) -> None:
+    process = start_cli("generate", str(endless_bundle), "the", "--backend", backend, "--max-tokens", "60000")
+    assert process.stdout is not None
+    assert process.stdout.read(3) == "the"
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (130, "interrupted\n")
+
+
+def test_ctrl_c_stops_an_answer_and_not_the_chat(endless_bundle: Path, backend: str) -> None:
+    process = start_cli("chat", str(endless_bundle), "--backend", backend, "--max-tokens", "60000")
     assert process.stdin is not None
-    process.stdin.write("/exit\n")
-    output, errors = process.communicate(timeout=60)
+    assert process.stdout is not None
+    for _ in range(2):
+        process.stdin.write("hello\n")
+        process.stdin.flush()
+        assert process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        said = ""
+        while not said.endswith(" [stopped]\n"):
+            piece = process.stdout.read(1)
+            assert piece, "the chat ended"
+            said += piece
+    output, errors = process.communicate(timeout=30)
     assert (process.returncode, output, errors) == (0, "", "")
 
 
