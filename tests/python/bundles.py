@@ -37,16 +37,16 @@ CHAT_TEMPLATE = """\
 
 def bundle_of(name: str, make_source: Callable[..., Path], weights: tuple[str, ...], **arguments: Any) -> Path:
     """The bundle `name`, exported for every backend from what `make_source(directory)` writes."""
-    root = cache_directory() / "bundles" / "-".join(BACKENDS)
+    root = cache_directory() / "bundles" / "-".join(BACKENDS) / name
     root.mkdir(parents=True, exist_ok=True)
     state = _state(weights, arguments)
-    bundle = root / f"{name}-{state}"
-    with (root / f"{name}.lock").open("w") as lock:  # two test processes at once make it once
+    bundle = root / state
+    with (root / ".lock").open("w") as lock:  # two test processes at once make it once
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not bundle.exists():
-            for old in root.glob(f"{name}-{'?' * len(state)}"):
+            for old in root.glob("[0-9a-f]*"):
                 shutil.rmtree(old)
-            work = root / "sources" / name
+            work = root / "source" / name
             shutil.rmtree(work, ignore_errors=True)
             native = weights if "native" in BACKENDS else ()
             export(make_source(work, **arguments), bundle, targets=BACKENDS, weights=native)

@@ -57,6 +57,8 @@ def _version() -> None:
     print(skywork_rt.__version__)
 
 
+INTERRUPTED = 130
+
 _HINTS: list[tuple[type[SkyworkError], str]] = [
     (BundleNotFoundError, "a bundle is the directory that 'skywork-rt export SOURCE OUT' writes"),
     (CorruptBundleError, "'skywork-rt info BUNDLE --verify' checks every file; export it again to repair it"),
@@ -92,8 +94,10 @@ def run(arguments: list[str]) -> int:
         return 1
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except typer.Exit as error:
+        if error.exit_code == INTERRUPTED:  # typer's own way to pass Ctrl-C on
+            print("interrupted", file=sys.stderr)
         return int(error.exit_code)
 
 

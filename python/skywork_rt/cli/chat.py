@@ -27,6 +27,7 @@ def chat(
     bundle: opt.BundlePath,
     system: Annotated[str | None, typer.Option(help="System message.")] = None,
     max_tokens: opt.MaxTokens = None,
+    min_tokens: opt.MinTokens = None,
     temperature: opt.Temperature = None,
     top_k: opt.TopK = None,
     top_p: opt.TopP = None,
@@ -46,7 +47,7 @@ def chat(
     from skywork_rt.params import SamplingParams
 
     given = opt.given(
-        max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
+        max_tokens=max_tokens, min_tokens=min_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
         repetition_penalty=repetition_penalty, presence_penalty=presence_penalty,
         frequency_penalty=frequency_penalty, seed=seed, stop=stop or None,
     )  # fmt: skip

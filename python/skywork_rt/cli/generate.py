@@ -23,6 +23,7 @@ def generate(
     stream: Annotated[bool, typer.Option(help="Print text as it comes (one prompt).")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a prompt and line.")] = False,
     max_tokens: opt.MaxTokens = None,
+    min_tokens: opt.MinTokens = None,
     temperature: opt.Temperature = None,
     top_k: opt.TopK = None,
     top_p: opt.TopP = None,
@@ -46,7 +47,7 @@ def generate(
     from skywork_rt.params import SamplingParams
 
     given = opt.given(
-        max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
+        max_tokens=max_tokens, min_tokens=min_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
         repetition_penalty=repetition_penalty, presence_penalty=presence_penalty,
         frequency_penalty=frequency_penalty, seed=seed, stop=stop or None, n=n, num_beams=num_beams,
         logprobs=logprobs, ignore_eos=ignore_eos,

@@ -27,6 +27,7 @@ MaxLength: TypeAlias = Annotated[
 ]
 
 MaxTokens: TypeAlias = Annotated[int | None, typer.Option(help="Most new tokens.", rich_help_panel=_SAMPLING)]
+MinTokens: TypeAlias = Annotated[int | None, typer.Option(help="No end before so many.", rich_help_panel=_SAMPLING)]
 Temperature: TypeAlias = Annotated[float | None, typer.Option(help="0: greedy.", rich_help_panel=_SAMPLING)]
 TopK: TypeAlias = Annotated[int | None, typer.Option(help="Keep the k best; 0: all.", rich_help_panel=_SAMPLING)]
 TopP: TypeAlias = Annotated[float | None, typer.Option(help="Nucleus mass in (0, 1].", rich_help_panel=_SAMPLING)]

@@ -73,6 +73,9 @@ print(generator.stats()["running"], len(generator.generate([5], max_tokens=3, ig
     assert (process.returncode, output, errors) == (0, "0 3\n", "")
 
 
+FOREVER = ("--max-tokens", "60000", "--min-tokens", "60000")
+
+
 def start_cli(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-u", "-m", "skywork_rt", *arguments],
@@ -81,7 +84,7 @@ def start_cli(*arguments: str) -> subprocess.Popen[str]:
 
 
 def test_ctrl_c_ends_the_command_line_with_130(endless_bundle: Path, backend: str) -> None:
-    process = start_cli("generate", str(endless_bundle), "the", "--backend", backend, "--max-tokens", "60000")
+    process = start_cli("generate", str(endless_bundle), "the", "--backend", backend, *FOREVER)
     assert process.stdout is not None
     assert process.stdout.read(3) == "the"
     time.sleep(0.2)
@@ -91,7 +94,7 @@ def test_ctrl_c_ends_the_command_line_with_130(endless_bundle: Path, backend: st
 
 
 def test_ctrl_c_stops_an_answer_and_not_the_chat(endless_bundle: Path, backend: str) -> None:
-    process = start_cli("chat", str(endless_bundle), "--backend", backend, "--max-tokens", "60000")
+    process = start_cli("chat", str(endless_bundle), "--backend", backend, *FOREVER)
     assert process.stdin is not None
     assert process.stdout is not None
     for _ in range(2):
