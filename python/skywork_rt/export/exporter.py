@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +19,12 @@ from skywork_rt.export.tokenizer_files import TokenizerFiles
 
 __all__ = ["TARGETS", "WEIGHTS", "export"]
 
+_log = logging.getLogger("skywork_rt.export")
+
 TARGETS = ("lite", "native")
 """What a bundle can be for: MindSpore Lite's graphs, and the weights of our own CPU kernels."""
 
-WEIGHTS: dict[str, float] = {"f32": 4.0, "bf16": 2.0, "int8": 1.25, "int4": 0.75}
+WEIGHTS: dict[str, float] = {"f32": 4.2, "bf16": 2.2, "int8": 1.25, "int4": 1.25}
 """Native weights by name, with their bytes a parameter at most."""
 
 _DEFAULT_WEIGHTS = ("int4", "int8")
@@ -124,6 +127,9 @@ def _describe(checkpoint: Checkpoint, progress: Progress) -> dict[str, Any]:
 def _write_small_files(writer: BundleWriter, checkpoint: Checkpoint, tokenizer: TokenizerFiles | None) -> None:
 
     if tokenizer is not None:
+        beyond = len(tokenizer.entries) - checkpoint.config.vocab_size
+        if beyond > 0:
+            _log.warning("the tokenizer has %d tokens more than the model; the runtime refuses text with them", beyond)
         writer.add_tokenizer(tokenizer)
     generation = checkpoint.generation_config()
     if generation is not None:

@@ -101,3 +101,8 @@ def _add(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
         list: writer.add_array,
     }
     adders[type(value)](key, value)
+
+
+def names_in(directory: Path) -> list[str]:
+    """The sorted names of what is in a directory."""
+    return sorted(entry.name for entry in directory.iterdir())

@@ -1,0 +1,223 @@
+"""`export`: real bundles of the native target, and what is refused before or during the work."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from checkpoints import SEED, GgufBuilder, edit_json, names_in, small, write_hf
+from vocab_file import read_vocab
+
+from skywork_rt.errors import CapacityError, CheckpointError, InvalidArgumentError
+from skywork_rt.export import TARGETS, WEIGHTS, export
+from skywork_rt.export.model import ModelConfig
+from skywork_rt.export.quantise import WEIGHTS as QUANTISERS
+from skywork_rt.export.synth import SyntheticSource, preset
+
+
+def _manifest(bundle: Path) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads((bundle / "model.json").read_text(encoding="utf-8"))
+    return body
+
+
+def _native(source: Any, out: Path, **arguments: Any) -> Path:
+    return export(source, out, **{"targets": ["native"], "weights": ["int8"], **arguments})
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return write_hf(tmp_path / "sources" / "model", tokenizer="byte-level")
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "bundles" / "tiny"
+
+
+def test_a_bundle_holds_what_its_description_says(source: Path, out: Path) -> None:
+    (source / "generation_config.json").write_text(json.dumps({"temperature": 0.6, "eos_token_id": [2, 5]}))
+    assert _native(source, out, weights=["int8", "f32"]) == out
+    body = _manifest(out)
+    assert (body["format"], body["version"], body["graphs"]) == ("skywork_rt.bundle", 1, [])
+    assert body["producer"].startswith("skywork_rt ")
+    assert body["weights"] == {"int8": "weights-int8.safetensors", "f32": "weights-f32.safetensors"}
+    assert body["source"] == {"kind": "huggingface", "name": "model", "sha256": None}
+    roles = {name: file["role"] for name, file in body["files"].items()}
+    assert roles == {
+        "tokenizer.json": "tokenizer",
+        "vocab.bin": "vocabulary",
+        "generation_config.json": "generation_config",
+        "weights-int8.safetensors": "weights",
+        "weights-f32.safetensors": "weights",
+    }
+    assert names_in(out) == sorted([*roles, "model.json"])
+    for name, file in body["files"].items():
+        content = (out / name).read_bytes()
+        assert (file["size"], file["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+    config = ModelConfig.from_json(body["model"])
+    assert config == small(name="model", tied_embeddings=False, eos_ids=(2, 5))
+    assert body["tokenizer"]["kind"] == "tokenizers"
+    assert body["tokenizer"]["add_bos"] is True
+    assert len(read_vocab((out / "vocab.bin").read_bytes()).texts) == config.vocab_size
+    assert str(source.parent) not in (out / "model.json").read_text()
+    assert names_in(out.parent) == ["tiny"]
+
+
+def test_a_gguf_file_exports_with_its_hash(tmp_path: Path, out: Path) -> None:
+    path = GgufBuilder(small()).write(tmp_path / "a.Q4_0.gguf")
+    body = _manifest(_native(path, out, max_length=100))
+    assert body["source"] == {
+        "kind": "gguf",
+        "name": "a.Q4_0.gguf",
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+    assert (body["model"]["name"], body["model"]["max_length"]) == ("a", 100)
+    assert "tokenizer" not in body
+
+
+def test_an_open_source_exports_and_gives_the_same_weights_as_its_files(source: Path, tmp_path: Path) -> None:
+    made = _native(SyntheticSource(small(tied_embeddings=False), SEED), tmp_path / "made")
+    read = _native(source, tmp_path / "read")
+    assert (made / "weights-int8.safetensors").read_bytes() == (read / "weights-int8.safetensors").read_bytes()
+    assert _manifest(made)["source"]["kind"] == "synthetic"
+
+
+def test_native_without_names_gets_int4_and_int8(source: Path, out: Path) -> None:
+    assert set(_manifest(_native(source, out, weights=[]))["weights"]) == {"int4", "int8"}
+
+
+def test_progress_goes_from_nothing_to_all_in_every_stage(source: Path, out: Path) -> None:
+    stages: dict[str, list[tuple[int, int]]] = {}
+    _native(source, out, progress=lambda stage, done, total: stages.setdefault(stage, []).append((done, total)))
+    assert set(stages) == {"weights int8", "hash"}
+    for steps in stages.values():
+        assert steps[0][0] == 0
+        assert steps[-1][0] == steps[-1][1] > 0
+        assert [done for done, _ in steps] == sorted(done for done, _ in steps)
+
+
+def test_an_existing_bundle_is_replaced_only_on_request(source: Path, out: Path) -> None:
+    _native(source, out)
+    with pytest.raises(InvalidArgumentError, match="exists; give another name, or overwrite=True"):
+        _native(source, out)
+    before = (out / "model.json").read_bytes()
+    _native(source, out, overwrite=True, max_length=64)
+    assert (out / "model.json").read_bytes() != before
+    assert _manifest(out)["model"]["max_length"] == 64
+
+
+def test_overwrite_never_costs_files_that_are_no_bundle(source: Path, out: Path) -> None:
+    out.mkdir(parents=True)
+    (out / "thesis.tex").write_text("years of work")
+    with pytest.raises(InvalidArgumentError, match="not empty and no bundle; it is not replaced"):
+        _native(source, out, overwrite=True)
+    (out / "thesis.tex").unlink()
+    _native(source, out, overwrite=True)
+    link = out.with_name("link")
+    link.symlink_to(out)
+    with pytest.raises(InvalidArgumentError, match="is no directory"):
+        _native(source, link, overwrite=True)
+
+
+class _Stop:
+    """Raises at the given step of the given stage."""
+
+    def __init__(self, error: BaseException, stage: str, step: int) -> None:
+        self._error, self._stage, self._step = error, stage, step
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if (stage, done) == (self._stage, self._step):
+            raise self._error
+
+
+@pytest.mark.parametrize(("stage", "step"), [("weights int8", 0), ("weights int8", 7), ("hash", 0)])
+def test_ctrl_c_at_any_stage_leaves_nothing(source: Path, out: Path, stage: str, step: int) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        _native(source, out, progress=_Stop(KeyboardInterrupt(), stage, step))
+    assert names_in(out.parent) == []
+
+
+def test_a_failed_overwrite_leaves_the_old_bundle(source: Path, out: Path) -> None:
+    _native(source, out)
+    before = {name: (out / name).read_bytes() for name in names_in(out)}
+    with pytest.raises(KeyboardInterrupt):
+        _native(source, out, overwrite=True, progress=_Stop(KeyboardInterrupt(), "weights int8", 5))
+    assert {name: (out / name).read_bytes() for name in names_in(out)} == before
+    assert names_in(out.parent) == ["tiny"]
+
+
+def test_weights_that_vanish_halfway_leave_nothing(source: Path, out: Path) -> None:
+    def cut(stage: str, done: int, total: int) -> None:
+        if done == 3:
+            (source / "model.safetensors").write_bytes(b"")
+
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is truncated"):
+        _native(source, out, progress=cut)
+    assert names_in(out.parent) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"targets": ["gpu"]}, "unknown target 'gpu'; known are lite, native"),
+        ({"targets": []}, "no target"),
+        ({"targets": "native"}, "target is the text 'native'; give a list"),
+        ({"targets": ["native", "native"]}, "names one twice"),
+        ({"weights": ["int3"]}, "unknown weights 'int3'; known are f32, bf16, int8, int4"),
+        ({"targets": ["lite"], "weights": ["int8"]}, "weights int8 are for the target native"),
+        ({"max_length": 257}, "max_length 257 is more than 256"),
+        ({"max_length": -1}, "max_length is -1"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_any_work(
+    source: Path, out: Path, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
+        _native(source, out, **arguments)
+    assert not out.parent.exists()
+
+
+def test_a_model_that_does_not_fit_on_the_disk_is_refused_before_it_is_read(out: Path) -> None:
+    huge = preset("skywork-13b").to_json() | {"layers": 4096, "intermediate_size": 1 << 22, "name": "huge"}
+    with pytest.raises(CapacityError, match=r"needs about \d+\.\d\d GB beside tiny, \d+\.\d\d GB are free"):
+        _native(SyntheticSource(ModelConfig.from_json(huge)), out)
+    assert names_in(out.parent) == []
+
+
+def test_an_open_source_has_chosen_its_length(out: Path) -> None:
+    with pytest.raises(InvalidArgumentError, match="this one is already open"):
+        _native(SyntheticSource(small()), out, max_length=10)
+
+
+def test_a_harmful_template_stops_the_export(source: Path, out: Path) -> None:
+    edit_json(source / "tokenizer_config.json", chat_template="{{ ''.__class__.__mro__ }}")
+    with pytest.raises(CheckpointError, match="chat template is not usable"):
+        _native(source, out)
+    assert not out.exists()
+
+
+def test_a_tokenizer_larger_than_the_model_is_noticed(
+    tmp_path: Path, out: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = write_hf(tmp_path / "model", config=small(vocab_size=300), tokenizer="byte-level")
+    (source / "tokenizer.json").write_bytes(
+        (write_hf(tmp_path / "larger", tokenizer="byte-level") / "tokenizer.json").read_bytes()
+    )
+    _native(source, out)
+    assert "tokens more than the model" in caplog.text
+    assert len(read_vocab((out / "vocab.bin").read_bytes()).texts) == 300
+
+
+def test_the_names_of_weights_are_those_of_the_quantiser() -> None:
+    assert sorted(WEIGHTS) == sorted(QUANTISERS)
+    assert TARGETS == ("lite", "native")
+
+
+def test_stated_bytes_a_weight_are_enough_for_the_disk_check(tmp_path: Path) -> None:
+    source = SyntheticSource(small(hidden_size=256, intermediate_size=704, head_dim=64, layers=4))
+    bundle = _native(source, tmp_path / "out", weights=list(WEIGHTS))
+    for name, file in _manifest(bundle)["weights"].items():
+        assert (bundle / file).stat().st_size <= source.config.parameter_count() * WEIGHTS[name] + (16 << 20)
