@@ -233,12 +233,10 @@ class Source(Protocol):
 class GraphFile:
     """A graph that was written into the work directory: a plain file name and what it is (docs/bundle-format.md).
 
-    `companions` are files that the graph refers to by name (its weights, when they are over 2 GiB): they belong into
-    the bundle, and under `files` of model.json, as the graph itself does.
+    Beside `X.ms` there may be `X.msw`, its weights when they are over 2 GiB, which belongs into the bundle too.
     """
 
     file: str
     contract: str
     flavour: str
     precision: str
-    companions: tuple[str, ...] = ()

@@ -144,8 +144,8 @@ def _convert(
     progress(stage, 0, len(contracts))
     for done, contract in enumerate(contracts, start=1):
         target = workdir / f"{_NAMES[contract]}.ms"
-        companions = convert(tools, _graph_path(scratch, contract), target)
-        files.append(GraphFile(target.name, contract, FLAVOUR, PRECISION, companions))
+        convert(tools, _graph_path(scratch, contract), target)
+        files.append(GraphFile(target.name, contract, FLAVOUR, PRECISION))
         progress(stage, done, len(contracts))
     return files
 

@@ -14,17 +14,16 @@ CONVERTER_BYTES_PER_WEIGHT_BYTE = 3.7
 """The converter's peak memory over the size of the weights, measured at 0.65 and at 2.4 GB."""
 
 
-def convert(tools: LiteTools, source: Path, target: Path) -> tuple[str, ...]:
-    """Converts `source` to `target`, which ends in `.ms`. Returns the names of files that were written beside it.
+def convert(tools: LiteTools, source: Path, target: Path) -> None:
+    """Converts `source` to `target`, which ends in `.ms`.
 
-    Over 2 GiB of weights, Lite puts them into a second file, `.msw`. Raises BackendError in the converter's own words.
+    Over 2 GiB of weights, Lite puts them into a second file beside it, `.msw`, which the first names without a
+    directory. Raises BackendError in the converter's own words.
     """
     command = [str(tools.convert), str(source), str(target)]
     run_child(command, doing=f"optimising {target.name} with Lite's converter", env=tools.env, cwd=source.parent)
     if not target.exists():
         raise BackendError(f"Lite's converter reported success, but {target.name} was not written")
-    companion = target.with_suffix(".msw")
-    written = [path for path in (target, companion) if path.exists()]
-    for path in written:
-        path.chmod(0o644)  # the converter makes its files readable by their owner alone, and read-only
-    return tuple(path.name for path in written[1:])
+    for path in (target, target.with_suffix(".msw")):
+        if path.exists():
+            path.chmod(0o644)  # the converter makes its files read-only and its owner's alone

@@ -104,6 +104,7 @@ class _TwoPartAttention(nn.Cell):  # type: ignore[misc]
         self.single = single  # one new token: its part of maximum and sum is the score itself
         self.scores = ops.BatchMatMul(transpose_b=True)
         self.weigh = ops.BatchMatMul()
+        self.transpose = ops.Transpose()
         self.max = ops.ReduceMax(keep_dims=True)
         self.sum = ops.ReduceSum(keep_dims=True)
         self.maximum = ops.Maximum()
@@ -123,7 +124,10 @@ class _TwoPartAttention(nn.Cell):  # type: ignore[misc]
         value: Tensor,
         cache_mask: Tensor,
     ) -> Tensor:
-        cached = self.add(self.scores(q, key), cache_mask)
+        # Keys times queries, not the other way round: Lite copies the second operand at every call, and takes a scalar
+        # path for one row. With one query a head this is ten times faster, and transposing the scores costs little.
+        cached = self.transpose(self.scores(key, q), (0, 1, 3, 2))
+        cached = self.add(cached, cache_mask)
         new = self.scores(q, new_key)
         if self.single:
             peak = self.maximum(self.max(cached, -1), new)

@@ -1,25 +1,23 @@
 """MindSpore's MindIR protobuf messages, without importing MindSpore.
 
-The generated module inside the mindspore package needs nothing but protobuf; loading it by its file keeps MindSpore's
-300 MB of libraries, and their collision with Lite's, out of whoever reads or rewrites a graph.
+The generated module inside the mindspore package holds the messages' description, and runs under the slowest of
+protobuf's implementations only. We read the description and make classes of our own from it: that works with any
+protobuf, and keeps MindSpore's libraries, and their collision with Lite's, out of whoever rewrites a graph.
 """
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from skywork_rt.errors import UnsupportedError
 
-__all__ = ["INSTALL_HINT", "load_model", "messages", "require_mindspore", "save_model"]
+__all__ = ["INSTALL_HINT", "load_model", "model_class", "require_mindspore", "save_model"]
 
 INSTALL_HINT = "pip install 'skywork_rt[export]'"
-
-_MODULE = "mindspore.train.mind_ir_pb2"
 
 
 def require_mindspore() -> Path:
@@ -31,24 +29,24 @@ def require_mindspore() -> Path:
 
 
 @functools.cache
-def messages() -> ModuleType:
-    """The module of MindIR messages (ModelProto and its parts)."""
-    if _MODULE in sys.modules:  # in the worker, which has MindSpore: one registration in protobuf's pool is enough
-        return sys.modules[_MODULE]
+def model_class() -> Any:
+    """The message class ModelProto; its parts are reached through its fields."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
     path = require_mindspore() / "train" / "mind_ir_pb2.py"
-    spec = importlib.util.spec_from_file_location("skywork_rt.export.graph._mind_ir_pb2", path)
-    if spec is None or spec.loader is None or not path.exists():
-        raise UnsupportedError(f"the installed MindSpore has no MindIR messages (mindspore/train/{path.name})")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    if not path.exists():
+        raise UnsupportedError(f"the installed MindSpore does not describe MindIR (mindspore/train/{path.name})")
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    literals = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    description = max((literal for literal in literals if isinstance(literal, bytes)), key=len)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(descriptor_pb2.FileDescriptorProto.FromString(description))
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("mind_ir.ModelProto"))
 
 
 def load_model(path: Path) -> Any:
     """The ModelProto in a .mindir file."""
-    model = messages().ModelProto()
-    model.ParseFromString(path.read_bytes())
-    return model
+    return model_class().FromString(path.read_bytes())
 
 
 def save_model(model: Any, path: Path) -> None:

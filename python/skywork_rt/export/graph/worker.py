@@ -21,7 +21,7 @@ from skywork_rt.errors import InternalError
 from skywork_rt.export.graph import llama
 from skywork_rt.export.graph.contract import FULL, INCREMENTAL, Contract, Sizes, input_specs
 from skywork_rt.export.graph.legalise import legalise
-from skywork_rt.export.graph.mindir import save_model
+from skywork_rt.export.graph.mindir import model_class, save_model
 from skywork_rt.export.model import ModelConfig
 
 # Concrete sizes that the graph is compiled with; Resize changes them. All differ, so that no dimension is taken for
@@ -40,16 +40,15 @@ def _compile(config: ModelConfig, contract: Contract) -> Any:
     inputs = [
         ms.Tensor(np.zeros(spec.shape, spec.dtype)) for spec in input_specs(contract, config, _COMPILED[contract])
     ]
-    captured: list[Any] = []
+    captured: list[bytes] = []
 
     def take(model: Any) -> None:
-        captured.append(type(model)())
-        captured[0].CopyFrom(model)
+        captured.append(model.SerializeToString())
         model.graph.ClearField("parameter")  # nothing to write: the weights never come here
 
     with tempfile.TemporaryDirectory() as scratch:
         ms.export(cell, *inputs, file_name=str(Path(scratch) / "unused"), file_format="MINDIR", custom_func=take)
-    return captured[0]
+    return model_class().FromString(captured[0])
 
 
 def _attach_weights(model: Any, location: str, places: dict[str, list[int]]) -> None:
