@@ -20,6 +20,7 @@ from skywork_rt.export.synth import SyntheticSource
 pytestmark = pytest.mark.slow
 
 ROWS = (1, 4, 5, 8, 16)
+MODELS = [name for name in CASES if not name.startswith("rope-")]  # rope scaling is in the inputs, not in the graph
 
 
 def check(tools: LiteTools, graph: Path, cases: list[Case]) -> None:
@@ -33,7 +34,7 @@ def sequences(source: SyntheticSource, *lengths: int) -> list[Computed]:
     return compute(ReferenceLlama(source), lengths, np.random.default_rng(SEED))
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", MODELS)
 def test_full_graph_prefills_chunks_and_decodes(name: str, built: BuiltModel, tools: LiteTools) -> None:
     source, folder = built(name)
     rng = np.random.default_rng(SEED)
@@ -46,7 +47,7 @@ def test_full_graph_prefills_chunks_and_decodes(name: str, built: BuiltModel, to
     check(tools, folder / "full.ms", cases)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", MODELS)
 def test_incremental_graph_decodes_rows_of_different_lengths(name: str, built: BuiltModel, tools: LiteTools) -> None:
     source, folder = built(name)
     rng = np.random.default_rng(SEED)
@@ -60,7 +61,7 @@ def test_incremental_graph_decodes_rows_of_different_lengths(name: str, built: B
     check(tools, folder / "incremental.ms", cases)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", MODELS)
 def test_full_graph_gives_the_logits_of_transformers(name: str, built: BuiltModel, tools: LiteTools) -> None:
     source, folder = built(name)
     golden = RandomGolden.load(name)
