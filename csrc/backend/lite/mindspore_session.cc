@@ -1,0 +1,199 @@
+#include <include/api/context.h>
+#include <include/api/model.h>
+
+#include <malloc.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <filesystem>
+#include <thread>
+#include <utility>
+
+#include "backend/lite/mapped_file.h"
+#include "backend/lite/session_entry.h"
+#include "skywork_rt/error.h"
+#include "support/format.h"
+
+namespace skywork_rt::lite {
+namespace {
+
+/// Set when the process has begun to exit: Lite's own static objects may be gone, and a model that is destroyed then
+/// crashes, so it is left to the kernel.
+std::atomic<bool>& ProcessIsExiting() {
+  static std::atomic<bool> exiting{false};
+  return exiting;
+}
+
+void NoteProcessExit() {
+  ProcessIsExiting() = true;
+}
+
+std::string ShapeText(const Shape& shape) {
+  std::string text = "[";
+  for (std::size_t i = 0; i < shape.size(); ++i) text += StrCat(i == 0 ? "" : ",", shape[i]);
+  return text + "]";
+}
+
+ElementType ElementTypeOf(mindspore::DataType type) {
+  switch (type) {
+    case mindspore::DataType::kNumberTypeFloat32: return ElementType::kFloat32;
+    case mindspore::DataType::kNumberTypeInt32: return ElementType::kInt32;
+    default: return ElementType::kOther;
+  }
+}
+
+/// A graph on mindspore::Model.
+class MindSporeSession final : public Session {
+ public:
+  MindSporeSession(std::string path, int threads, const LogHooks& hooks) : path_(std::move(path)), hooks_(hooks) {
+    hooks_.begin_load();
+    model_ = std::make_unique<mindspore::Model>();
+    hooks_.begin_load();  // the constructor has put the log back
+    const mindspore::Status status = Build(CpuContext(threads));
+    hooks_.end_load();
+    Check(status, "load");
+    tensors_ = model_->GetInputs();
+    for (auto& tensor : tensors_) {
+      inputs_.push_back({tensor.Name(), ElementTypeOf(tensor.DataType()), tensor.Shape()});
+    }
+    malloc_trim(0);  // building leaves the allocator with copies of the weights that are free by now
+  }
+
+  ~MindSporeSession() override {
+    if (ProcessIsExiting()) {
+      static_cast<void>(model_.release());
+      for (auto& tensor : tensors_) static_cast<void>(new mindspore::MSTensor(std::move(tensor)));
+      for (auto& tensor : outputs_) static_cast<void>(new mindspore::MSTensor(std::move(tensor)));
+    }
+  }
+
+  MindSporeSession(const MindSporeSession&) = delete;
+  MindSporeSession& operator=(const MindSporeSession&) = delete;
+
+  const std::vector<TensorInfo>& inputs() const override { return inputs_; }
+
+  void Resize(const std::vector<Shape>& shapes) override {
+    Check(model_->Resize(tensors_, shapes), "resize");
+    tensors_ = model_->GetInputs();
+    outputs_.clear();
+  }
+
+  void Bind(std::size_t input, const void* data, std::size_t bytes) override {
+    mindspore::MSTensor& tensor = tensors_.at(input);
+    const auto wanted = static_cast<std::size_t>(tensor.ElementNum()) * sizeof(float);
+    if (bytes != wanted) {
+      throw Error(ErrorCode::kInternal, StrCat("input ", tensor.Name(), " ", ShapeText(tensor.Shape()), " of ", path_,
+                                               " takes ", wanted, " bytes; it was given ", bytes));
+    }
+    tensor.SetData(const_cast<void*>(data), false);  // Lite's signature; inputs are only read
+  }
+
+  void Run() override {
+    outputs_.clear();
+    Check(model_->Predict(tensors_, &outputs_), "run");
+  }
+
+  Span<const float> Output(std::size_t index) override {
+    if (index >= outputs_.size() || outputs_[index].DataType() != mindspore::DataType::kNumberTypeFloat32) {
+      throw Error(ErrorCode::kBackend, StrCat("graph ", path_, " has no float32 output ", index, " (", outputs_.size(),
+                                              " outputs); export the bundle again"));
+    }
+    mindspore::MSTensor& tensor = outputs_[index];
+    return {static_cast<const float*>(tensor.MutableData()), static_cast<std::size_t>(tensor.ElementNum())};
+  }
+
+ private:
+  /// Lite's own format (.ms) is built from memory, which costs the least memory and time; MindIR from its path.
+  mindspore::Status Build(const std::shared_ptr<mindspore::Context>& context) {
+    const std::filesystem::path path(path_);
+    if (path.extension() != ".ms") return model_->Build(path_, mindspore::ModelType::kMindIR, context);
+    const MappedFile file(path_);
+    mindspore::Status status;
+    const auto build = [&] {
+      status = model_->Build(file.data(), file.size(), mindspore::ModelType::kMindIR_Lite, context);
+    };
+    const std::filesystem::path weights = std::filesystem::path(path).replace_extension(".msw");
+    if (std::filesystem::exists(weights)) {
+      InFolder(path.parent_path(), build);
+    } else {
+      build();
+    }
+    return status;
+  }
+
+  /// Runs `work` with `folder` as the current directory, against which Lite resolves the name of a graph's separate
+  /// weights (.msw), without changing the process's: in a thread that has a directory of its own.
+  template <typename Work>
+  static void InFolder(const std::filesystem::path& folder, const Work& work) {
+    int reason = 0;
+    std::exception_ptr thrown;
+    std::thread([&] {
+      if (unshare(CLONE_FS) != 0 || chdir(folder.empty() ? "." : folder.c_str()) != 0) {
+        reason = errno;
+        return;
+      }
+      try {
+        work();
+      } catch (...) {
+        thrown = std::current_exception();
+      }
+    }).join();
+    if (thrown) std::rethrow_exception(thrown);
+    if (reason != 0) {
+      throw Error(ErrorCode::kBackend,
+                  StrCat("a thread cannot enter ", folder.string(), " to load its weights: ", std::strerror(reason)));
+    }
+  }
+
+  static std::shared_ptr<mindspore::Context> CpuContext(int threads) {
+    auto context = std::make_shared<mindspore::Context>();
+    context->SetThreadNum(threads);
+    auto device = std::make_shared<mindspore::CPUDeviceInfo>();
+    device->SetEnableFP16(false);
+    context->MutableDeviceInfo().push_back(std::move(device));
+    return context;
+  }
+
+  void Check(const mindspore::Status& status, const char* action) {
+    const std::string logged = hooks_.take_errors();
+    if (status.IsOk()) return;
+    std::string message = StrCat("MindSpore Lite could not ", action, " ", path_, " (status ",
+                                 static_cast<int>(status.StatusCode()), ": ", status.ToString(), ")");
+    if (!inputs_.empty()) {
+      message += "; inputs:";
+      for (auto& tensor : tensors_) {
+        if (tensor.Name().compare(0, 3, "key") == 0 || tensor.Name().compare(0, 5, "value") == 0) continue;
+        message += StrCat(" ", tensor.Name(), " ", ShapeText(tensor.Shape()));
+      }
+    }
+    if (!logged.empty()) message += StrCat("; it logged:\n", logged);
+    throw Error(ErrorCode::kBackend, message);
+  }
+
+  std::string path_;
+  LogHooks hooks_;
+  std::unique_ptr<mindspore::Model> model_;
+  std::vector<mindspore::MSTensor> tensors_;
+  std::vector<mindspore::MSTensor> outputs_;
+  std::vector<TensorInfo> inputs_;
+};
+
+std::unique_ptr<Session> OpenSession(const std::string& path, int threads, const LogHooks& hooks) {
+  static const int registered = std::atexit(NoteProcessExit);  // Lite is loaded: runs before its own destructors
+  static_cast<void>(registered);
+  return std::make_unique<MindSporeSession>(path, threads, hooks);
+}
+
+}  // namespace
+}  // namespace skywork_rt::lite
+
+extern "C" SKYWORK_RT_API const skywork_rt::lite::SessionEntry* skywork_rt_lite_session() {
+  static const skywork_rt::lite::SessionEntry entry{skywork_rt::lite::kSessionAbi, SKYWORK_RT_LITE_BUILT_FOR,
+                                                    &skywork_rt::lite::OpenSession};
+  return &entry;
+}

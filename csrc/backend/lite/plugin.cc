@@ -1,0 +1,87 @@
+#include "backend/plugin.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "backend/lite/lite_backend.h"
+#include "backend/lite/lite_library.h"
+#include "skywork_rt/error.h"
+#include "support/format.h"
+
+namespace skywork_rt::lite {
+namespace {
+
+constexpr const char* kFlavour = "lite2.0-cpu";
+
+/// Cores that this process may use.
+int AvailableCores() {
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  if (sched_getaffinity(0, sizeof mask, &mask) != 0)
+    return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  return std::max(1, CPU_COUNT(&mask));
+}
+
+void RequireOption(const char* name, const std::string& value, const std::string& only) {
+  if (value == "auto" || value == only) return;
+  throw Error(ErrorCode::kUnsupported, StrCat("the Lite backend computes with ", name, " \"", only, "\" only, not \"",
+                                              value, "\"; backend=\"native\" knows others"));
+}
+
+void CheckOptions(const BackendOptions& options) {
+  if (options.device != "cpu") {
+    throw Error(ErrorCode::kUnsupported, StrCat("the Lite backend of this build runs on device \"cpu\", not on \"",
+                                                options.device, "\": graphs with a device cache are not implemented"));
+  }
+  RequireOption("weights", options.weights, "f32");
+  RequireOption("activations", options.activations, "f32");
+  RequireOption("kv_cache", options.kv_cache, "f32");
+}
+
+/// Opens a graph of the bundle when called. The SHA-256 of its files is compared before Lite, whose parser trusts its
+/// input, sees them.
+SessionFactory Opener(const Bundle& bundle, const std::string& file, int threads) {
+  return [bundle, file, threads] {
+    const std::string weights = std::filesystem::path(file).replace_extension(".msw").string();
+    for (const BundleFile& listed : bundle.files()) {
+      if (listed.name == file || listed.name == weights) bundle.VerifyFile(listed.name);
+    }
+    return LiteLibrary::Get().Open(bundle.PathOf(file).string(), threads);
+  };
+}
+
+std::unique_ptr<Backend> Make(const Bundle& bundle, const BackendOptions& options) {
+  CheckOptions(options);
+  const BundleGraph* full = bundle.FindGraph("host-cache/full", kFlavour);
+  const BundleGraph* incremental = bundle.FindGraph("host-cache/incremental", kFlavour);
+  if (full == nullptr) {
+    throw Error(ErrorCode::kUnsupported,
+                StrCat("the bundle ", bundle.directory().string(), " has no graph ", "host-cache/full of flavour ",
+                       kFlavour, "; export it with --for lite"));
+  }
+  const int threads = options.threads > 0 ? options.threads : AvailableCores();
+  LiteLimits limits;
+  limits.max_batch = options.max_batch;
+  limits.max_length = options.max_length > 0 ? options.max_length : static_cast<std::size_t>(bundle.model().max_length);
+  limits.max_cached_tokens = options.max_cached_tokens > 0
+                                 ? options.max_cached_tokens
+                                 : limits.max_length * static_cast<std::size_t>(limits.max_batch);
+  return std::make_unique<LiteBackend>(
+      bundle.model(), limits, Opener(bundle, full->file, threads),
+      incremental == nullptr ? SessionFactory() : Opener(bundle, incremental->file, threads));
+}
+
+}  // namespace
+}  // namespace skywork_rt::lite
+
+extern "C" SKYWORK_RT_API const skywork_rt::PluginEntry* skywork_rt_backend_plugin() {
+  static const skywork_rt::PluginEntry entry{skywork_rt::kPluginAbi, "lite",
+                                             "MindSpore Lite, built with the headers of " SKYWORK_RT_LITE_BUILT_FOR,
+                                             &skywork_rt::lite::Make};
+  return &entry;
+}
