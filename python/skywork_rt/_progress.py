@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -16,6 +17,9 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+if TYPE_CHECKING:
+    from skywork_rt.export.model import Progress as StageProgress
 
 __all__ = ["progress_bars", "request_bar"]
 
@@ -50,7 +54,7 @@ class _Bars:
 
 
 @contextmanager
-def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+def progress_bars() -> Iterator[StageProgress]:
     """Shows the export's and the installer's progress: a function of stage, done and total."""
     console = Console(stderr=True)
     with Progress(*_columns(), console=console, disable=not console.is_terminal) as bars:

@@ -32,7 +32,7 @@ class Batch:
         self._priority = priority
         self._deadline = deadline
         self._handles: list[_core.RequestHandle] = []
-        self._finished = 0
+        self._pending: list[_core.RequestHandle] = []
 
     def run(self, report: Callable[[int, int], None] | None) -> list[RequestOutput]:
         try:
@@ -48,33 +48,39 @@ class Batch:
         while True:
             try:
                 prompt, params = self._prompts[index], self._params[index]
-                self._handles.append(submit(self._core, prompt, params, self._priority, self._deadline))
+                handle = submit(self._core, prompt, params, self._priority, self._deadline)
+                self._handles.append(handle)
+                self._pending.append(handle)
                 return
             except CapacityError:
-                # The queue may be full of ours: wait for one of them. With none running it would never fit.
-                if self._finished == len(self._handles):
+                # The queue may be full of ours: wait for one of them. With none of ours in it, it is as it is.
+                if not self._pending:
                     raise
-                self._wait(self._finished, report)
+                self._wait(self._pending[0], report)
+                self._drop_finished()
             except InvalidArgumentError as error:
                 if len(self._prompts) == 1:
                     raise
                 raise InvalidArgumentError(f"prompt {index} of {len(self._prompts)}: {error}") from None
 
-    def _wait(self, index: int, report: Callable[[int, int], None] | None) -> None:
-        handle = self._handles[index]
+    def _wait(self, handle: _core.RequestHandle, report: Callable[[int, int], None] | None) -> None:
         if report is None:
             handle.wait()
-        else:
-            while not handle.wait(_POLL_SECONDS):
-                report(sum(h.wait(0.0) for h in self._handles), len(self._prompts))
-        self._finished = max(self._finished, index + 1)
+            return
+        while not handle.wait(_POLL_SECONDS):
+            self._report(report)
+        self._report(report)
+
+    def _report(self, report: Callable[[int, int], None]) -> None:
+        self._drop_finished()
+        report(len(self._handles) - len(self._pending), len(self._prompts))
+
+    def _drop_finished(self) -> None:
+        self._pending = [handle for handle in self._pending if not handle.wait(0.0)]
 
     def _collect(self, index: int, report: Callable[[int, int], None] | None) -> RequestOutput:
-        self._wait(index, report)
-        output = finish(self._handles[index], self._prompts[index], self._params[index])
-        if report is not None:
-            report(sum(h.wait(0.0) for h in self._handles), len(self._prompts))
-        return output
+        self._wait(self._handles[index], report)
+        return finish(self._handles[index], self._prompts[index], self._params[index])
 
 
 def to_piece(update: _core.Update, wants_logprobs: bool) -> Piece:
@@ -83,7 +89,7 @@ def to_piece(update: _core.Update, wants_logprobs: bool) -> Piece:
         text=update.text,
         token_ids=update.token_ids,
         index=update.sample,
-        finish_reason=update.finish_reason,
+        finish_reason=None if update.finish_reason == "error" else update.finish_reason,
         logprobs=logprob_dicts(update.logprobs) if wants_logprobs else None,
     )
 
@@ -101,11 +107,9 @@ def submit(
         raise InvalidArgumentError(f"priority is {priority!r} ({type(priority).__name__}), but must be an int")
     if deadline is not None and (isinstance(deadline, bool) or not isinstance(deadline, int | float)):
         raise InvalidArgumentError(f"deadline is {deadline!r} ({type(deadline).__name__}), but must be seconds or None")
-    return core.submit(prompt.ids, params.to_core(), priority, deadline, mailbox)
+    return core.submit(prompt.ids, params.to_core(), priority, deadline, prompt.logprobs_from, mailbox)
 
 
 def finish(handle: _core.RequestHandle, prompt: Prompt, params: SamplingParams) -> RequestOutput:
     """Waits for the end; the result as the caller sees it."""
-    stop = [params.stop] if isinstance(params.stop, str) else list(params.stop or ())
-    wants = (params.logprobs is not None, params.prompt_logprobs is not None)
-    return to_request_output(handle.result(), prompt.text, prompt.ids, stop, wants)
+    return to_request_output(handle.result(), prompt.text, prompt.ids, params)

@@ -20,9 +20,6 @@ from skywork_rt.results import Piece, RequestOutput
 
 __all__ = ["AsyncGenerator", "AsyncStream"]
 
-# A request that fails, or whose deadline passes while it waits, makes no update: it is looked at this often.
-_CHECK_SECONDS = 0.05
-
 
 class AsyncGenerator:
     """`Generator` for asyncio. Made from the same arguments, or from a `Generator` that is already open.
@@ -195,16 +192,16 @@ class AsyncStream(AsyncIterator[Piece]):
 
     def look(self) -> None:
         """Takes what is in the mailbox; called by the loop when something came."""
-        # Asked before the mailbox is emptied: what came before the end is then in it.
-        ended = self._handle.wait(0.0)
         updates = self._mailbox.drain()
-        self._pieces += [to_piece(update, self._params.logprobs is not None) for update in updates]
-        self._running -= sum(update.finish_reason is not None for update in updates)
-        if self._running <= 0:  # the engine is about to say so: a matter of microseconds
-            ended = self._handle.wait(_CHECK_SECONDS)
-        if ended:
+        for update in updates:
+            if update.finish_reason != "error":
+                self._pieces.append(to_piece(update, self._params.logprobs is not None))
+        finished = [update.finish_reason for update in updates if update.finish_reason is not None]
+        self._running -= len(finished)
+        if self._running <= 0 or "error" in finished:
+            self._handle.wait()  # the engine ends a request right after its last update: microseconds
             self._end()
-        if updates or ended:
+        if updates:
             self._news.set()
 
     def _end(self) -> None:
@@ -215,9 +212,5 @@ class AsyncStream(AsyncIterator[Piece]):
     async def _wait_for_news(self) -> None:
         self._news.clear()
         self.look()
-        if self._over or self._news.is_set():
-            return
-        try:
-            await asyncio.wait_for(self._news.wait(), _CHECK_SECONDS)
-        except TimeoutError:
-            self.look()
+        if not self._over:
+            await self._news.wait()

@@ -241,7 +241,8 @@ class Generator:
     ) -> Score | list[Score]:
         """How likely each continuation is after its prompt, and whether greedy decoding gives exactly it.
 
-        Two texts are encoded together and cut where the prompt's own ids end, as lm-eval does.
+        Two texts are encoded together and cut where the prompt's own ids end, as lm-eval does. Give the
+        continuations of one prompt one after the other: the prompt is then computed once.
         """
         single = isinstance(prompts, str) or parse_prompts(prompts, self._tokenizer_for(prompts))[1]
         pairs = [(prompts, continuations)] if single else self._pairs(prompts, continuations)
@@ -249,7 +250,7 @@ class Generator:
         starts: list[int] = []
         for context, continuation in pairs:
             ids, start = self._join(context, continuation)
-            parsed.append(Prompt(None, ids))
+            parsed.append(Prompt(None, ids, start))
             starts.append(start)
         params = SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=0)
         batch = Batch(self._core, parsed, [params] * len(parsed), 0, None)

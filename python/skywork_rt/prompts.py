@@ -24,6 +24,8 @@ class Prompt:
 
     text: str | None
     ids: NDArray[np.int64]
+    logprobs_from: int = 1
+    """With prompt_logprobs: the first token to report."""
 
 
 def parse_prompts(prompts: object, tokenizer: Tokenizer | None) -> tuple[list[Prompt], bool]:

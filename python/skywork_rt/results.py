@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skywork_rt import _core
+from skywork_rt.params import SamplingParams
 
 __all__ = ["CompletionOutput", "FinishReason", "Logprob", "Piece", "RequestOutput", "Score", "Timings"]
 
@@ -61,7 +62,8 @@ class CompletionOutput:
     """The stop text or the id that ended it; None when it ended by length."""
     logprobs: list[dict[int, Logprob]] | None
     """For each token, the chosen id first, then the best ones; None unless asked for."""
-    cumulative_logprob: float
+    cumulative_logprob: float | None
+    """Sum over token_ids, for a beam its score before the length penalty; None unless one of them was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +142,12 @@ def without_repeat(row: Sequence[_core.TokenLogprob]) -> list[_core.TokenLogprob
 
 
 def to_request_output(
-    result: _core.Result, prompt: str | None, ids: NDArray[np.int64], stop: Sequence[str], wants: tuple[bool, bool]
+    result: _core.Result, prompt: str | None, ids: NDArray[np.int64], params: SamplingParams
 ) -> RequestOutput:
-    """Builds what the caller sees. `wants`: whether logprobs and whether prompt_logprobs were asked for."""
-    outputs = [_completion(i, sample, stop, wants[0]) for i, sample in enumerate(result.samples)]
+    """Builds what the caller sees."""
+    outputs = [_completion(i, sample, params) for i, sample in enumerate(result.samples)]
     prompt_logprobs: list[dict[int, Logprob] | None] | None = None
-    if wants[1]:
+    if params.prompt_logprobs is not None:
         prompt_logprobs = [None, *logprob_dicts(result.prompt_logprobs[1:])]
     timings = result.timings
     tokens = sum(len(output.token_ids) for output in outputs)
@@ -160,8 +162,10 @@ def to_request_output(
     )
 
 
-def _completion(index: int, sample: _core.Sample, stop: Sequence[str], wants_logprobs: bool) -> CompletionOutput:
+def _completion(index: int, sample: _core.Sample, params: SamplingParams) -> CompletionOutput:
     reason = sample.finish_reason
+    wants_logprobs = params.logprobs is not None
+    stop = [params.stop] if isinstance(params.stop, str) else list(params.stop or ())
     assert reason is not None, "a sample of a finished request has a finish reason"
     return CompletionOutput(
         index=index,
@@ -170,7 +174,7 @@ def _completion(index: int, sample: _core.Sample, stop: Sequence[str], wants_log
         finish_reason=reason,
         stop_reason=_stop_reason(sample, stop),
         logprobs=logprob_dicts(sample.logprobs) if wants_logprobs else None,
-        cumulative_logprob=sample.cumulative_logprob,
+        cumulative_logprob=sample.cumulative_logprob if wants_logprobs or params.num_beams > 1 else None,
     )
 
 

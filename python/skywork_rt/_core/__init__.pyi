@@ -76,7 +76,7 @@ class Update:
     @property
     def logprobs(self) -> list[list[TokenLogprob]]: ...
     @property
-    def finish_reason(self) -> Literal["stop", "length"] | None: ...
+    def finish_reason(self) -> Literal["stop", "length", "error"] | None: ...
 
 class Sample:
     @property
@@ -143,6 +143,7 @@ class Generator:
         params: dict[str, Any],
         priority: int = 0,
         deadline: float | None = None,
+        prompt_logprobs_from: int = 1,
         mailbox: Mailbox | None = None,
     ) -> RequestHandle: ...
     def decode(self, ids: NDArray[np.int64], skip_special_tokens: bool = True) -> str: ...

@@ -75,7 +75,10 @@ def run(arguments: list[str]) -> int:
     usage_error = _usage_error_types()
     try:
         status = command.main(args=arguments, prog_name="skywork-rt", standalone_mode=False)
-        return status if isinstance(status, int) else 0
+        code = status if isinstance(status, int) else 0
+        if code == INTERRUPTED:  # typer passes Ctrl-C on as a status
+            print("interrupted", file=sys.stderr)
+        return code
     except usage_error as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # the help was asked for, in a way
             print(error, file=sys.stderr)
@@ -96,8 +99,6 @@ def run(arguments: list[str]) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except typer.Exit as error:
-        if error.exit_code == INTERRUPTED:  # typer's own way to pass Ctrl-C on
-            print("interrupted", file=sys.stderr)
         return int(error.exit_code)
 
 

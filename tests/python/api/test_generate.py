@@ -24,6 +24,7 @@ def test_one_prompt_gives_one_result(generator: Generator) -> None:
     assert result.finish_reason == "length"
     assert result.stop_reason is None
     assert result.logprobs is None
+    assert result.outputs[0].cumulative_logprob is None
     assert result.prompt_logprobs is None
     assert result.outputs[0].token_ids == result.token_ids
     assert result.text == generator.decode(result.token_ids)
@@ -141,7 +142,9 @@ def test_logprobs_zero_gives_the_chosen_token_only(generator: Generator) -> None
 
 def test_beams_come_best_first(generator: Generator) -> None:
     result = generator.generate([5, 6, 7], temperature=0, num_beams=4, n=4, max_tokens=8)
-    scores = [output.cumulative_logprob / len(output.token_ids) for output in result.outputs]
+    sums = [output.cumulative_logprob for output in result.outputs]
+    scores = [total / len(output.token_ids) for total, output in zip(sums, result.outputs, strict=True) if total]
+    assert len(scores) == 4
     assert scores == sorted(scores, reverse=True)
     assert len({tuple(output.token_ids) for output in result.outputs}) == 4
 

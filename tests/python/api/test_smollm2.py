@@ -69,6 +69,7 @@ def test_beams_are_those_of_transformers(smollm2: Generator, name: str, width: i
     result = smollm2.generate(GOLDEN.prompts[name].ids, temperature=0, num_beams=width, n=width, max_tokens=20)
     assert [output.token_ids for output in result.outputs] == [h["token_ids"] for h in expected["hypotheses"]]
     for output, hypothesis in zip(result.outputs, expected["hypotheses"], strict=True):
+        assert output.cumulative_logprob is not None
         score = output.cumulative_logprob / len(output.token_ids)
         assert score == pytest.approx(hypothesis["score"], abs=1e-3)
 

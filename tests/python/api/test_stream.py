@@ -7,6 +7,7 @@ import gc
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -140,6 +141,20 @@ async def test_async_results_equal_results(async_generator: AsyncGenerator, gene
     expected = [result.token_ids for result in generator.generate(prompts, GREEDY)]
     results = await asyncio.gather(*(async_generator.generate(prompt, GREEDY) for prompt in prompts))
     assert [result.token_ids for result in results] == expected
+
+
+@pytest.mark.parametrize("options", [{"n": 3, "seed": 1}, {"temperature": 0, "num_beams": 4, "n": 2}])
+async def test_async_requests_of_several_samples_end(
+    async_generator: AsyncGenerator, generator: Generator, options: dict[str, Any]
+) -> None:
+    params = SamplingParams(max_tokens=8, **options)
+    expected = [output.token_ids for output in generator.generate([5, 6], params).outputs]
+    result = await asyncio.wait_for(async_generator.generate([5, 6], params), 20)
+    assert [output.token_ids for output in result.outputs] == expected
+    ids: dict[int, list[int]] = {}
+    async for piece in async_generator.stream([5, 6], params):
+        ids.setdefault(piece.index, []).extend(piece.token_ids)
+    assert [ids[i] for i in range(params.n)] == expected
 
 
 async def test_leaving_an_async_loop_cancels(async_endless: AsyncGenerator, endless: Generator) -> None:
