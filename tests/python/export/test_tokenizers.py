@@ -282,7 +282,7 @@ def test_a_sentencepiece_like_tokenizer_json_decodes_to_the_same_bytes(tmp_path:
     files = open_source(directory).tokenizer()
     assert files is not None
     vocab = read_vocab(encode_vocabulary(files, 512))
-    assert (vocab.kind, vocab.flags) == (1, 1)
+    assert (vocab.kind, vocab.flags) == (2, 1)
     assert vocab.texts[259:261] == [b" a", b"b"]
     assert vocab.texts[3 + 0xE4] == b"\xe4"
     assert vocab.token_flags[3 + 0xE4] == 2
