@@ -56,6 +56,19 @@ def test_a_killed_child_is_an_error_that_names_the_signal(tmp_path: Path) -> Non
         python(f"import os; os.kill(os.getpid(), {signal.SIGKILL})", tmp_path)
 
 
+def test_a_killed_mindspore_is_a_clear_error_and_leaves_nothing_behind(
+    source: SyntheticSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mindspore: None, tools: LiteTools
+) -> None:
+    killed = tmp_path / "python"
+    killed.write_text("#!/bin/sh\nkill -KILL $$\n", encoding="ascii")
+    killed.chmod(0o755)
+    monkeypatch.setattr(build.sys, "executable", str(killed))
+    (tmp_path / "work").mkdir()
+    with pytest.raises(BackendError, match="building the graphs in MindSpore failed: its process was ended by SIGKILL"):
+        build_graphs(source, tmp_path / "work")
+    assert not list((tmp_path / "work").iterdir())
+
+
 def test_a_failing_childs_last_words_are_in_the_message(tmp_path: Path) -> None:
     with pytest.raises(BackendError, match=r"ended with status 1\. Its last words:\n(.*\n)*ValueError: rows of 7"):
         python("raise ValueError('rows of 7')", tmp_path)
