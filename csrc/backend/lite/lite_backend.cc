@@ -43,8 +43,8 @@ Traits LiteBackend::traits() const {
 SeqId LiteBackend::Open(std::size_t max_tokens) {
   if (max_tokens == 0) throw Error(ErrorCode::kInvalidArgument, "a sequence must reserve at least one token");
   if (max_tokens > limits_.max_length) {
-    throw Error(ErrorCode::kCapacity, StrCat("a sequence of ", max_tokens, " tokens does not fit: the longest is ",
-                                             limits_.max_length, " (max_length)"));
+    throw Error(ErrorCode::kInvalidArgument,
+                StrCat("a sequence of ", max_tokens, " tokens: the longest is ", limits_.max_length, " (max_length)"));
   }
   if (max_tokens > limits_.max_cached_tokens - reserved_) {
     throw Error(ErrorCode::kCapacity, StrCat("no room for ", max_tokens, " more tokens in the KV cache: ", reserved_,
@@ -65,21 +65,19 @@ std::size_t LiteBackend::Length(SeqId seq) const {
 void LiteBackend::Forward(Span<const Chunk> chunks, Span<float> logits) {
   Validate(chunks, logits);
   FitCache(chunks);
-  std::vector<Work> batch;
+  std::vector<Work> several, single;
   std::size_t row = 0;
   for (const Chunk& chunk : chunks) {
-    const Work work{&chunk, row};
+    (chunk.tokens.size() == 1 ? single : several).push_back({&chunk, row});
     row += chunk.logit_rows.size();
-    if (chunk.tokens.size() == 1) {
-      batch.push_back(work);
-    } else {
-      RunFull(work, logits);
-    }
   }
-  if (TakesIncremental(batch.size())) {
-    RunIncremental(batch, logits);
+  const bool together = TakesIncremental(single.size());
+  const int first_slot = together ? Gather(single) : 0;  // before anything is written: slots move with their length
+  for (const Work& work : several) RunFull(work, logits);
+  if (together) {
+    RunIncremental(single, first_slot, logits);
   } else {
-    for (const Work& work : batch) RunFull(work, logits);
+    for (const Work& work : single) RunFull(work, logits);
   }
   for (const Chunk& chunk : chunks) {  // nothing has failed: only now do the new tokens exist
     const int slot = Find(chunk.seq).slot;
@@ -244,8 +242,7 @@ bool LiteBackend::TakesIncremental(std::size_t batch) {
   return true;
 }
 
-void LiteBackend::RunIncremental(const std::vector<Work>& batch, Span<float> logits) {
-  const int first = Gather(batch);
+void LiteBackend::RunIncremental(const std::vector<Work>& batch, int first, Span<float> logits) {
   std::vector<TokenId> tokens(batch.size());
   for (const Work& work : batch) tokens[Find(work.chunk->seq).slot - first] = work.chunk->tokens[0];
   incremental_->Run(tokens, cache_, first);

@@ -61,7 +61,8 @@ class LiteBackend final : public Backend {
   void ValidateChunk(const Chunk& chunk) const;
   void FitCache(Span<const Chunk> chunks);
   void RunFull(const Work& work, Span<float> logits);
-  void RunIncremental(const std::vector<Work>& batch, Span<float> logits);
+  /// The sequences of `batch` are in the slots from `first` on, in any order.
+  void RunIncremental(const std::vector<Work>& batch, int first, Span<float> logits);
   /// Whether the incremental graph computes a batch of so many single tokens; loads it when it has become worth it.
   bool TakesIncremental(std::size_t batch);
   /// Moves the sequences of `batch` to neighbouring slots, the cheapest way; returns the first slot.
