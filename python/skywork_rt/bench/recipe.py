@@ -206,23 +206,24 @@ def _choose(scores: Floats, history: Ids, config: RecipeConfig) -> int:
     if 0 < config.top_k < len(scores):
         least = np.partition(scores, -config.top_k)[-config.top_k]
         scores = np.where(scores < least, -np.inf, scores)
-    if config.top_p < 1.0:
-        scores = _nucleus(scores, config.top_p)
-    return int(np.random.choice(len(scores), p=_softmax(scores)))  # [global]
+    left = np.flatnonzero(np.isfinite(scores))
+    kept = left if config.top_p >= 1.0 else _nucleus(scores, left, config.top_p)
+    weights = _softmax(scores[kept]).astype(np.float64)
+    return int(np.random.choice(kept, p=weights / weights.sum()))  # [global]
 
 
-def _nucleus(scores: Array, top_p: float) -> Array:
-    """[nucleus] The smallest set of the best 200 tokens whose probability reaches `top_p`."""
-    count = min(_NUCLEUS_CANDIDATES, len(scores))
-    best = np.argpartition(scores, -count)[-count:]
-    best = best[np.argsort(-scores[best])]
+def _nucleus(scores: Array, left: NDArray[np.int64], top_p: float) -> NDArray[np.int64]:
+    """[nucleus] Of the ids in `left`, the smallest set of the best 200 whose probability reaches `top_p`.
+
+    Ordering only what top_k left is kinder than the recipe, whose second pass walks the whole vocabulary again.
+    """
+    if len(left) > _NUCLEUS_CANDIDATES:
+        left = left[np.argpartition(scores[left], -_NUCLEUS_CANDIDATES)[-_NUCLEUS_CANDIDATES:]]
+    best = left[np.argsort(-scores[left])]
     cumulative = np.cumsum(_softmax(scores)[best])
-    kept = best[: int(np.searchsorted(cumulative, top_p)) + 1]
-    outside = np.full_like(scores, -np.inf)
-    outside[kept] = scores[kept]
-    return outside
+    return best[: int(np.searchsorted(cumulative, top_p)) + 1]
 
 
-def _softmax(scores: Array) -> NDArray[np.float64]:
-    exponentials = np.exp(scores.astype(np.float64) - scores.max())
-    return np.asarray(exponentials / exponentials.sum(), np.float64)
+def _softmax(scores: Array) -> Floats:
+    exponentials = np.exp(scores - scores.max())
+    return np.asarray(exponentials / exponentials.sum(), np.float32)
