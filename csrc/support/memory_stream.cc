@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <limits>
 #include <thread>
 #include <vector>
 
@@ -50,45 +51,55 @@ std::uint64_t Sum(const std::uint64_t* words, std::size_t count) {
   return total;
 }
 
-/// Threads that wait for each other before each pass, so that all read at the same time.
+/// Threads that wait for each other before each pass, so that all read at the same time. A pass lasts from the moment
+/// at which the last of them is ready to the moment at which the last of them is done: a thread that the system lets
+/// wait makes a pass long, never short.
 class Readers {
  public:
   Readers(const Mapping& mapping, int threads, int passes)
-      : waiting_(static_cast<std::size_t>(passes)), finished_(static_cast<std::size_t>(passes)) {
+      : threads_(threads), passes_(static_cast<std::size_t>(passes)) {
     const std::size_t share = mapping.size() / static_cast<std::size_t>(threads);
     for (int i = 0; i < threads; ++i) {
       std::uint64_t* words = mapping.words() + static_cast<std::size_t>(i) * share;
-      threads_.emplace_back([this, words, share, threads, passes] { Read(words, share, threads, passes); });
+      readers_.emplace_back([this, words, share] { Read(words, share); });
     }
   }
 
   /// Seconds of the quickest pass.
   double Best() {
-    for (std::thread& thread : threads_) thread.join();
-    return *std::min_element(seconds_.begin(), seconds_.end());
+    for (std::thread& reader : readers_) reader.join();
+    double best = std::numeric_limits<double>::infinity();
+    for (const Pass& pass : passes_)
+      best = std::min(best, std::chrono::duration<double>(pass.end - pass.begin).count());
+    return best;
   }
 
  private:
-  void Read(std::uint64_t* words, std::size_t count, int threads, int passes) {
+  struct Pass {
+    std::atomic<int> ready{0};
+    std::atomic<bool> started{false};
+    std::atomic<int> done{0};
+    Clock::time_point begin;  // written by the last one to be ready, before `started`
+    Clock::time_point end;    // written by the last one to be done
+  };
+
+  void Read(std::uint64_t* words, std::size_t count) {
     std::fill_n(words, count, 1);  // each thread touches its own part first
-    for (int pass = 0; pass < passes; ++pass) {
-      const auto index = static_cast<std::size_t>(pass);
-      ++waiting_[index];
-      while (waiting_[index] < threads) std::this_thread::yield();
-      const auto begin = Clock::now();
-      sink_ += Sum(words, count);
-      if (++finished_[index] == threads) {
-        seconds_.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
+    for (Pass& pass : passes_) {
+      if (++pass.ready == threads_) {
+        pass.begin = Clock::now();
+        pass.started = true;
       }
-      while (finished_[index] < threads) std::this_thread::yield();
+      while (!pass.started) std::this_thread::yield();
+      sink_ += Sum(words, count);
+      if (++pass.done == threads_) pass.end = Clock::now();
     }
   }
 
-  std::vector<std::atomic<int>> waiting_;
-  std::vector<std::atomic<int>> finished_;
-  std::atomic<std::uint64_t> sink_{0};
-  std::vector<double> seconds_;  // written by the last reader of a pass only
-  std::vector<std::thread> threads_;
+  const int threads_;
+  std::vector<Pass> passes_;
+  std::atomic<std::uint64_t> sink_{0};  // so that the sums are not optimised away
+  std::vector<std::thread> readers_;
 };
 
 }  // namespace

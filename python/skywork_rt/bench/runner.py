@@ -92,8 +92,10 @@ def run_plan(plan: Plan, report: Report) -> Measurements:
     alive = list(plan.subjects)
     if plan.measures_opening:
         alive = _measure_opening(plan, alive, measurements, report)
-    for group in _groups(alive, plan):
-        _measure_speed(plan, group, measurements, report)
+    groups = list(_groups(alive, plan))
+    for index, group in enumerate(groups):
+        stage = "measuring" if len(groups) == 1 else f"measuring, group {index + 1} of {len(groups)}"
+        _measure_speed(plan, group, measurements, report, stage)
     return measurements
 
 
@@ -123,14 +125,13 @@ def _measure_opening(plan: Plan, subjects: list[Subject], measurements: Measurem
     return [subject for subject in subjects if subject not in failed]
 
 
-def _measure_speed(plan: Plan, group: list[Subject], measurements: Measurements, report: Report) -> None:
+def _measure_speed(plan: Plan, group: list[Subject], measurements: Measurements, report: Report, stage: str) -> None:
     workloads = plan.workloads
     if not workloads:
         return
     with ExitStack() as stack:
         workers = dict(_open_all(plan, group, stack, measurements, report))
         turns = [(repeat, workload) for repeat in range(-1, plan.repeats) for workload in workloads]
-        stage = "measuring" if len(group) == len(plan.subjects) else f"measuring {', '.join(s.label for s in group)}"
         for done, (repeat, workload) in enumerate(turns):
             report(stage, done, len(turns))
             for subject in list(workers):
