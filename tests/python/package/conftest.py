@@ -1,0 +1,31 @@
+"""The project as others get it: a wheel, installed into a fresh environment in another folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from installation import REPOSITORY, Installed, checked
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`pip wheel .` of this checkout. SKYWORK_RT_TEST_WHEEL names one that is there already."""
+    given = os.environ.get("SKYWORK_RT_TEST_WHEEL")
+    if given:
+        return Path(given)
+    folder = tmp_path_factory.mktemp("wheel")
+    checked([sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", folder, REPOSITORY])
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="session")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The wheel in an environment of its own."""
+    environment = tmp_path_factory.mktemp("fresh") / "venv"
+    checked([sys.executable, "-m", "venv", environment])
+    checked([environment / "bin" / "python", "-m", "pip", "install", "-q", wheel])
+    return Installed(environment, tmp_path_factory.mktemp("elsewhere"))
