@@ -76,12 +76,19 @@ std::unique_ptr<Backend> Make(const Bundle& bundle, const BackendOptions& option
       incremental == nullptr ? SessionFactory() : Opener(bundle, incremental->file, threads));
 }
 
+std::unique_ptr<GraphSession> OpenGraph(const Bundle& bundle, const std::string& file, int threads) {
+  return Opener(bundle, file, threads > 0 ? threads : AvailableCores())();
+}
+
 }  // namespace
 }  // namespace skywork_rt::lite
 
 extern "C" SKYWORK_RT_API const skywork_rt::PluginEntry* skywork_rt_backend_plugin() {
-  static const skywork_rt::PluginEntry entry{skywork_rt::kPluginAbi, "lite",
+  static const skywork_rt::PluginEntry entry{skywork_rt::kPluginAbi,
+                                             "lite",
                                              "MindSpore Lite, built with the headers of " SKYWORK_RT_LITE_BUILT_FOR,
-                                             &skywork_rt::lite::Make};
+                                             &skywork_rt::lite::Make,
+                                             &skywork_rt::lite::OpenGraph,
+                                             &skywork_rt::lite::PositionsFor};
   return &entry;
 }

@@ -1,47 +1,18 @@
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
 #include <functional>
 #include <memory>
-#include <string>
-#include <vector>
 
-#include "skywork_rt/span.h"
+#include "backend/graph_session.h"
 
 namespace skywork_rt::lite {
 
-using Shape = std::vector<std::int64_t>;
-
-enum class ElementType { kFloat32, kInt32, kOther };
-
-/// What a graph states about one of its inputs.
-struct TensorInfo {
-  std::string name;
-  ElementType type = ElementType::kOther;
-  Shape shape;
-};
-
-/// One loaded graph: all that the backend asks of MindSpore Lite. Used by one thread at a time.
-///
-/// The seam at which tests put a double; `MindSporeSession` is the real one. Members throw Error(kBackend) with
-/// Lite's own text.
-class Session {
- public:
-  virtual ~Session() = default;
-
-  /// In the graph's own order; shapes as the file has them.
-  virtual const std::vector<TensorInfo>& inputs() const = 0;
-  /// Gives every input a shape, in the order of `inputs()`. Bindings are void from then on.
-  virtual void Resize(const std::vector<Shape>& shapes) = 0;
-  /// Lets the graph read an input from the caller's memory, without a copy, until it is bound anew or resized.
-  virtual void Bind(std::size_t input, const void* data, std::size_t bytes) = 0;
-  /// Computes the outputs of the bound inputs.
-  virtual void Run() = 0;
-  /// Output `index` of the last `Run`, float32, in the graph's order; valid until the next `Resize` or `Run`.
-  /// Throws Error(kBackend) when there is no such output or it is not float32.
-  virtual Span<const float> Output(std::size_t index) = 0;
-};
+/// All that the backend asks of MindSpore Lite. The seam at which tests put a double; `MindSporeSession` is the real
+/// one.
+using Session = GraphSession;
+using Shape = GraphSession::Shape;
+using ElementType = GraphSession::ElementType;
+using TensorInfo = GraphSession::TensorInfo;
 
 using SessionFactory = std::function<std::unique_ptr<Session>()>;
 
