@@ -17,7 +17,7 @@ struct Candidate {
 
 /// The tokens of one row in the order of descending logit, ascending id among equals, sorted only as far as they are
 /// asked for: a lower bound of the k-th best is taken from the maxima of small groups, the few logits that reach it are
-/// collected in one pass and sorted. Past a few thousand the whole row is sorted by radix.
+/// collected and sorted. Past a sixteenth of the row, all of it is sorted by radix.
 ///
 /// Keeps its memory between rows. Tokens whose logit is -inf are never candidates.
 class Candidates {
@@ -29,14 +29,15 @@ class Candidates {
   float max() const { return max_; }
   /// Sorts at least the `count` best (fewer when the row has fewer) and all that equal the last of them.
   void Require(std::size_t count);
-  /// The next larger sorted part; false when everything is sorted already.
-  bool Grow();
+  /// Sorts more: eight times as many, and `at_least` in all. False when everything is sorted already.
+  bool Grow(std::size_t at_least = 0);
   /// What is sorted so far. Invalidated by the members above.
   const std::vector<Candidate>& sorted() const { return sorted_; }
 
  private:
   float LowerBound(std::size_t count);
   void SortFrom(float least);
+  void CollectGroup(std::size_t group, std::size_t lane, float least);
   void SortAll();
   void TakeKeys();
 

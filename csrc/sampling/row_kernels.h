@@ -9,7 +9,7 @@ namespace skywork_rt {
 struct RowKernels {
   /// Elements of one block of kGroupBlock whose index is equal modulo kLanes share one group maximum.
   static constexpr std::size_t kLanes = 16;
-  static constexpr std::size_t kGroupBlock = 256;
+  static constexpr std::size_t kGroupBlock = 128;
 
   struct Scan {
     float max;     // of the elements that are not NaN; -inf when there are none
@@ -17,14 +17,14 @@ struct RowKernels {
   };
   const char* name;
   /// Largest element, and whether there is a NaN. `group_max`, when not null, receives GroupCount(n) maxima: entry
-  /// 16 * b + l is that of the elements 256 * b + l, 256 * b + l + 16, ... of block b.
+  /// 16 * b + l is that of the elements 128 * b + l, 128 * b + l + 16, ... of block b.
   Scan (*scan)(const float* x, std::size_t n, float* group_max);
   /// Index of the first element that equals `value`, n when there is none.
   std::size_t (*find)(const float* x, std::size_t n, float value);
   /// How many elements are greater than x[index], plus those before `index` that equal it.
   std::size_t (*count_before)(const float* x, std::size_t n, std::size_t index);
   /// With score = (x - max) * inverse_temperature, which is at most 0, and weight = exp(score): the sum of the weights.
-  /// Scores below -87 weigh nothing. Blocks of 256 are summed in float32, sixteen to a lane, and then in double.
+  /// Scores below -87 weigh nothing. Blocks of 128 are summed in float32, eight to a lane, and then in double.
   double (*mass)(const float* x, std::size_t n, float max, float inverse_temperature);
   /// The sum of weight * score, likewise.
   double (*weighted_score)(const float* x, std::size_t n, float max, float inverse_temperature);

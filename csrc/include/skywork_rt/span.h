@@ -24,8 +24,8 @@ class Span {
   template <typename U = T, typename = std::enable_if_t<std::is_const_v<U>>>
   Span(const std::vector<std::remove_const_t<T>>& v) noexcept : data_(v.data()), size_(v.size()) {}
 
-  template <typename U = T, typename = std::enable_if_t<std::is_const_v<U>>>
-  Span(Span<std::remove_const_t<T>> other) noexcept : data_(other.data()), size_(other.size()) {}
+  template <typename U, typename = std::enable_if_t<std::is_same_v<const U, T>>>
+  Span(Span<U> other) noexcept : data_(other.data()), size_(other.size()) {}
 
   constexpr T* data() const noexcept { return data_; }
   constexpr std::size_t size() const noexcept { return size_; }
