@@ -17,7 +17,7 @@ struct Candidate {
 
 /// The tokens of one row in the order of descending logit, ascending id among equals, sorted only as far as they are
 /// asked for: a lower bound of the k-th best is taken from the maxima of small groups, the few logits that reach it are
-/// collected and sorted. Past a sixteenth of the row, all of it is sorted by radix.
+/// collected and sorted. Past a sixteenth of the row all of it is sorted, by radix.
 ///
 /// Keeps its memory between rows. Tokens whose logit is -inf are never candidates.
 class Candidates {
@@ -36,8 +36,8 @@ class Candidates {
 
  private:
   float LowerBound(std::size_t count);
-  void SortFrom(float least);
-  void CollectGroup(std::size_t group, std::size_t lane, float least);
+  void SortFrom(float least, bool many);
+  void CollectBlock(std::size_t group, float least, bool many);
   void SortAll();
   void TakeKeys();
 

@@ -26,20 +26,29 @@ bool Distribution::Reset(Span<const float> logits, float temperature) {
   return candidates_.max() > -std::numeric_limits<float>::infinity();
 }
 
-bool Distribution::Has(std::size_t i) {
+bool Distribution::Has(std::size_t i, double missing) {
   if (i >= end_) return false;
   while (i >= candidates_.sorted().size()) {
-    if (!candidates_.Grow()) return false;
+    std::size_t at_least = 0;
+    if (missing > 0.0 && !weights_.empty() && weights_.back() > 0.0f) {
+      // No later token weighs more than the last one.
+      const double more = missing / static_cast<double>(weights_.back());
+      at_least = weights_.size() + static_cast<std::size_t>(std::min(more, static_cast<double>(logits_.size())));
+    }
+    if (!candidates_.Grow(at_least)) return false;
   }
+  if (scores_.size() < candidates_.sorted().size()) Extend();
+  return true;
+}
+
+void Distribution::Extend() {
   const std::vector<Candidate>& sorted = candidates_.sorted();
   const std::size_t known = scores_.size();
-  if (known == sorted.size()) return true;
   scores_.resize(sorted.size());
   weights_.resize(sorted.size());
   const float max = candidates_.max();
   for (std::size_t j = known; j < sorted.size(); ++j) scores_[j] = (sorted[j].logit - max) * inverse_temperature_;
   Rows().weights(scores_.data() + known, sorted.size() - known, weights_.data() + known);
-  return true;
 }
 
 double Distribution::Mass() {
@@ -70,7 +79,7 @@ void Distribution::KeepTopP(double p) {
   const double wanted = p * Mass();
   double mass = 0.0;
   std::size_t i = begin_;
-  while (Has(i) && mass < wanted) mass += static_cast<double>(weights_[i++]);
+  while (mass < wanted && Has(i, wanted - mass)) mass += static_cast<double>(weights_[i++]);
   if (mass >= wanted) Cut(begin_, i, mass);
 }
 
@@ -121,7 +130,7 @@ TokenId Distribution::Draw(double uniform) {
   const double wanted = uniform * Mass();
   double mass = 0.0;
   std::size_t last = begin_;  // of those that weigh something: what rounding may leave over falls to it
-  for (std::size_t i = begin_; Has(i); ++i) {
+  for (std::size_t i = begin_; Has(i, wanted - mass); ++i) {
     if (weights_[i] <= 0.0f) break;
     last = i;
     mass += static_cast<double>(weights_[i]);

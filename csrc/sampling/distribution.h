@@ -39,7 +39,10 @@ class Distribution {
   std::vector<double> KeptProbabilities();
 
  private:
-  bool Has(std::size_t i);  // makes rank i available; false past the end
+  /// Makes rank i available; false past the end. `missing`: the weight that the caller still looks for, so that a flat
+  /// row is not sorted in many small steps.
+  bool Has(std::size_t i, double missing = 0.0);
+  void Extend();
   double Mass();
   double MeanScore();
   void Cut(std::size_t begin, std::size_t end, double mass);
