@@ -13,10 +13,9 @@
 #include <string>
 #include <vector>
 
-#include "backend/native/memory.h"
 #include "backend/native/native_backend.h"
 #include "skywork_rt/error.h"
-#include "support/thread_pool.h"
+#include "support/memory_stream.h"
 
 namespace {
 
@@ -41,31 +40,6 @@ double PeakMegabytes() {
 double Median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   return values[values.size() / 2];
-}
-
-/// Bytes a second that `threads` threads read together from 512 MB.
-double StreamSpeed(int threads) {
-  const native::AnonymousMemory memory(std::size_t{512} << 20, "the stream");
-  std::fill_n(memory.data(), memory.size(), std::uint8_t{1});
-  const auto* words = reinterpret_cast<const std::uint64_t*>(memory.data());
-  constexpr int kTasks = 64;
-  const std::size_t each = memory.size() / sizeof(std::uint64_t) / kTasks;
-  std::vector<std::uint64_t> sums(kTasks);
-  std::vector<double> speeds;
-  for (int repeat = 0; repeat < 5; ++repeat) {
-    const auto start = Clock::now();
-    ThreadPool::Lease lease(threads);
-    lease.Run(kTasks, [&](int task, int) {
-      std::uint64_t sum[8] = {};
-      const std::uint64_t* p = words + static_cast<std::size_t>(task) * each;
-      for (std::size_t i = 0; i < each; i += 8) {
-        for (std::size_t k = 0; k < 8; ++k) sum[k] ^= p[i + k];
-      }
-      for (const std::uint64_t s : sum) sums[static_cast<std::size_t>(task)] ^= s;
-    });
-    speeds.push_back(static_cast<double>(memory.size()) / SecondsSince(start));
-  }
-  return *std::max_element(speeds.begin(), speeds.end());
 }
 
 int Argument(std::map<std::string, std::string>& given, const std::string& name, int otherwise) {
@@ -154,7 +128,8 @@ int Main(int argc, char** argv) {
     decode_cpu.push_back(decode * batch / times.decode_cpu);
   }
   const double peak = PeakMegabytes();
-  const double stream = Argument(given, "stream", 1) != 0 ? StreamSpeed(options.threads) : 0.0;
+  const double stream =
+      Argument(given, "stream", 1) != 0 ? MeasureMemoryStream(options.threads, std::size_t{512} << 20, 5) : 0.0;
   std::printf(
       "weights %s threads %d mmap %d kv %s batch %d | load %.3f s | prefill %.1f tok/s, %.1f a cpu second | "
       "decode %.1f tok/s, %.1f a cpu second | peak %.0f MB | stream %.1f GB/s\n",

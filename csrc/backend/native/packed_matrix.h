@@ -28,7 +28,8 @@ constexpr std::size_t CodeBytes(WeightKind kind) {
 }
 
 /// A [rows, cols] matrix as the kernels read it and as the weights file holds it: ceil(rows / 16) panels of 16 rows,
-/// one after the other, missing rows and columns zero. A panel is its scales (padded to 64 bytes), then its codes:
+/// one after the other. What fills up the last panel and the last group does not matter, as long as it is finite. A
+/// panel is its scales (padded to 64 bytes), then its codes:
 ///
 ///   scales, for each group: int8 16 float16 scales; int4 16 float16 scales, then 16 float16 minimums
 ///   codes, for each group of 32 inputs k:

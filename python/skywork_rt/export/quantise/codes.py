@@ -1,8 +1,8 @@
 """Rows of float32 to codes, and GGUF's blocks to the same codes without loss.
 
 A group is 32 consecutive inputs of one row. int8: w = scale * code, -127 <= code <= 127. int4: w = scale * code +
-minimum, 0 <= code <= 15. Scales and minimums are float16. The last group of a row is filled up with zeros, which the
-kernels multiply by zero inputs.
+minimum, 0 <= code <= 15. Scales and minimums are float16. The last group of a row is filled up with copies of its last
+weight, so that they do not widen its range; the kernels multiply them by zero inputs.
 """
 
 from __future__ import annotations
@@ -103,9 +103,7 @@ def _grouped(rows: Float32Array) -> Float32Array:
     count, columns = rows.shape
     groups = -(-columns // GROUP)
     if columns != groups * GROUP:
-        padded = np.zeros((count, groups * GROUP), np.float32)
-        padded[:, :columns] = rows
-        rows = padded
+        rows = np.pad(rows, ((0, 0), (0, groups * GROUP - columns)), mode="edge")
     return rows.reshape(count, groups, GROUP)
 
 
