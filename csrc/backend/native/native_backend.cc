@@ -1,5 +1,7 @@
 #include "backend/native/native_backend.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -61,9 +63,16 @@ std::size_t LongestSequence(const ModelSpec& spec, const BackendOptions& options
   return options.max_length == 0 ? static_cast<std::size_t>(spec.max_length) : options.max_length;
 }
 
+/// What was asked for; unasked, full batches of full length, but not more than half of the machine's memory would hold
+/// (pages are taken as they are first used, so a promise that memory cannot keep would end in the system's killer).
 std::size_t CacheTokens(const ModelSpec& spec, const BackendOptions& options) {
   if (options.max_cached_tokens != 0) return options.max_cached_tokens;
-  return LongestSequence(spec, options) * static_cast<std::size_t>(options.max_batch);
+  const std::size_t longest = LongestSequence(spec, options);
+  const std::size_t wanted = longest * static_cast<std::size_t>(options.max_batch);
+  const std::size_t memory =
+      static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  const std::size_t fits = memory / 2 / spec.CacheBytesPerToken(CacheElementBytes(ParseCacheKind(options.kv_cache)));
+  return std::max(longest, std::min(wanted, fits));
 }
 
 int Threads(const BackendOptions& options) {
