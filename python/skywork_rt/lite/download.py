@@ -34,6 +34,7 @@ def download_wheel(work: Path, release: Release, progress: Callable[[str, int, i
             f"pip could not download {release.requirement} (exit status {status}). {_way_out(release)} "
             f"pip said:\n{said}"
         )
+    progress("downloading", release.wheel_bytes, release.wheel_bytes)
     return wheels[0]
 
 

@@ -204,6 +204,7 @@ def _patch(tree: Path, release: Release, progress: Progress) -> None:
             raise BackendUnavailableError(f"A library of {release.requirement} cannot be patched: {error}") from error
         if image.soname != library:
             raise BackendUnavailableError(f"{library} of {release.requirement} calls itself {image.soname}.")
+    progress("patching", len(libraries), len(libraries))
     # For programs without Python. The companions too: Lite resets its log when it opens them in the midst of its work.
     (tree / "lib" / LOAD_ORDER).write_text("".join(f"{name}\n" for name in libraries), encoding="utf-8")
 
