@@ -40,10 +40,10 @@ class ThreadPool {
         for (int task = 0; task < tasks; ++task) f(task, 0);
         return;
       }
-      using Function = std::remove_reference_t<F>;
+      using Body = std::remove_reference_t<F>;
       pool_.RunJob(
           tasks, threads_,
-          [](void* context, int task, int slot) noexcept { (*static_cast<Function*>(context))(task, slot); },
+          [](void* context, int task, int slot) noexcept { (*static_cast<Body*>(context))(task, slot); },
           const_cast<void*>(static_cast<const void*>(&f)));
     }
 

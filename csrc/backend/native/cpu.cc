@@ -6,13 +6,32 @@
 #include "skywork_rt/error.h"
 #include "support/format.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace skywork_rt::native {
+
+#if defined(__x86_64__)
+namespace {
+
+// Clang 14 does not know the name "f16c" in __builtin_cpu_supports.
+bool HasF16c() {
+  unsigned a = 0;
+  unsigned b = 0;
+  unsigned c = 0;
+  unsigned d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+
+}  // namespace
+#endif
 
 const Kernels* FindKernels(const char* name) {
   if (std::strcmp(name, "scalar") == 0) return &kScalarKernels;
 #if defined(__x86_64__)
   if (std::strcmp(name, "avx2") == 0) {
-    const bool has = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    const bool has = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && HasF16c();
     return has ? &kAvx2Kernels : nullptr;
   }
   if (std::strcmp(name, "avx512") == 0) {
