@@ -12,11 +12,22 @@ import pytest
 import skywork_rt
 from skywork_rt import _core
 
+#: Its classes have a metaclass of its own, and those without a constructor inherit one that raises.
+PYBIND11_PECULIARITIES = r"""
+skywork_rt\._core\.(bench\.)?[A-Z]\w*
+skywork_rt\._core\.(ModelSpec|RopeSpec|RequestHandle|Result|Sample|Timings|TokenLogprob|Update)\.__init__
+"""
+
 
 def test_stubs_match_the_module(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
+    config = tmp_path / "mypy.ini"  # what other modules import is not the question here
+    config.write_text("[mypy]\nignore_missing_imports = True\ndisable_error_code = import-untyped\n")
+    allowlist = tmp_path / "allowlist"
+    allowlist.write_text(PYBIND11_PECULIARITIES)
+    command = [sys.executable, "-m", "mypy.stubtest", "skywork_rt._core", "--mypy-config-file", str(config)]
     result = subprocess.run(
-        [sys.executable, "-m", "mypy.stubtest", "skywork_rt._core", "--ignore-disjoint-bases"],
+        [*command, "--allowlist", str(allowlist), "--ignore-unused-allowlist"],
         cwd=Path(skywork_rt.__file__).parents[1],
         capture_output=True,
         text=True,
