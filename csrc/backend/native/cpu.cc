@@ -34,10 +34,11 @@ const Kernels* FindKernels(const char* name) {
     const bool has = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && HasF16c();
     return has ? &kAvx2Kernels : nullptr;
   }
-  if (std::strcmp(name, "avx512") == 0) {
-    const bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                     __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    return has ? &kAvx512Kernels : nullptr;
+  const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  if (std::strcmp(name, "avx512") == 0) return has_avx512 ? &kAvx512Kernels : nullptr;
+  if (std::strcmp(name, "avx512vnni") == 0) {
+    return has_avx512 && __builtin_cpu_supports("avx512vnni") ? &kAvx512VnniKernels : nullptr;
   }
 #endif
   return nullptr;
@@ -48,12 +49,11 @@ const Kernels& ChooseKernels() {
   if (wanted != nullptr && *wanted != '\0') {
     const Kernels* kernels = FindKernels(wanted);
     if (kernels != nullptr) return *kernels;
-    throw Error(
-        ErrorCode::kUnsupported,
-        StrCat("SKYWORK_RT_NATIVE_ISA is \"", wanted,
-               "\", but this processor and build have no such kernels. Unset it, or use scalar, avx2, avx512."));
+    throw Error(ErrorCode::kUnsupported, StrCat("SKYWORK_RT_NATIVE_ISA is \"", wanted,
+                                                "\", but this processor and build have no such kernels. Unset it, or "
+                                                "use scalar, avx2, avx512 or avx512vnni."));
   }
-  for (const char* name : {"avx512", "avx2"}) {
+  for (const char* name : {"avx512vnni", "avx512", "avx2"}) {
     if (const Kernels* kernels = FindKernels(name)) return *kernels;
   }
   return kScalarKernels;

@@ -9,9 +9,11 @@ extern const Kernels kScalarKernels;
 #if defined(__x86_64__)
 extern const Kernels kAvx2Kernels;
 extern const Kernels kAvx512Kernels;
+extern const Kernels kAvx512VnniKernels;  // the same, with integer dot products in one instruction
 #endif
 
-/// The kernels with this name ("scalar", "avx2", "avx512"), or nullptr when this build or processor has none.
+/// The kernels with this name ("scalar", "avx2", "avx512", "avx512vnni"), or nullptr when this build or processor has
+/// none.
 const Kernels* FindKernels(const char* name);
 
 /// The best kernels of this processor, or those that the environment variable SKYWORK_RT_NATIVE_ISA names (for tests;

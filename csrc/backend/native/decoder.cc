@@ -25,11 +25,12 @@ std::size_t Padded(int width) {
 }  // namespace
 
 Decoder::Decoder(const ModelSpec& spec, const ModelWeights& weights, const Kernels& kernels, const PagedCache& cache,
-                 int threads)
+                 int threads, bool int8_activations)
     : spec_(spec),
       weights_(weights),
       kernels_(kernels),
       cache_(cache),
+      int8_activations_(int8_activations),
       q_width_(spec.heads * spec.head_dim),
       kv_width_(spec.kv_heads * spec.head_dim),
       hidden_stride_(Padded(spec.hidden_size)),
@@ -42,15 +43,16 @@ Decoder::Decoder(const ModelSpec& spec, const ModelWeights& weights, const Kerne
     float** pointer;
     std::size_t floats;  // a row
   };
-  const std::array<Part, 9> parts{{{&x_, hidden_stride_},
-                                   {&normed_, hidden_stride_},
-                                   {&qkv_, qkv_stride_},
-                                   {&attended_, qkv_stride_},
-                                   {&wide_, wide_stride_},
-                                   {&packed_, inputs},
-                                   {&sums_, inputs / kGroup},
-                                   {&cosine_, half},
-                                   {&sine_, half}}};
+  const std::array<Part, 10> parts{{{&x_, hidden_stride_},
+                                    {&code_scales_, inputs / kGroup},
+                                    {&normed_, hidden_stride_},
+                                    {&qkv_, qkv_stride_},
+                                    {&attended_, qkv_stride_},
+                                    {&wide_, wide_stride_},
+                                    {&packed_, inputs},
+                                    {&sums_, inputs / kGroup},
+                                    {&cosine_, half},
+                                    {&sine_, half}}};
   std::size_t total = 0;
   for (const Part& part : parts) total += RoundUp(part.floats * kMostRows, 16);
   memory_ = AnonymousMemory(total * sizeof(float), "the activations");
@@ -58,6 +60,12 @@ Decoder::Decoder(const ModelSpec& spec, const ModelWeights& weights, const Kerne
   for (const Part& part : parts) {
     *part.pointer = next;
     next += RoundUp(part.floats * kMostRows, 16);
+  }
+  if (int8_activations_) {
+    const std::size_t codes = RoundUp(inputs / 4 * kMostRows, 16);
+    code_memory_ = AnonymousMemory((codes + inputs / kGroup * kMostRows) * sizeof(std::int32_t), "the activations");
+    codes_ = reinterpret_cast<std::int32_t*>(code_memory_.data());
+    offsets_ = codes_ + codes;
   }
   scratch_.resize(static_cast<std::size_t>(threads));
   for (Scratch& scratch : scratch_) {
@@ -170,13 +178,13 @@ void Decoder::NormAndPack(const std::vector<int>* rows, int count, const PaddedV
     }
     PackTile(normed_, hidden_stride_, count, spec_.hidden_size, tile);
   });
-  input_ = {packed_, sums_, count};
+  input_ = Input(count);
 }
 
 void Decoder::PackRows(const float* rows, std::size_t stride, int count, int cols) {
   ForEach(CeilDiv(count, kernels_.tile), count > kFewRows,
           [&](int tile) { PackTile(rows, stride, count, cols, tile); });
-  input_ = {packed_, sums_, count};
+  input_ = Input(count);
 }
 
 void Decoder::PackTile(const float* rows, std::size_t stride, int count, int cols, int tile) {
@@ -184,8 +192,19 @@ void Decoder::PackTile(const float* rows, std::size_t stride, int count, int col
   const int tokens = std::min(kernels_.tile, count - first);
   const int width = tokens == kernels_.tile ? tokens : kernels_.tile_width(tokens);
   const auto before = static_cast<std::size_t>(first) * Padded(cols);
-  kernels_.pack(rows + static_cast<std::size_t>(first) * stride, stride, tokens, width, cols, packed_ + before,
-                sums_ + before / kGroup);
+  const float* begin = rows + static_cast<std::size_t>(first) * stride;
+  const std::size_t groups = before / kGroup;
+  if (int8_activations_) {
+    kernels_.quantise(begin, stride, tokens, width, cols, codes_ + before / 4, code_scales_ + groups, offsets_ + groups,
+                      sums_ + groups);
+  } else {
+    kernels_.pack(begin, stride, tokens, width, cols, packed_ + before, sums_ + groups);
+  }
+}
+
+PackedInput Decoder::Input(int count) const {
+  if (int8_activations_) return {nullptr, sums_, count, codes_, code_scales_, offsets_};
+  return {packed_, sums_, count};
 }
 
 void Decoder::RunMatmuls(const MatmulArgs* jobs, int count) {

@@ -35,7 +35,7 @@ class Decoder {
   static constexpr int kMostRows = 96;  // their activations fit the second-level cache of one core
 
   Decoder(const ModelSpec& spec, const ModelWeights& weights, const Kernels& kernels, const PagedCache& cache,
-          int threads);
+          int threads, bool int8_activations);
 
   /// Runs `pass` on the leased threads; logits is [wanted, vocabulary]. Allocates only while the pass is planned, and
   /// never fails after it has begun to compute.
@@ -68,6 +68,7 @@ class Decoder {
   void NormAndPack(const std::vector<int>* rows, int count, const PaddedVector& weight);
   void PackRows(const float* rows, std::size_t stride, int count, int cols);
   void PackTile(const float* rows, std::size_t stride, int count, int cols, int tile);
+  PackedInput Input(int count) const;
   void RunMatmuls(const MatmulArgs* jobs, int count);
   void RotateAndStore(const Pass& pass, int layer);
   void RotateAndStoreRow(const Piece& piece, int token, int layer);
@@ -84,6 +85,7 @@ class Decoder {
   const ModelWeights& weights_;
   const Kernels& kernels_;
   const PagedCache& cache_;
+  const bool int8_activations_;
   const int q_width_;
   const int kv_width_;
   const std::size_t hidden_stride_;
@@ -92,14 +94,18 @@ class Decoder {
   const std::size_t state_stride_;
 
   AnonymousMemory memory_;
-  float* x_ = nullptr;         // [rows, hidden]: the residual stream
-  float* normed_ = nullptr;    // [rows, hidden]
-  float* qkv_ = nullptr;       // [rows, q | k | v]
-  float* attended_ = nullptr;  // [rows, q], in the stride of qkv_
-  float* wide_ = nullptr;      // [rows, intermediate]
-  float* packed_ = nullptr;    // PackedInput::values
-  float* sums_ = nullptr;      // PackedInput::sums
-  float* cosine_ = nullptr;    // [rows, head_dim / 2]
+  AnonymousMemory code_memory_;
+  float* x_ = nullptr;               // [rows, hidden]: the residual stream
+  float* normed_ = nullptr;          // [rows, hidden]
+  float* qkv_ = nullptr;             // [rows, q | k | v]
+  float* attended_ = nullptr;        // [rows, q], in the stride of qkv_
+  float* wide_ = nullptr;            // [rows, intermediate]
+  float* packed_ = nullptr;          // PackedInput::values
+  std::int32_t* codes_ = nullptr;    // PackedInput::codes, with int8 activations
+  std::int32_t* offsets_ = nullptr;  // PackedInput::offsets
+  float* code_scales_ = nullptr;     // PackedInput::code_scales
+  float* sums_ = nullptr;            // PackedInput::sums
+  float* cosine_ = nullptr;          // [rows, head_dim / 2]
   float* sine_ = nullptr;
   std::vector<Scratch> scratch_;  // a thread each
   std::vector<AttentionItem> items_;

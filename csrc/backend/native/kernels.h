@@ -19,6 +19,11 @@ struct PackedInput {
   const float* values = nullptr;
   const float* sums = nullptr;  // per tile [groups][width]: the sum of each group's inputs
   int tokens = 0;
+  // Instead of `values`, each group of 32 inputs of a token rounded to a scale times int8 codes (`sums` then adds up
+  // what the codes mean). Only for int8 and int4 weights.
+  const std::int32_t* codes = nullptr;    // per tile [groups * 8][width]: four inputs, lowest byte first
+  const float* code_scales = nullptr;     // per tile [groups][width]
+  const std::int32_t* offsets = nullptr;  // per tile [groups][width]: -128 times the sum of the codes
 };
 
 enum class Epilogue { kStore, kAdd, kSwiGlu };
@@ -62,6 +67,9 @@ struct Kernels {
   void (*matmul)(const MatmulArgs& args, int panel_begin, int panel_end);
   /// Packs `tokens` rows of `cols` floats (`stride` apart) into one tile of the given width.
   void (*pack)(const float* rows, std::size_t stride, int tokens, int width, int cols, float* values, float* sums);
+  /// The same rounded to int8: see PackedInput.
+  void (*quantise)(const float* rows, std::size_t stride, int tokens, int width, int cols, std::int32_t* codes,
+                   float* scales, std::int32_t* offsets, float* sums);
   /// out = x / sqrt(mean(x²) + eps) * weight; all padded to a multiple of 16 with zeros, `n` counts the real ones.
   void (*rms_norm)(const float* x, const float* weight, int n, float eps, float* out);
   /// Half-split rotation of one head in place, then times `scale`. cosine, sine: [head_dim / 2].

@@ -149,33 +149,105 @@ void PanelTile(const PackedMatrix& m, int panel, const float* x, const float* su
   for (int t = 0; t < T; ++t) Simd::Store(out + 16 * t, acc[t]);
 }
 
-using PanelFunction = void (*)(const PackedMatrix&, int, const float*, const float*, float*);
-
-template <typename Codes>
-PanelFunction PanelTileOfWidth(int width) {
-  switch (width) {
-    case 1: return PanelTile<Codes, 1>;
-    case 2: return PanelTile<Codes, 2>;
-    case 4: return PanelTile<Codes, 4>;
-    default: break;
-  }
-  if constexpr (Simd::kTile > 4) {
-    switch (width) {
-      case 8: return PanelTile<Codes, 8>;
-      case 12: return PanelTile<Codes, 12>;
-      case 16: return PanelTile<Codes, 16>;
-      default: return PanelTile<Codes, 24>;
+/// The same for activations rounded to int8: each group's dot product is exact in integers.
+template <WeightKind Kind, int T>
+void PanelTileInt8(const PackedMatrix& m, int panel, const std::int32_t* x, const float* scales,
+                   const std::int32_t* offsets, const float* sums, float* out) {
+  const std::uint8_t* weight_scales = m.Scales(panel);
+  const std::uint8_t* codes = m.Codes(panel);
+  F acc[T];
+  SKYWORK_RT_UNROLL
+  for (int t = 0; t < T; ++t) acc[t] = Simd::Zero();
+  for (int g = 0; g < m.groups; ++g) {
+    Simd::I dot[T];
+    SKYWORK_RT_UNROLL
+    for (int t = 0; t < T; ++t) dot[t] = Simd::SetInt(Kind == WeightKind::kInt8 ? offsets[t] : 0);
+    constexpr int kLines = static_cast<int>(CodeBytes(Kind) / 64);
+    for (int i = 0; i < kLines; ++i) {
+      if constexpr (T <= kStreamingTokens) __builtin_prefetch(codes + 64 * i + kGroupsAhead * CodeBytes(Kind));
+      const Raw raw = Simd::LoadRaw(codes + 64 * i);
+      if constexpr (Kind == WeightKind::kInt8) {
+        const Raw w = Simd::AddBias(raw);
+        SKYWORK_RT_UNROLL
+        for (int t = 0; t < T; ++t) dot[t] = Simd::Dot4(dot[t], w, x[i * T + t]);
+      } else {
+        const Raw low = Simd::LowHalves(raw);
+        const Raw high = Simd::HighHalves(raw);
+        SKYWORK_RT_UNROLL
+        for (int t = 0; t < T; ++t) {
+          dot[t] = Simd::Dot4(dot[t], low, x[2 * i * T + t]);
+          dot[t] = Simd::Dot4(dot[t], high, x[(2 * i + 1) * T + t]);
+        }
+      }
     }
+    const auto* half = reinterpret_cast<const std::uint16_t*>(weight_scales);
+    const F scale = Simd::LoadHalf(half);
+    SKYWORK_RT_UNROLL
+    for (int t = 0; t < T; ++t) {
+      acc[t] = Simd::Fma(Simd::Mul(scale, Simd::Set1(scales[t])), Simd::ToFloat(dot[t]), acc[t]);
+    }
+    if constexpr (Kind == WeightKind::kInt4) {
+      const F minimum = Simd::LoadHalf(half + kPanelRows);
+      SKYWORK_RT_UNROLL
+      for (int t = 0; t < T; ++t) acc[t] = Simd::Fma(minimum, Simd::Set1(sums[t]), acc[t]);
+    }
+    weight_scales += ScaleBytes(Kind);
+    codes += CodeBytes(Kind);
+    x += kGroup / 4 * T;
+    scales += T;
+    offsets += T;
+    sums += T;
+  }
+  SKYWORK_RT_UNROLL
+  for (int t = 0; t < T; ++t) Simd::Store(out + 16 * t, acc[t]);
+}
+
+/// One tile of a PackedInput.
+struct Tile {
+  const float* values;
+  const float* sums;
+  const std::int32_t* codes;
+  const float* code_scales;
+  const std::int32_t* offsets;
+};
+
+using PanelFunction = void (*)(const PackedMatrix&, int, const Tile&, float*);
+
+template <typename Codes, int T>
+void MultiplyFloats(const PackedMatrix& m, int panel, const Tile& tile, float* out) {
+  PanelTile<Codes, T>(m, panel, tile.values, tile.sums, out);
+}
+
+template <WeightKind Kind, int T>
+void MultiplyCodes(const PackedMatrix& m, int panel, const Tile& tile, float* out) {
+  PanelTileInt8<Kind, T>(m, panel, tile.codes, tile.code_scales, tile.offsets, tile.sums, out);
+}
+
+template <int T>
+PanelFunction ChooseForWidth(WeightKind kind, bool rounded) {
+  switch (kind) {
+    case WeightKind::kF32: return MultiplyFloats<F32Codes, T>;
+    case WeightKind::kBf16: return MultiplyFloats<Bf16Codes, T>;
+    case WeightKind::kInt8: return rounded ? MultiplyCodes<WeightKind::kInt8, T> : MultiplyFloats<Int8Codes, T>;
+    case WeightKind::kInt4: return rounded ? MultiplyCodes<WeightKind::kInt4, T> : MultiplyFloats<Int4Codes, T>;
   }
   return nullptr;
 }
 
-PanelFunction ChoosePanelTile(WeightKind kind, int width) {
-  switch (kind) {
-    case WeightKind::kF32: return PanelTileOfWidth<F32Codes>(width);
-    case WeightKind::kBf16: return PanelTileOfWidth<Bf16Codes>(width);
-    case WeightKind::kInt8: return PanelTileOfWidth<Int8Codes>(width);
-    case WeightKind::kInt4: return PanelTileOfWidth<Int4Codes>(width);
+PanelFunction ChoosePanelTile(WeightKind kind, bool rounded, int width) {
+  switch (width) {
+    case 1: return ChooseForWidth<1>(kind, rounded);
+    case 2: return ChooseForWidth<2>(kind, rounded);
+    case 4: return ChooseForWidth<4>(kind, rounded);
+    default: break;
+  }
+  if constexpr (Simd::kTile > 4) {
+    switch (width) {
+      case 8: return ChooseForWidth<8>(kind, rounded);
+      case 12: return ChooseForWidth<12>(kind, rounded);
+      case 16: return ChooseForWidth<16>(kind, rounded);
+      default: return ChooseForWidth<24>(kind, rounded);
+    }
   }
   return nullptr;
 }
@@ -236,16 +308,23 @@ void Matmul(const MatmulArgs& args, int panel_begin, int panel_end) {
   const int narrow = rest == 0 ? 0 : TileWidth(rest);
   alignas(64) float acc[kWidest * kPanelRows];
   alignas(64) float gate[kWidest * kPanelRows];
+  const bool rounded = input.codes != nullptr;
   for (int panel = panel_begin; panel < panel_end; ++panel) {
-    const float* x = input.values;
-    const float* sums = input.sums;
-    for (int tile = 0; tile < full + (rest != 0 ? 1 : 0); ++tile) {
-      const int width = tile < full ? kWidest : narrow;
-      ChoosePanelTile(m.kind, width)(m, panel, x, sums, acc);
-      if (args.gate != nullptr) ChoosePanelTile(args.gate->kind, width)(*args.gate, panel, x, sums, gate);
-      Finish(args, panel, tile < full ? kWidest : rest, tile * kWidest, acc, gate);
-      x += static_cast<std::size_t>(m.groups) * kGroup * static_cast<std::size_t>(width);
-      sums += static_cast<std::size_t>(m.groups) * static_cast<std::size_t>(width);
+    Tile tile{input.values, input.sums, input.codes, input.code_scales, input.offsets};
+    for (int i = 0; i < full + (rest != 0 ? 1 : 0); ++i) {
+      const int width = i < full ? kWidest : narrow;
+      ChoosePanelTile(m.kind, rounded, width)(m, panel, tile, acc);
+      if (args.gate != nullptr) ChoosePanelTile(args.gate->kind, rounded, width)(*args.gate, panel, tile, gate);
+      Finish(args, panel, i < full ? kWidest : rest, i * kWidest, acc, gate);
+      const auto groups = static_cast<std::size_t>(m.groups) * static_cast<std::size_t>(width);
+      tile.sums += groups;
+      if (rounded) {
+        tile.codes += groups * (kGroup / 4);
+        tile.code_scales += groups;
+        tile.offsets += groups;
+      } else {
+        tile.values += groups * kGroup;
+      }
     }
   }
 }
@@ -281,6 +360,51 @@ void Pack(const float* rows, std::size_t stride, int tokens, int width, int cols
   float* padding = values + static_cast<std::size_t>(cols) * static_cast<std::size_t>(width);
   for (int i = 0; i < (groups * kGroup - cols) * width; ++i) padding[i] = 0.0f;
   for (int g = 0; g < groups; ++g) GroupSums(values + g * kGroup * width, width, sums + g * width);
+}
+
+/// The codes of one group of one token: [8] dwords, `step` apart.
+void QuantiseGroup(const float* x, std::size_t step, std::int32_t* codes, float* scale, std::int32_t* offset,
+                   float* sum) {
+  float most = 0.0f;
+  for (int i = 0; i < kGroup; ++i) {
+    const float size = __builtin_fabsf(x[i]);
+    most = size > most ? size : most;
+  }
+  *scale = most / 127.0f;
+  const float inverse = most > 0.0f ? 127.0f / most : 0.0f;
+  std::int32_t total = 0;
+  for (int quad = 0; quad < kGroup / 4; ++quad) {
+    std::uint32_t packed = 0;
+    for (int b = 0; b < 4; ++b) {
+      float value = __builtin_rintf(x[4 * quad + b] * inverse);
+      value = value > 127.0f ? 127.0f : value;  // also catches what is not a number, which no integer can hold
+      value = value >= -127.0f ? value : -127.0f;
+      const auto code = static_cast<std::int32_t>(value);
+      total += code;
+      packed |= (static_cast<std::uint32_t>(code) & 0xFFu) << (8 * b);
+    }
+    codes[static_cast<std::size_t>(quad) * step] = static_cast<std::int32_t>(packed);
+  }
+  *offset = -128 * total;
+  *sum = *scale * static_cast<float>(total);
+}
+
+void Quantise(const float* rows, std::size_t stride, int tokens, int width, int cols, std::int32_t* codes,
+              float* scales, std::int32_t* offsets, float* sums) {
+  const int groups = (cols + kGroup - 1) / kGroup;
+  for (int g = 0; g < groups; ++g) {
+    const int inputs = cols - g * kGroup < kGroup ? cols - g * kGroup : kGroup;
+    for (int t = 0; t < width; ++t) {
+      float group[kGroup] = {};
+      if (t < tokens) {
+        __builtin_memcpy(group, rows + static_cast<std::size_t>(t) * stride + static_cast<std::size_t>(g * kGroup),
+                         sizeof(float) * static_cast<std::size_t>(inputs));
+      }
+      const int at = g * width + t;
+      QuantiseGroup(group, static_cast<std::size_t>(width), codes + g * (kGroup / 4) * width + t, scales + at,
+                    offsets + at, sums + at);
+    }
+  }
 }
 
 void RmsNorm(const float* x, const float* weight, int n, float eps, float* out) {
@@ -489,6 +613,7 @@ constexpr Kernels MakeKernels(const char* name) {
           TileWidth,
           Matmul,
           Pack,
+          Quantise,
           RmsNorm,
           Rotate,
           {StoreKey<float>, StoreKey<std::uint16_t>},

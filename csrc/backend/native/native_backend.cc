@@ -51,12 +51,27 @@ CacheKind ParseCacheKind(const std::string& name) {
   throw Error(ErrorCode::kInvalidArgument, StrCat("kv_cache is \"", name, "\", but must be f32 or f16."));
 }
 
-void CheckActivations(const std::string& name) {
-  if (name == "auto" || name == "f32") return;
-  if (name == "int8") {
-    throw Error(ErrorCode::kUnsupported, "activations=\"int8\" is not in this build. Use \"f32\", the exact mode.");
-  }
+bool ParseInt8Activations(const std::string& name) {
+  if (name == "auto" || name == "f32") return false;
+  if (name == "int8") return true;
   throw Error(ErrorCode::kInvalidArgument, StrCat("activations is \"", name, "\", but must be auto, f32 or int8."));
+}
+
+/// Integer dot products need integer weights.
+bool ChooseInt8Activations(const ModelWeights& weights, const std::string& name) {
+  if (!ParseInt8Activations(name)) return false;
+  const auto require = [](const PackedMatrix& matrix) {
+    if (matrix.kind == WeightKind::kInt8 || matrix.kind == WeightKind::kInt4) return;
+    throw Error(ErrorCode::kUnsupported, StrCat("activations=\"int8\" needs int8 or int4 weights, and these are ",
+                                                KindName(matrix.kind), ". Use activations=\"f32\"."));
+  };
+  require(weights.head);
+  for (const LayerWeights& layer : weights.layers) {
+    for (const PackedMatrix* matrix : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
+      require(*matrix);
+    }
+  }
+  return true;
 }
 
 std::size_t LongestSequence(const ModelSpec& spec, const BackendOptions& options) {
@@ -87,7 +102,8 @@ class NativeBackend final : public Backend {
         weights_(spec_, file_),
         cache_(spec_, ParseCacheKind(options.kv_cache), CacheTokens(spec_, options), options.max_batch),
         threads_(Threads(options)),
-        decoder_(spec_, weights_, ChooseKernels(), cache_, threads_),
+        decoder_(spec_, weights_, ChooseKernels(), cache_, threads_,
+                 ChooseInt8Activations(weights_, options.activations)),
         longest_(LongestSequence(spec_, options)),
         max_batch_(options.max_batch) {}
 
@@ -221,7 +237,7 @@ void NativeBackend::RunPasses(ThreadPool::Lease& lease, Span<const Chunk> chunks
 std::unique_ptr<Backend> OpenBackend(const ModelSpec& spec, const std::filesystem::path& weights,
                                      const BackendOptions& options) {
   CheckShape(spec);
-  CheckActivations(options.activations);
+  ParseInt8Activations(options.activations);
   if (options.max_batch < 1) {
     throw Error(ErrorCode::kInvalidArgument, StrCat("max_batch is ", options.max_batch, ", but must be at least 1."));
   }

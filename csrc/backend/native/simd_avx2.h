@@ -16,6 +16,7 @@ struct Simd {
   struct Raw {
     __m256i lo, hi;
   };
+  using I = Raw;
   static constexpr int kTile = 4;
   static constexpr int kWidths[] = {1, 2, 4};
   static constexpr int kQueries = 3;
@@ -87,12 +88,35 @@ struct Simd {
     return {_mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32(raw.lo, Shift), mask)),
             _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32(raw.hi, Shift), mask))};
   }
+  static I SetInt(std::int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+  static F ToFloat(I a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
+  static Raw AddBias(Raw raw) {
+    const __m256i bias = _mm256_set1_epi32(static_cast<int>(0x80808080u));
+    return {_mm256_xor_si256(raw.lo, bias), _mm256_xor_si256(raw.hi, bias)};
+  }
+  static Raw LowHalves(Raw raw) {
+    const __m256i mask = _mm256_set1_epi32(0x0F0F0F0F);
+    return {_mm256_and_si256(raw.lo, mask), _mm256_and_si256(raw.hi, mask)};
+  }
+  static Raw HighHalves(Raw raw) { return LowHalves({_mm256_srli_epi32(raw.lo, 4), _mm256_srli_epi32(raw.hi, 4)}); }
+  static I Dot4(I acc, Raw w, std::int32_t x) {
+    const __m256i v = _mm256_set1_epi32(x);
+    const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8);
+    const __m256i odd = _mm256_srai_epi16(v, 8);
+    return {Dot4Half(acc.lo, w.lo, even, odd), Dot4Half(acc.hi, w.hi, even, odd)};
+  }
   template <int J>
   static F Bf16(Raw raw) {
     return {_mm256_castsi256_ps(Bf16Bits<J>(raw.lo)), _mm256_castsi256_ps(Bf16Bits<J>(raw.hi))};
   }
 
  private:
+  /// By halves of 16 bits: the instruction for bytes saturates.
+  static __m256i Dot4Half(__m256i acc, __m256i w, __m256i even, __m256i odd) {
+    const __m256i first = _mm256_madd_epi16(_mm256_and_si256(w, _mm256_set1_epi32(0x00FF00FF)), even);
+    const __m256i second = _mm256_madd_epi16(_mm256_srli_epi16(w, 8), odd);
+    return _mm256_add_epi32(acc, _mm256_add_epi32(first, second));
+  }
   static __m256 AddExponentHalf(__m256 a, __m256 shifted) {
     return _mm256_castsi256_ps(
         _mm256_add_epi32(_mm256_castps_si256(a), _mm256_slli_epi32(_mm256_castps_si256(shifted), 23)));

@@ -12,6 +12,7 @@ namespace {
 struct Simd {
   using F = __m512;
   using Raw = __m512i;
+  using I = __m512i;
   static constexpr int kTile = 24;
   static constexpr int kWidths[] = {1, 2, 4, 8, 12, 16, 24};
   static constexpr int kQueries = 6;
@@ -78,6 +79,22 @@ struct Simd {
     const __m512 table = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     if constexpr (Shift == 0) return _mm512_permutexvar_ps(raw, table);
     return _mm512_permutexvar_ps(_mm512_srli_epi32(raw, Shift), table);
+  }
+  static I SetInt(std::int32_t x) { return _mm512_set1_epi32(x); }
+  static F ToFloat(I a) { return _mm512_cvtepi32_ps(a); }
+  static Raw AddBias(Raw raw) { return _mm512_xor_si512(raw, _mm512_set1_epi32(static_cast<int>(0x80808080u))); }
+  static Raw LowHalves(Raw raw) { return _mm512_and_si512(raw, _mm512_set1_epi32(0x0F0F0F0F)); }
+  static Raw HighHalves(Raw raw) { return LowHalves(_mm512_srli_epi32(raw, 4)); }
+  static I Dot4(I acc, Raw w, std::int32_t x) {
+#if defined(__AVX512VNNI__)
+    return _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(x));
+#else  // by halves of 16 bits: the instruction for bytes saturates
+    const __m512i v = _mm512_set1_epi32(x);
+    const __m512i even = _mm512_madd_epi16(_mm512_and_si512(w, _mm512_set1_epi32(0x00FF00FF)),
+                                           _mm512_srai_epi16(_mm512_slli_epi16(v, 8), 8));
+    const __m512i odd = _mm512_madd_epi16(_mm512_srli_epi16(w, 8), _mm512_srai_epi16(v, 8));
+    return _mm512_add_epi32(acc, _mm512_add_epi32(even, odd));
+#endif
   }
   template <int J>
   static F Bf16(Raw raw) {

@@ -14,6 +14,9 @@ struct Simd {
   struct Raw {
     std::uint32_t lane[16];
   };
+  struct I {
+    std::int32_t lane[16];
+  };
   static constexpr int kTile = 4;
   static constexpr int kWidths[] = {1, 2, 4};
   static constexpr int kQueries = 2;  // queries of one pass over a page
@@ -115,6 +118,37 @@ struct Simd {
   template <int Shift>
   static F Nibble(const Raw& raw) {
     return Map([&](int i) { return static_cast<float>(raw.lane[i] >> Shift & 0xFu); });
+  }
+  static I SetInt(std::int32_t x) {
+    I r;
+    for (std::int32_t& lane : r.lane) lane = x;
+    return r;
+  }
+  static F ToFloat(const I& a) {
+    return Map([&](int i) { return static_cast<float>(a.lane[i]); });
+  }
+  /// Turns int8 codes into unsigned ones, larger by 128.
+  static Raw AddBias(Raw raw) {
+    for (std::uint32_t& lane : raw.lane) lane ^= 0x80808080u;
+    return raw;
+  }
+  static Raw LowHalves(Raw raw) {
+    for (std::uint32_t& lane : raw.lane) lane &= 0x0F0F0F0Fu;
+    return raw;
+  }
+  static Raw HighHalves(Raw raw) {
+    for (std::uint32_t& lane : raw.lane) lane = lane >> 4 & 0x0F0F0F0Fu;
+    return raw;
+  }
+  /// acc plus, in each lane, the four products of unsigned bytes of w and signed bytes of x.
+  static I Dot4(I acc, const Raw& w, std::int32_t x) {
+    for (int i = 0; i < 16; ++i) {
+      for (int b = 0; b < 4; ++b) {
+        const auto weight = static_cast<std::int32_t>(w.lane[i] >> (8 * b) & 0xFFu);
+        acc.lane[i] += weight * static_cast<std::int8_t>(static_cast<std::uint32_t>(x) >> (8 * b) & 0xFFu);
+      }
+    }
+    return acc;
   }
   /// Half J of each dword as bfloat16.
   template <int J>

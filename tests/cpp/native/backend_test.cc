@@ -91,6 +91,32 @@ TEST(NativeBackend, HalfPrecisionCacheStaysCloseToTheTextbook) {
   EXPECT_LT(LargestDifference(AllLogits(*backend, tokens), ReferenceLogits(model, tokens)), 2e-2);
 }
 
+TEST(NativeBackend, RoundedActivationsStayCloseToTheTextbookAndNeedIntegerWeights) {
+  const TemporaryDirectory directory;
+  const std::vector<TokenId> tokens = RandomTokens(200, 131, 9);
+  for (const WeightKind kind : {WeightKind::kInt8, WeightKind::kInt4}) {
+    TinyOptions shape;
+    shape.kind = kind;
+    const TinyModel model = MakeTinyModel(shape, directory.path());
+    BackendOptions options = Options();
+    options.activations = "int8";
+    const auto backend = OpenBackend(model.spec, model.file, options);
+    EXPECT_LT(LargestDifference(AllLogits(*backend, tokens), ReferenceLogits(model, tokens)), 0.25);
+  }
+  TinyOptions shape;
+  shape.kind = WeightKind::kBf16;
+  const TinyModel model = MakeTinyModel(shape, directory.path());
+  BackendOptions options = Options();
+  options.activations = "int8";
+  try {
+    OpenBackend(model.spec, model.file, options);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kUnsupported);
+    EXPECT_THAT(error.what(), testing::HasSubstr("bf16"));
+  }
+}
+
 TEST(NativeBackend, InstructionSetsThreadsAndWaysOfLoadingGiveTheSameBits) {
   const TemporaryDirectory directory;
   TinyOptions shape;
@@ -98,7 +124,7 @@ TEST(NativeBackend, InstructionSetsThreadsAndWaysOfLoadingGiveTheSameBits) {
   const TinyModel model = MakeTinyModel(shape, directory.path());
   const std::vector<TokenId> tokens = RandomTokens(150, 131, 7);
   std::vector<float> expected;
-  for (const char* isa : {"scalar", "avx2", "avx512"}) {
+  for (const char* isa : {"scalar", "avx2", "avx512", "avx512vnni"}) {
     setenv("SKYWORK_RT_NATIVE_ISA", isa, 1);
     for (const int threads : {1, 3}) {
       BackendOptions options = Options(threads);

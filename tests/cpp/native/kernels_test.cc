@@ -136,6 +136,59 @@ TEST_P(EverySet, AnOutputDoesNotDependOnTheOtherTokensOfItsCall) {
   }
 }
 
+/// matrix × tokens with activations rounded to int8.
+std::vector<float> MultiplyRounded(const Kernels& kernels, const PackedMatrix& m, const std::vector<float>& rows,
+                                   int tokens) {
+  const auto groups = static_cast<std::size_t>(m.groups);
+  const auto most = static_cast<std::size_t>(tokens + kernels.tile) * groups;
+  std::vector<std::int32_t> codes(most * kGroup / 4), offsets(most);
+  std::vector<float> scales(most), sums(most);
+  for (int t = 0; t < tokens; t += kernels.tile) {
+    const int count = std::min(kernels.tile, tokens - t);
+    const int width = count == kernels.tile ? count : kernels.tile_width(count);
+    const std::size_t at = static_cast<std::size_t>(t) * groups;
+    kernels.quantise(rows.data() + static_cast<std::size_t>(t * m.cols), static_cast<std::size_t>(m.cols), count, width,
+                     m.cols, codes.data() + at * kGroup / 4, scales.data() + at, offsets.data() + at, sums.data() + at);
+  }
+  const PackedInput input{nullptr, sums.data(), tokens, codes.data(), scales.data(), offsets.data()};
+  std::vector<float> out(static_cast<std::size_t>(tokens) * static_cast<std::size_t>(m.rows));
+  const MatmulArgs args{&m, nullptr, &input, nullptr, out.data(), static_cast<std::size_t>(m.rows), Epilogue::kStore};
+  kernels.matmul(args, 0, m.panels);
+  return out;
+}
+
+TEST_P(EverySet, RoundedActivationsEqualScalarToTheBitAndStayWithinTheirHalfSteps) {
+  std::mt19937 random(19);
+  for (const WeightKind kind : {WeightKind::kInt8, WeightKind::kInt4}) {
+    for (const auto& [rows, cols] : {std::pair{1, 1}, {17, 33}, {100, 576}, {37, 131}}) {
+      RandomMatrix m = MakeRandomMatrix(kind, rows, cols, random);
+      AlignedBytes bytes(m.bytes.size());
+      std::memcpy(bytes.data(), m.bytes.data(), m.bytes.size());
+      m.shape.data = bytes.data();
+      const int tokens = 29;
+      const std::vector<float> x = RandomFloats(static_cast<std::size_t>(tokens * cols), random);
+      const std::vector<float> y = MultiplyRounded(*kernels_, m.shape, x, tokens);
+      ASSERT_TRUE(SameBits(y, MultiplyRounded(kScalarKernels, m.shape, x, tokens))) << rows << " " << cols;
+      for (int t = 0; t < tokens; ++t) {
+        for (int r = 0; r < rows; ++r) {
+          double exact = 0;
+          double allowed = 1e-5;
+          for (int c = 0; c < cols; ++c) {
+            double most = 0;
+            for (int k = c / kGroup * kGroup; k < std::min(cols, (c / kGroup + 1) * kGroup); ++k) {
+              most = std::max(most, std::abs(static_cast<double>(x[static_cast<std::size_t>(t * cols + k)])));
+            }
+            const auto w = static_cast<double>(m.weights[static_cast<std::size_t>(r * cols + c)]);
+            exact += w * static_cast<double>(x[static_cast<std::size_t>(t * cols + c)]);
+            allowed += std::abs(w) * most / 127 * 0.501;
+          }
+          ASSERT_NEAR(static_cast<double>(y[static_cast<std::size_t>(t * rows + r)]), exact, allowed);
+        }
+      }
+    }
+  }
+}
+
 TEST_P(EverySet, SiluIsAccurateFromVeryNegativeToVeryPositive) {
   // One weight of 1 makes the product the input itself: silu(x) * 1 comes out.
   AlignedBytes one(2048 * 1);
@@ -254,7 +307,7 @@ TEST_P(EverySet, MergedBlocksEqualOneSoftmaxOverAll) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, EverySet, testing::Values("scalar", "avx2", "avx512"),
+INSTANTIATE_TEST_SUITE_P(Kernels, EverySet, testing::Values("scalar", "avx2", "avx512", "avx512vnni"),
                          [](const auto& set) { return std::string(set.param); });
 
 TEST(UnpackRow, GivesTheWeightsThatTheLayoutDescribes) {

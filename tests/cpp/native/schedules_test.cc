@@ -153,11 +153,13 @@ class Schedule {
   std::map<SeqId, std::vector<TokenId>> sequences_;
 };
 
-void RunSchedules(const TinyOptions& shape, const std::string& kv_cache, int count, unsigned first_seed) {
+void RunSchedules(const TinyOptions& shape, const std::string& kv_cache, int count, unsigned first_seed,
+                  const std::string& activations = "f32") {
   const TemporaryDirectory directory;
   const TinyModel model = MakeTinyModel(shape, directory.path());
   BackendOptions options;
   options.kv_cache = kv_cache;
+  options.activations = activations;
   options.max_batch = kMostSequences;
   options.max_length = kLongest;
   options.threads = 1;
@@ -203,6 +205,12 @@ TEST(BitwisePromise, HoldsOverRandomSchedulesWithFloatWeights) {
   shape.kind = WeightKind::kBf16;
   shape.vocabulary_kind = WeightKind::kF32;
   RunSchedules(shape, "f32", 50, 3000);
+}
+
+TEST(BitwisePromise, HoldsOverRandomSchedulesWithRoundedActivations) {
+  TinyOptions shape = Small();
+  shape.kind = WeightKind::kInt4;
+  RunSchedules(shape, "f32", 50, 4000, "int8");
 }
 
 }  // namespace
