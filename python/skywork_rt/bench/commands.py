@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -73,6 +73,7 @@ def run(
     """Measure every runtime of a bundle side by side: JSON rows, Markdown tables, ratios."""
     from skywork_rt.bench.metrics import select_metrics
     from skywork_rt.bench.plot import require_matplotlib
+    from skywork_rt.bench.subjects import select_subjects
 
     if plot is not None:
         require_matplotlib()
@@ -80,7 +81,8 @@ def run(
     if quick and not metric:
         metrics = [m for m in metrics if m.name not in ("decode_b16", "new_256", "new_512", "new_1024")]
     plan = _plan(bundle, runtime, metrics, 1 if quick else repeat, threads, recipe_length)
-    _measure_and_print(plan, json_path, base, plot)
+    bases = select_subjects(plan.subjects, [base] if base else [])
+    _measure_and_print(plan, json_path, bases, plot)
 
 
 def _plan(
@@ -107,12 +109,11 @@ def _plan(
     )
 
 
-def _measure_and_print(plan: Plan, json_path: Path | None, base: str | None, plot: Path | None) -> None:
+def _measure_and_print(plan: Plan, json_path: Path | None, bases: Sequence[Subject], plot: Path | None) -> None:
     from skywork_rt.bench import findings, markdown
     from skywork_rt.bench.plot import plot_seed_table
     from skywork_rt.bench.rows import write_document
     from skywork_rt.bench.runner import run_plan
-    from skywork_rt.bench.subjects import select_subjects
     from skywork_rt.errors import BackendError
 
     machine = _machine(plan.threads)
@@ -126,8 +127,9 @@ def _measure_and_print(plan: Plan, json_path: Path | None, base: str | None, plo
     if not measurements.samples:
         raise BackendError("no runtime could be measured; the notes above say why")
     print(markdown.machine_line(machine), markdown.rows_table(rows), sep="\n\n")
-    chosen = select_subjects(measurements.subjects, [base] if base else [])[0]
-    print("", markdown.ratio_table(measurements, chosen), sep="\n")
+    measured = measurements.subjects
+    base = next((subject for subject in bases if subject in measured), measured[0])
+    print("", markdown.ratio_table(measurements, base), sep="\n")
     if table := markdown.seed_table(measurements):
         print("", table, sep="\n")
     if found := findings.find(measurements, machine["memory_stream_mb_s"] * 1e6):

@@ -38,6 +38,7 @@ class WorkerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
+            start_new_session=True,  # Ctrl-C is for the parent, which ends its workers in order
         )
 
     def open(self, runtime: str, bundle: Path, options: DriverOptions) -> float:

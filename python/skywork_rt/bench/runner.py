@@ -83,11 +83,22 @@ class Measurements:
 
 
 def run_plan(plan: Plan, report: Report) -> Measurements:
-    """Measures. A runtime that fails is left out from then on, with a note; the others go on."""
+    """Measures. A runtime that fails is left out from then on, with a note; the others go on.
+
+    Ctrl-C ends the run early: what was measured until then is kept.
+    """
     measurements = Measurements()
     left_out = [w.name for w in workloads_of(plan.metrics) if w.length > plan.model_length]
     if left_out:
         measurements.notes.append(f"{', '.join(left_out)} left out: longer than the model's {plan.model_length} tokens")
+    try:
+        _measure(plan, measurements, report)
+    except KeyboardInterrupt:
+        measurements.notes.append("interrupted: these are the figures until then")
+    return measurements
+
+
+def _measure(plan: Plan, measurements: Measurements, report: Report) -> None:
     _warm_page_cache(plan)
     alive = list(plan.subjects)
     if plan.measures_opening:
@@ -96,7 +107,6 @@ def run_plan(plan: Plan, report: Report) -> Measurements:
     for index, group in enumerate(groups):
         stage = "measuring" if len(groups) == 1 else f"measuring, group {index + 1} of {len(groups)}"
         _measure_speed(plan, group, measurements, report, stage)
-    return measurements
 
 
 def _measure_opening(plan: Plan, subjects: list[Subject], measurements: Measurements, report: Report) -> list[Subject]:
