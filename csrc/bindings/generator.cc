@@ -231,6 +231,7 @@ void BindGeneratorClass(py::module_& module) {
       .def("stats", [](const Generator& g) { return ToDict(g.stats()); })
       .def("submit", &Submit, py::arg("prompt"), py::arg("params"), py::arg("priority") = 0,
            py::arg("deadline") = py::none(), py::arg("prompt_logprobs_from") = 1, py::arg("mailbox") = py::none(),
+           py::keep_alive<0, 1>(),  // a request that somebody waits for keeps its generator open
            "Queues one request. With `mailbox`, updates go there instead of to the handle.")
       .def(
           "decode",

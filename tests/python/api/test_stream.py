@@ -96,6 +96,13 @@ def test_a_finished_stream_is_not_cancelled(generator: Generator) -> None:
     assert after["finished"] == before["finished"] + 1
 
 
+def test_a_stream_keeps_its_generator_open(tiny_bundle: Path, backend: str, generator: Generator) -> None:
+    expected = generator.generate([5, 6], GREEDY).text
+    stream = Generator(tiny_bundle, backend=backend).stream([5, 6], GREEDY)
+    gc.collect()
+    assert "".join(piece.text for piece in stream) == expected
+
+
 def test_a_stream_takes_one_prompt(generator: Generator) -> None:
     with pytest.raises(InvalidArgumentError, match="a stream takes one prompt, but this is a list of 2"):
         generator.stream([[5], [6]], GREEDY)  # type: ignore[arg-type]
