@@ -95,6 +95,7 @@ TEST_F(BadGraph, ThatLiteRefusesIsABackendErrorWithLitesWords) {
 }
 
 TEST_F(BadGraph, LeavesStandardErrorAlone) {
+  if (std::getenv("LITE_HOME") != nullptr) GTEST_SKIP() << "LITE_HOME's Lite is not ours to patch: it may log a line";
   WriteBundle(folder_.path(), kJunk, kJunkSha256);
   ::testing::internal::CaptureStderr();
   ::testing::internal::CaptureStdout();
