@@ -39,8 +39,6 @@ class Subject:
     """What the runtime opens."""
     options: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Of the generator."""
-    by_default: bool = True
-    """False: measured only when its label asks for it, weights and all."""
 
     @property
     def label(self) -> str:
@@ -65,7 +63,7 @@ def list_subjects(directory: Path) -> list[Subject]:
 
 
 def select_subjects(subjects: Sequence[Subject], patterns: Sequence[str]) -> list[Subject]:
-    """Those whose runtime, or `runtime weights`, matches any of the shell patterns; without any, those by default.
+    """Those whose runtime, or `runtime weights`, matches any of the shell patterns; all for none.
 
     Raises InvalidArgumentError for a pattern that matches nothing.
     """
@@ -73,15 +71,11 @@ def select_subjects(subjects: Sequence[Subject], patterns: Sequence[str]) -> lis
         if not any(_matches(subject, pattern) for subject in subjects):
             known = ", ".join(repr(subject.label) for subject in subjects) or "none"
             raise InvalidArgumentError(f"no runtime of this bundle matches {pattern!r}; there are {known}")
-    if not patterns:
-        return [subject for subject in subjects if subject.by_default]
-    return [subject for subject in subjects if any(_matches(subject, pattern) for pattern in patterns)]
+    return [s for s in subjects if not patterns or any(_matches(s, pattern) for pattern in patterns)]
 
 
 def _matches(subject: Subject, pattern: str) -> bool:
-    if subject.by_default and fnmatch.fnmatchcase(subject.runtime, pattern):
-        return True
-    return fnmatch.fnmatchcase(subject.label, pattern)
+    return fnmatch.fnmatchcase(subject.runtime, pattern) or fnmatch.fnmatchcase(subject.label, pattern)
 
 
 def _lite_subjects(bundle: BundleInfo, parameters: int) -> list[Subject]:
@@ -104,7 +98,7 @@ def _native_subjects(bundle: BundleInfo, parameters: int) -> list[Subject]:
             options = {"backend": "native", "weights": weights, "activations": activations}
             read = math.floor(size * (1 - unread))
             label, bits = f"{weights}/{activations}", 8 * size / parameters
-            subjects.append(Subject(NATIVE, label, bits, read, (file,), options, by_default=activations == "f32"))
+            subjects.append(Subject(NATIVE, label, bits, read, (file,), options))
     return subjects
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,3 +44,11 @@ def checked(arguments: Sequence[str | Path]) -> None:
     """Runs a command; a failure shows what it printed."""
     done = subprocess.run([str(a) for a in arguments], capture_output=True, text=True, check=False, timeout=1800)
     assert done.returncode == 0, f"{arguments}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+
+
+def tool(name: str) -> str:
+    """A program of the environment that runs the tests, or of the machine."""
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    assert found is not None, f"{name} is missing: pip install {name}"
+    return found

@@ -27,7 +27,9 @@ def _tool(name: str) -> str:
 
 
 def _build(example: str, directory: Path) -> Path:
-    where = subprocess.run([sys.executable, "-m", "skywork_rt", "--cmakedir"], check=True, capture_output=True, text=True)
+    where = subprocess.run(
+        [sys.executable, "-m", "skywork_rt", "--cmakedir"], check=True, capture_output=True, text=True
+    )
     configure = [_tool("cmake"), "-S", str(EXAMPLES / example), "-B", str(directory), "-DCMAKE_BUILD_TYPE=Release"]
     configure += [f"-Dskywork_rt_DIR={where.stdout.strip()}", "-DCMAKE_CXX_FLAGS=-Wall -Wextra -Werror"]
     for command in (configure, [_tool("cmake"), "--build", str(directory)]):
@@ -44,7 +46,9 @@ def expected(tiny_bundle: Path) -> list[list[int]]:
         return [list(generator.generate(prompt, params).token_ids) for prompt in PROMPTS]
 
 
-def test_hello_prints_the_ids_that_python_generates(tmp_path: Path, tiny_bundle: Path, expected: list[list[int]]) -> None:
+def test_hello_prints_the_ids_that_python_generates(
+    tmp_path: Path, tiny_bundle: Path, expected: list[list[int]]
+) -> None:
     program = _build("cpp_hello", tmp_path)
     command = [str(program), str(tiny_bundle), *map(str, PROMPTS[0])]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

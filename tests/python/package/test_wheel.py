@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from installation import REPOSITORY, Installed, checked
+from installation import REPOSITORY, Installed, checked, tool
 
 pytestmark = pytest.mark.slow
 
@@ -72,9 +72,17 @@ def test_a_cpp_program_built_against_the_wheel_says_what_python_says(
     source, build = REPOSITORY / "examples" / "cpp_hello", tmp_path / "build"
     flags = "-Wall -Wextra -Wpedantic -Werror"
     checked(
-        ["cmake", "-S", source, "-B", build, f"-DCMAKE_PREFIX_PATH={cmake_directory}", f"-DCMAKE_CXX_FLAGS={flags}"]
+        [
+            tool("cmake"),
+            "-S",
+            source,
+            "-B",
+            build,
+            f"-DCMAKE_PREFIX_PATH={cmake_directory}",
+            f"-DCMAKE_CXX_FLAGS={flags}",
+        ]
     )
-    checked(["cmake", "--build", build])
+    checked([tool("cmake"), "--build", build])
     bundle = _only_for(tiny_bundle, backend, tmp_path)
     spoken = installed.run(build / "cpp_hello", bundle, *PROMPT)
     assert spoken.returncode == 0, spoken.stderr
