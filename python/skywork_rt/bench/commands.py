@@ -117,7 +117,7 @@ def _measure_and_print(plan: Plan, json_path: Path | None, bases: Sequence[Subje
     from skywork_rt.errors import BackendError
 
     machine = _machine(plan.threads)
-    with _progress() as report:
+    with _progress() as report, _terminated_like_interrupted():
         measurements = run_plan(plan, report)
     rows = [*measurements.rows(), _stream_row(machine)]
     if json_path is not None:
@@ -214,6 +214,18 @@ def _all_threads() -> int:
     from skywork_rt.bench.machine import usable_threads
 
     return usable_threads()
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM, as `timeout` sends it, also ends the run early and keeps what was measured."""
+    import signal
+
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 @contextmanager
