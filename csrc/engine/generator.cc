@@ -16,6 +16,7 @@ namespace {
 std::shared_ptr<const Vocabulary> LoadVocabulary(const Bundle& bundle) {
   const BundleFile* file = bundle.FindRole("vocabulary");
   if (file == nullptr) return nullptr;
+  bundle.VerifyFile(file->name);  // small, and a flipped bit in it would be wrong text that nobody notices
   auto vocabulary = std::make_shared<const Vocabulary>(Vocabulary::Load(bundle.PathOf(file->name)));
   const auto expected = static_cast<std::size_t>(bundle.model().vocab_size);
   if (vocabulary->size() != expected) {

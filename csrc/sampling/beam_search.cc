@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "sampling/logprobs.h"
+#include "sampling/row_checks.h"
 #include "skywork_rt/error.h"
 #include "support/format.h"
 
@@ -57,6 +58,15 @@ void BeamSearch::Advance(Span<float> logits) {
   ReplaceBeams();
 }
 
+void BeamSearch::ResetCandidates(Span<const float> processed) {
+  try {
+    candidates_.Reset(processed);
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kBackend) throw BlameParameters(error);
+    throw;
+  }
+}
+
 // Sums of running score and log-probability over all beams, the best first.
 void BeamSearch::CollectContinuations(Span<float> logits) {
   continuations_.clear();
@@ -67,7 +77,7 @@ void BeamSearch::CollectContinuations(Span<float> logits) {
     try {
       LogSoftmax(row);
       beam.processor.Apply(row);
-      candidates_.Reset(row);
+      ResetCandidates(row);
     } catch (const Error& error) {
       throw Error(error.code(), StrCat("output position ", length_, " of beam ", b, ": ", error.what()));
     }

@@ -72,6 +72,7 @@ class BeamSearch {
   };
 
   void CollectContinuations(Span<float> logits);
+  void ResetCandidates(Span<const float> processed);
   void Finish(const Continuation& continuation, bool stopped);
   void ReplaceBeams();
   bool CanImprove() const;

@@ -19,4 +19,11 @@ float CheckedMax(Span<const float> logits, float* group_max) {
                                           *first, ": the model's weights or its computation are damaged"));
 }
 
+Error BlameParameters(const Error& finding) {
+  return Error(ErrorCode::kInvalidArgument,
+               StrCat("logit_bias, repetition_penalty, presence_penalty or frequency_penalty is so extreme that the "
+                      "logits overflow float32: choose a smaller one (",
+                      finding.what(), ")"));
+}
+
 }  // namespace skywork_rt

@@ -46,8 +46,21 @@ Choice Sampler::Sample(Span<float> logits) {
     }
     return choice;
   } catch (const Error& error) {
+    const bool changed = processor_.changed();
     processor_.Undo(logits);
-    throw Error(error.code(), StrCat("output position ", position_, " of sample ", sample_, ": ", error.what()));
+    const Error cause = changed ? Blame(error, logits) : error;
+    throw Error(cause.code(), StrCat("output position ", position_, " of sample ", sample_, ": ", cause.what()));
+  }
+}
+
+// A row that is sound without the request's own changes was damaged by them.
+Error Sampler::Blame(const Error& error, Span<const float> untouched) {
+  if (error.code() != ErrorCode::kBackend) return error;
+  try {
+    CheckedMax(untouched, nullptr);
+    return BlameParameters(error);
+  } catch (const Error& backends) {
+    return backends;
   }
 }
 

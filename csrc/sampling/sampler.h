@@ -60,6 +60,7 @@ class Sampler {
  private:
   TokenId Best(Span<const float> logits) const;
   TokenId Draw(Span<const float> logits);
+  static Error Blame(const Error& error, Span<const float> untouched);
   [[noreturn]] void ThrowNothingLeft() const;
 
   float temperature_;

@@ -252,6 +252,21 @@ void ExpectError(Sampler* sampler, std::vector<float> row, ErrorCode code, const
   }
 }
 
+TEST(Sampler, BlamesParametersThatOverflowNotTheBackend) {
+  for (const float temperature : {0.0f, 1.0f}) {
+    SamplingParams params;
+    params.temperature = temperature;
+    params.repetition_penalty = 1e-39f;
+    const std::vector<TokenId> prompt{33};
+    Sampler sampler(params, Model(100), 0, 0, prompt);
+    std::vector<float> row(100, 0.0f);
+    row[33] = 5.0f;
+    ExpectError(&sampler, row, ErrorCode::kInvalidArgument, {"repetition_penalty", "token 33"});
+    row[33] = kNan;
+    ExpectError(&sampler, row, ErrorCode::kBackend, {"token 33", "nan"});
+  }
+}
+
 TEST(Sampler, NamesPositionAndTokenOfDamagedLogits) {
   for (const float temperature : {0.0f, 1.0f}) {
     SamplingParams params;
