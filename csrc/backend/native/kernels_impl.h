@@ -16,10 +16,11 @@ using Raw = Simd::Raw;
 
 constexpr int kWidest = Simd::kTile;
 
-// With few tokens a matrix is read at the memory's speed, and the processor's own prefetching stops at the end of each
-// page: asking for the codes four groups ahead makes reading a third (int8) to twice (int4) as fast.
+// With few tokens a matrix is read at the memory's speed. The processor's own prefetching stops at the end of each page
+// and is led astray by groups read side by side. Asking early, and for the second-level cache (the first has too few
+// outstanding misses to keep the memory busy), makes reading nearly twice as fast.
 constexpr int kStreamingTokens = 4;
-constexpr std::size_t kGroupsAhead = 4;
+constexpr std::size_t kPrefetchBytes = 8192;
 
 int TileWidth(int tokens) {
   for (const int width : Simd::kWidths) {
@@ -96,7 +97,7 @@ SKYWORK_RT_INLINE void Groups(const std::uint8_t* scales, const std::uint8_t* co
     SKYWORK_RT_UNROLL
     for (int u = 0; u < U; ++u) {
       const std::uint8_t* line = p + static_cast<std::size_t>(u) * CodeBytes(Codes::kKind);
-      if constexpr (T <= kStreamingTokens) __builtin_prefetch(line + kGroupsAhead * CodeBytes(Codes::kKind));
+      if constexpr (T <= kStreamingTokens) __builtin_prefetch(line + kPrefetchBytes, 0, 2);
       raw[u] = Simd::LoadRaw(line);
     }
     Inputs<Codes, T, U, 0>(p, raw, x + k * T, dot);
@@ -164,7 +165,7 @@ void PanelTileInt8(const PackedMatrix& m, int panel, const std::int32_t* x, cons
     for (int t = 0; t < T; ++t) dot[t] = Simd::SetInt(Kind == WeightKind::kInt8 ? offsets[t] : 0);
     constexpr int kLines = static_cast<int>(CodeBytes(Kind) / 64);
     for (int i = 0; i < kLines; ++i) {
-      if constexpr (T <= kStreamingTokens) __builtin_prefetch(codes + 64 * i + kGroupsAhead * CodeBytes(Kind));
+      if constexpr (T <= kStreamingTokens) __builtin_prefetch(codes + 64 * i + kPrefetchBytes, 0, 2);
       const Raw raw = Simd::LoadRaw(codes + 64 * i);
       if constexpr (Kind == WeightKind::kInt8) {
         const Raw w = Simd::AddBias(raw);
