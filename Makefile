@@ -64,7 +64,7 @@ debian-test:
 
 $(VENV)/.created: | debian-build
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --upgrade pip
+	$(BIN)/pip install --upgrade pip
 	touch $@
 
 # Third-party packages of an extra first, with pip's own bars; they change only with pyproject.toml.

@@ -19,5 +19,5 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 echo "Installing Debian packages: ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
-apt-get update -q > /dev/null
-apt-get install -y -q --no-install-recommends "${missing[@]}" > /dev/null
+apt-get update
+apt-get install -y --no-install-recommends "${missing[@]}"
