@@ -45,15 +45,14 @@ def export(bundle: Path, console: Console) -> None:
 
 def generate(options: argparse.Namespace, console: Console) -> None:
     started = time.perf_counter()
-    with (
-        console.status("Loading the model"),
-    ):
+    with console.status("Loading the model"):
         generator = skywork_rt.Generator(options.bundle, backend=options.backend)
     loaded = time.perf_counter() - started
     with generator:
         for prompt in PROMPTS:
             stream(generator, prompt, options.max_tokens, console)
         console.print(f"\nload {loaded:.1f} s · resident {resident_mb():.0f} MB · peak {peak_mb():.0f} MB")
+        console.print("[dim]What was tried to lower load time and memory: docs/decisions.md, Graphs[/dim]")
 
 
 def stream(generator: skywork_rt.Generator, prompt: str, max_tokens: int, console: Console) -> None:
@@ -70,7 +69,8 @@ def stream(generator: skywork_rt.Generator, prompt: str, max_tokens: int, consol
         sys.stdout.write(piece.text)
         sys.stdout.flush()
     rate = (tokens - 1) / (last - first) if tokens > 1 else 0.0
-    console.print(f"\n[dim]time to first token {1e3 * (first - started):.0f} ms · {rate:.1f} tokens/s · {tokens} tokens[/dim]")
+    ttft = 1e3 * (first - started)
+    console.print(f"\n[dim]time to first token {ttft:.0f} ms · {rate:.1f} tokens/s · {tokens} tokens[/dim]")
 
 
 def resident_mb() -> float:

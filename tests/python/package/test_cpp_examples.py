@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 import skywork_rt
 
 PROMPTS = [[5, 6, 7], [8], list(range(20, 60)), [9, 9, 9, 9]]
