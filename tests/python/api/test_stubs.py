@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,9 +27,13 @@ def test_stubs_match_the_module(tmp_path: Path) -> None:
     allowlist = tmp_path / "allowlist"
     allowlist.write_text(PYBIND11_PECULIARITIES)
     command = [sys.executable, "-m", "mypy.stubtest", "skywork_rt._core", "--mypy-config-file", str(config)]
+    # Not from site-packages: mypy would take every module there for one of ours.
+    parent = Path(skywork_rt.__file__).parents[1]
+    search = {} if parent.name == "site-packages" else {"MYPYPATH": str(parent)}
     result = subprocess.run(
         [*command, "--allowlist", str(allowlist), "--ignore-unused-allowlist"],
-        cwd=Path(skywork_rt.__file__).parents[1],
+        cwd=tmp_path,
+        env={**os.environ, **search},
         capture_output=True,
         text=True,
         check=False,
