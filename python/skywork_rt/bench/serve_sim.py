@@ -1,8 +1,10 @@
 """A service in small: many requests of very different lengths, served continuously or in static batches.
 
 All run on one generator with the same number of slots. *Continuous* submits each request as it arrives. *Static*
-collects what has arrived, up to the number of slots, and takes the next batch when all of the last one are done; its
-rows still leave the engine as they finish, which is kinder than static batching that computes ended rows on.
+collects what has arrived, up to the number of slots, and takes the next batch when all of the last one are done. As in
+`generate` of transformers, and of the recipe that we replace, every row of a batch is computed until its longest is
+done, and then all are answered. *Shrinking* static batches are kinder than those: rows leave as they end, only their
+slots stay empty.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -87,8 +89,10 @@ async def run_continuous(arrivals: Sequence[Arrival], server: Server) -> list[Se
     return list(await asyncio.gather(*(serve(arrival) for arrival in arrivals)))
 
 
-async def run_static(arrivals: Sequence[Arrival], server: Server, slots: int) -> list[Served]:
-    """Batches of what has arrived, at most `slots`, one batch after the other."""
+async def run_static(
+    arrivals: Sequence[Arrival], server: Server, slots: int, *, shrinking: bool = False
+) -> list[Served]:
+    """Batches of what has arrived, at most `slots`, one batch after the other; `shrinking`: see the module's text."""
     clock = _Clock()
     waiting = sorted(arrivals, key=lambda arrival: arrival.time)
     served: list[Served] = []
@@ -97,7 +101,7 @@ async def run_static(arrivals: Sequence[Arrival], server: Server, slots: int) ->
         now = clock.now()
         batch = [arrival for arrival in waiting[:slots] if arrival.time <= now]
         waiting = waiting[len(batch) :]
-        served += await asyncio.gather(*(_serve(clock, arrival, server) for arrival in batch))
+        served += await (_serve_batch(clock, batch, server) if shrinking else _serve_padded(clock, batch, server))
     return served
 
 
@@ -136,3 +140,16 @@ async def _serve(clock: _Clock, arrival: Arrival, server: Server) -> Served:
     submitted = clock.now()
     first, total = await server(arrival)
     return Served(arrival.time, submitted + first, submitted + total, arrival.new_tokens)
+
+
+async def _serve_batch(clock: _Clock, batch: Sequence[Arrival], server: Server) -> list[Served]:
+    return list(await asyncio.gather(*(_serve(clock, arrival, server) for arrival in batch)))
+
+
+async def _serve_padded(clock: _Clock, batch: Sequence[Arrival], server: Server) -> list[Served]:
+    longest = max(arrival.new_tokens for arrival in batch)
+    computed = await _serve_batch(clock, [replace(arrival, new_tokens=longest) for arrival in batch], server)
+    end = max(answer.end for answer in computed)
+    return [
+        replace(answer, end=end, tokens=arrival.new_tokens) for answer, arrival in zip(computed, batch, strict=True)
+    ]

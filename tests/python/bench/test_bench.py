@@ -151,16 +151,17 @@ def test_ctrl_c_keeps_what_was_measured(tiny_bundle: Path) -> None:
     assert {metric: len(samples) for (_, metric), samples in measurements.samples.items()} == {"new_32": 1, "new_64": 1}
 
 
-def test_serving_is_simulated_both_ways_under_both_loads(endless_bundle: Path, tmp_path: Path) -> None:
+def test_serving_is_simulated_all_ways_under_both_loads(endless_bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
     options = ("--requests", "6", "--slots", "2", "--prompt-tokens", "4", "--threads", "1", "--json", path)
     done = run_command("serve-sim", endless_bundle, *options)
     assert done.returncode == 0, done.stderr
     rows = rows_of(path)
-    assert {row.runtime for row in rows} == {"skywork_rt:continuous", "skywork_rt:static"}
+    ways = {"skywork_rt:continuous", "skywork_rt:static", "skywork_rt:static_shrinking"}
+    assert {row.runtime for row in rows} == ways
     for load in ("serve", "serve_poisson"):
         for name in ("throughput", "ttft_p50", "ttft_p99", "tpot_p50", "tpot_p99"):
-            assert sum(row.metric == f"{load}_{name}" for row in rows) == 2
+            assert sum(row.metric == f"{load}_{name}" for row in rows) == 3
     assert "x the throughput of static batches" in done.stdout
 
 

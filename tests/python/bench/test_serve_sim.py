@@ -60,11 +60,20 @@ def test_a_poisson_stream_keeps_the_requests_and_has_its_rate() -> None:
     assert [(a.prompt, a.new_tokens) for a in stream] == [(a.prompt, a.new_tokens) for a in requests]
 
 
-async def test_static_batches_wait_for_their_longest_row() -> None:
+@pytest.mark.parametrize("shrinking", [False, True])
+async def test_static_batches_wait_for_their_longest_row(shrinking: bool) -> None:
     arrivals = [Arrival(0.0, (1,), tokens) for tokens in (200, 2, 2, 2)]
-    served = await run_static(arrivals, SlotServer(2), slots=2)
+    served = await run_static(arrivals, SlotServer(2), slots=2, shrinking=shrinking)
     assert [answer.tokens for answer in served] == [200, 2, 2, 2]
     assert served[2].first_token > 200 * TOKEN  # though a slot was free after two tokens
+
+
+async def test_static_batches_compute_all_rows_to_the_end_and_shrinking_ones_do_not() -> None:
+    arrivals = [Arrival(0.0, (1,), tokens) for tokens in (200, 2)]
+    padded = await run_static(arrivals, SlotServer(2), slots=2)
+    assert padded[1].end == padded[0].end and padded[1].tokens == 2
+    shrinking = await run_static(arrivals, SlotServer(2), slots=2, shrinking=True)
+    assert shrinking[1].end < shrinking[0].end
 
 
 async def test_continuous_serving_fills_a_slot_as_soon_as_it_is_free() -> None:
