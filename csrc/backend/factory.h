@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "backend/backend.h"
 #include "bundle/bundle.h"
@@ -15,7 +16,8 @@ struct BackendOptions {
   std::string weights = "auto";
   std::string activations = "auto";
   std::string kv_cache = "f32";
-  int threads = 0;  // 0: all cores of this process's affinity mask
+  int threads = 0;            // 0: all cores of this process's affinity mask
+  std::vector<int> affinity;  // cores to compute on; empty: the system decides
   bool mmap = true;
   bool verify = false;
   int max_batch = 16;

@@ -10,7 +10,7 @@
 namespace skywork_rt {
 
 /// Raised whenever Backend, Bundle, BackendOptions, GraphSession or PluginEntry change: core and plugin must agree.
-constexpr int kPluginAbi = 2;
+constexpr int kPluginAbi = 3;
 constexpr const char* kPluginSymbol = "skywork_rt_backend_plugin";
 
 /// What a plugin's one extern "C" function, `const PluginEntry* skywork_rt_backend_plugin()`, returns: a constant that

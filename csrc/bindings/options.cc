@@ -1,5 +1,7 @@
 #include "bindings/options.h"
 
+#include <pybind11/stl.h>
+
 #include <limits>
 
 #include "bindings/option_reader.h"
@@ -48,6 +50,7 @@ GeneratorOptions ReadGeneratorOptions(const py::dict& values) {
   reader.Read("activations", &options.activations);
   reader.Read("kv_cache", &options.kv_cache);
   reader.Read("threads", &options.threads);
+  reader.Read("affinity", &options.affinity);
   reader.Read("mmap", &options.mmap);
   reader.Read("verify", &options.verify);
   reader.Read("max_length", &options.max_length);
@@ -68,6 +71,7 @@ py::dict ToDict(const GeneratorOptions& options) {
   values["activations"] = options.activations;
   values["kv_cache"] = options.kv_cache;
   values["threads"] = options.threads;
+  values["affinity"] = options.affinity;
   values["mmap"] = options.mmap;
   values["verify"] = options.verify;
   values["max_length"] = options.max_length;

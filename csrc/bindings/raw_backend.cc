@@ -24,6 +24,7 @@ BackendOptions ToBackendOptions(const GeneratorOptions& options, const ModelSpec
   out.activations = options.activations;
   out.kv_cache = options.kv_cache;
   out.threads = options.threads;
+  out.affinity = options.affinity;
   out.mmap = options.mmap;
   out.verify = options.verify;
   out.max_batch = options.max_batch;

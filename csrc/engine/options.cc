@@ -1,13 +1,12 @@
 #include "engine/options.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <limits>
-#include <thread>
 
 #include "skywork_rt/error.h"
+#include "support/core_set.h"
 #include "support/format.h"
+#include "support/thread_pool.h"
 
 namespace skywork_rt {
 namespace {
@@ -21,11 +20,16 @@ void RequireRange(const char* name, T value, T least, T most) {
   throw Error(ErrorCode::kInvalidArgument, StrCat(name, " is ", value, ", but must be in [", least, ", ", most, "]"));
 }
 
-int CoresOfThisProcess() {
-  cpu_set_t mask;
-  CPU_ZERO(&mask);
-  if (sched_getaffinity(0, sizeof mask, &mask) == 0) return std::max(1, CPU_COUNT(&mask));
-  return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+void CheckAffinity(const GeneratorOptions& options) {
+  const CoreSet cores(options.affinity);
+  if (cores.empty() || options.threads <= cores.size()) return;
+  throw Error(ErrorCode::kInvalidArgument,
+              StrCat("threads is ", options.threads, ", but affinity names ", cores.size(), " cores (",
+                     cores.ToString(), "). Name at least one core a thread, or leave threads to follow affinity."));
+}
+
+int DefaultThreads(const GeneratorOptions& options) {
+  return options.affinity.empty() ? AvailableCores() : static_cast<int>(options.affinity.size());
 }
 
 std::size_t SaturatingProduct(std::size_t a, std::size_t b) {
@@ -38,12 +42,13 @@ GeneratorOptions ResolveOptions(const GeneratorOptions& options, const ModelSpec
   constexpr std::size_t kUnbounded = std::numeric_limits<std::size_t>::max();
   GeneratorOptions resolved = options;
   RequireRange("threads", options.threads, 0, kMostThreads);
+  CheckAffinity(options);
   RequireRange("max_batch", options.max_batch, 1, kMostBatch);
   RequireRange("prefill_budget", options.prefill_budget, std::size_t{1}, kUnbounded);
   RequireRange("max_queue", options.max_queue, std::size_t{1}, kUnbounded);
   const auto model_length = static_cast<std::size_t>(model.max_length);
   if (options.max_length != 0) RequireRange("max_length", options.max_length, std::size_t{2}, model_length);
-  if (resolved.threads == 0) resolved.threads = CoresOfThisProcess();
+  if (resolved.threads == 0) resolved.threads = DefaultThreads(options);
   if (resolved.max_length == 0) resolved.max_length = model_length;
   if (resolved.max_cached_tokens == 0) {
     resolved.max_cached_tokens = SaturatingProduct(resolved.max_length, static_cast<std::size_t>(resolved.max_batch));
@@ -69,6 +74,7 @@ BackendOptions ToBackendOptions(const GeneratorOptions& resolved) {
   options.activations = resolved.activations;
   options.kv_cache = resolved.kv_cache;
   options.threads = resolved.threads;
+  options.affinity = resolved.affinity;
   options.mmap = resolved.mmap;
   options.verify = resolved.verify;
   options.max_batch = resolved.max_batch + (resolved.prefix_cache ? std::max(1, resolved.max_batch / 2) : 0);

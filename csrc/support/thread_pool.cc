@@ -1,7 +1,6 @@
 #include "support/thread_pool.h"
 
 #include <pthread.h>
-#include <sched.h>
 
 #include <algorithm>
 #include <system_error>
@@ -34,10 +33,8 @@ std::uint64_t EpochOf(std::uint64_t gate) {
 }  // namespace
 
 int AvailableCores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const int cores = CoreSet::OfThisThread().size();
+  return std::max(1, cores > 0 ? cores : static_cast<int>(std::thread::hardware_concurrency()));
 }
 
 ThreadPool& ThreadPool::Global() {
@@ -55,11 +52,20 @@ ThreadPool& ThreadPool::Global() {
   return *fresh;
 }
 
-ThreadPool::Lease::Lease(int threads) : pool_(Global()), threads_(std::clamp(threads, 1, kMostThreads)) {
+ThreadPool::Lease::Lease(int threads, const CoreSet& cores)
+    : pool_(Global()), threads_(std::clamp(threads, 1, kMostThreads)) {
   pool_.Acquire(threads_);
+  pool_.cores_ = cores;
+  try {
+    callers_place_.emplace(cores);
+  } catch (...) {
+    pool_.Release();
+    throw;
+  }
 }
 
 ThreadPool::Lease::~Lease() {
+  callers_place_.reset();
   pool_.Release();
 }
 
@@ -86,6 +92,18 @@ void ThreadPool::Release() {
     ++serving_;
   }
   lease_turn_.notify_all();
+}
+
+void ThreadPool::Follow(Place* place) const noexcept {
+  if (cores_.empty()) {
+    if (place->confined) place->own.Confine();
+    place->confined = false;
+    return;
+  }
+  if (place->confined && place->at == cores_) return;
+  if (!place->confined) place->own = CoreSet::OfThisThread();
+  place->confined = cores_.Confine();  // the caller has been there, so this fails only if the cores have just gone
+  place->at = cores_;
 }
 
 void ThreadPool::Drain(int slot) {
@@ -132,6 +150,7 @@ bool ThreadPool::Enter(std::uint64_t epoch, int* slot) {
 }
 
 void ThreadPool::WorkerMain() {
+  Place place;
   std::uint64_t seen = 0;
   for (;;) {
     std::uint64_t epoch = seen;
@@ -151,6 +170,7 @@ void ThreadPool::WorkerMain() {
     seen = epoch;
     int slot = 0;
     if (!Enter(epoch, &slot)) continue;
+    Follow(&place);
     Drain(slot);
     left_.fetch_add(1, std::memory_order_release);
   }

@@ -4,7 +4,10 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <type_traits>
+
+#include "support/core_set.h"
 
 namespace skywork_rt {
 
@@ -23,9 +26,12 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   /// Exclusive use of the pool with `threads` threads in all, the caller among them.
+  ///
+  /// With `cores`, all of them compute on these only: the caller until the lease ends, a worker until it computes for a
+  /// lease that says otherwise. Throws Error(kCapacity) when the system refuses a thread or the cores.
   class Lease {
    public:
-    explicit Lease(int threads);
+    explicit Lease(int threads, const CoreSet& cores = {});
     ~Lease();
     Lease(const Lease&) = delete;
     Lease& operator=(const Lease&) = delete;
@@ -50,9 +56,17 @@ class ThreadPool {
    private:
     ThreadPool& pool_;
     const int threads_;
+    std::optional<CoreScope> callers_place_;
   };
 
  private:
+  /// Where a worker computes, and may go back to.
+  struct Place {
+    bool confined = false;
+    CoreSet at;
+    CoreSet own;
+  };
+
   using Function = void (*)(void* context, int task, int slot) noexcept;
 
   ThreadPool() = default;
@@ -64,6 +78,7 @@ class ThreadPool {
   void WorkerMain();
   bool Enter(std::uint64_t epoch, int* slot);
   void Drain(int slot);
+  void Follow(Place* place) const noexcept;
 
   // The lease: a ticket lock whose waiters sleep.
   std::mutex lease_mutex_;
@@ -71,6 +86,8 @@ class ThreadPool {
   std::uint64_t next_ticket_ = 0;
   std::uint64_t serving_ = 0;
   int workers_ = 0;  // started so far; guarded by the lease
+
+  CoreSet cores_;  // of the lease, empty for anywhere; workers read it inside a job
 
   // The job: written by the lease's holder, published by gate_.
   Function function_ = nullptr;

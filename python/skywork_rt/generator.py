@@ -38,7 +38,9 @@ class Generator:
     bundle: directory written by `skywork-rt export`.
     backend: "auto" (native when the bundle has weights for it and the device is a CPU, else lite), "lite", "native".
     device: "cpu"; "ascend" on a MindSpore Lite that has its GE provider.
-    threads: None: all cores of this process's affinity mask.
+    threads: None: one a core of `affinity`, else all cores of this process's affinity mask.
+    affinity: numbers of the cores that the model computes on, such as [0, 1]; at least as many as threads. None: the
+        system decides.
     max_length: longest prompt + output in tokens. None: the model's.
     max_cached_tokens: bound of the KV cache over all sequences. None: max_length * max_batch, at most what the backend
         allows.
@@ -46,7 +48,9 @@ class Generator:
     prefill_budget: most prompt tokens a step, so that running requests are not held up.
     max_queue: waiting requests; one more is refused with CapacityError.
     prefix_cache: reuse the cache of prompts that begin alike.
-    weights, activations, kv_cache, mmap, verify: native backend only; see docs.
+    weights: which of the bundle's weights the native backend computes with: "int4", "int8", "bf16", "f32". "auto" takes
+        the first of these that the bundle has.
+    activations, kv_cache, mmap, verify: native backend only; see csrc/include/skywork_rt/generator.h.
 
     Raises BundleNotFoundError, CorruptBundleError, UnsupportedError, BackendUnavailableError, InvalidArgumentError.
     """
@@ -58,6 +62,7 @@ class Generator:
         backend: str = "auto",
         device: str = "cpu",
         threads: int | None = None,
+        affinity: Sequence[int] | None = None,
         max_length: int | None = None,
         max_cached_tokens: int | None = None,
         max_batch: int = 16,
@@ -74,7 +79,8 @@ class Generator:
         refuse_unknown("Generator", unknown, _core.generator_option_defaults())
         options = {
             "backend": backend, "device": device, "weights": weights, "activations": activations,
-            "kv_cache": kv_cache, "threads": _zero_for_none("threads", threads), "mmap": mmap, "verify": verify,
+            "kv_cache": kv_cache, "threads": _zero_for_none("threads", threads),
+            "affinity": _no_cores_for_none(affinity), "mmap": mmap, "verify": verify,
             "max_length": _zero_for_none("max_length", max_length),
             "max_cached_tokens": _zero_for_none("max_cached_tokens", max_cached_tokens), "max_batch": max_batch,
             "prefill_budget": prefill_budget, "max_queue": max_queue, "prefix_cache": prefix_cache,
@@ -432,6 +438,15 @@ def _zero_for_none(name: str, value: int | None) -> int:
     if not isinstance(value, bool) and isinstance(value, int | np.integer) and value == 0:
         raise InvalidArgumentError(f"Generator: {name} is 0, but must be at least 1, or None")
     return value
+
+
+def _no_cores_for_none(affinity: Sequence[int] | None) -> list[int]:
+    """The core says with an empty list what Python says with None; an empty list of a caller's is a mistake."""
+    if affinity is None:
+        return []
+    if isinstance(affinity, str | bytes) or not isinstance(affinity, Sequence) or not affinity:
+        raise InvalidArgumentError(f"Generator: affinity is {affinity!r}, but must be a list of cores, or None")
+    return list(affinity)
 
 
 def _reporter(progress: Progress, total: int) -> AbstractContextManager[Callable[[int, int], None] | None]:

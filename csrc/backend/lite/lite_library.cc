@@ -125,8 +125,9 @@ LiteLibrary::LiteLibrary() {
   Log(LogLevel::kInfo, description_);
 }
 
-std::unique_ptr<Session> LiteLibrary::Open(const std::string& path, int threads) const {
-  return entry_->open(path, threads, Hooks());
+std::unique_ptr<Session> LiteLibrary::Open(const std::string& path, int threads,
+                                           const std::vector<int>& affinity) const {
+  return entry_->open(path, threads, affinity, Hooks());
 }
 
 }  // namespace skywork_rt::lite

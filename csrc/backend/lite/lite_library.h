@@ -17,7 +17,7 @@ class LiteLibrary {
   static const LiteLibrary& Get();
 
   /// Loads a graph, MindIR or Lite's own format. Throws Error(kBackend) with Lite's own text.
-  std::unique_ptr<Session> Open(const std::string& path, int threads) const;
+  std::unique_ptr<Session> Open(const std::string& path, int threads, const std::vector<int>& affinity) const;
   /// Place and version of the headers, for people.
   const std::string& description() const { return description_; }
 

@@ -17,6 +17,7 @@
 #include "backend/lite/mapped_file.h"
 #include "backend/lite/session_entry.h"
 #include "skywork_rt/error.h"
+#include "support/core_set.h"
 #include "support/format.h"
 
 namespace skywork_rt::lite {
@@ -50,11 +51,13 @@ ElementType ElementTypeOf(mindspore::DataType type) {
 /// A graph on mindspore::Model.
 class MindSporeSession final : public Session {
  public:
-  MindSporeSession(std::string path, int threads, const LogHooks& hooks) : path_(std::move(path)), hooks_(hooks) {
+  MindSporeSession(std::string path, int threads, const std::vector<int>& affinity, const LogHooks& hooks)
+      : path_(std::move(path)), hooks_(hooks), cores_(affinity) {
+    const CoreScope place(cores_);  // Lite moves the thread that builds, and leaves it there
     hooks_.begin_load();
     model_ = std::make_unique<mindspore::Model>();
     hooks_.begin_load();  // the constructor has put the log back
-    const mindspore::Status status = Build(CpuContext(threads));
+    const mindspore::Status status = Build(CpuContext(threads, affinity));
     hooks_.end_load();
     Check(status, "load");
     tensors_ = model_->GetInputs();
@@ -95,6 +98,7 @@ class MindSporeSession final : public Session {
 
   void Run() override {
     outputs_.clear();
+    const CoreScope place(cores_);  // the calling thread computes beside Lite's own
     Check(model_->Predict(tensors_, &outputs_), "run");
   }
 
@@ -150,9 +154,10 @@ class MindSporeSession final : public Session {
     }
   }
 
-  static std::shared_ptr<mindspore::Context> CpuContext(int threads) {
+  static std::shared_ptr<mindspore::Context> CpuContext(int threads, const std::vector<int>& affinity) {
     auto context = std::make_shared<mindspore::Context>();
     context->SetThreadNum(threads);
+    if (!affinity.empty()) context->SetThreadAffinity(affinity);
     auto device = std::make_shared<mindspore::CPUDeviceInfo>();
     device->SetEnableFP16(false);
     context->MutableDeviceInfo().push_back(std::move(device));
@@ -177,16 +182,18 @@ class MindSporeSession final : public Session {
 
   std::string path_;
   LogHooks hooks_;
+  CoreSet cores_;
   std::unique_ptr<mindspore::Model> model_;
   std::vector<mindspore::MSTensor> tensors_;
   std::vector<mindspore::MSTensor> outputs_;
   std::vector<TensorInfo> inputs_;
 };
 
-std::unique_ptr<Session> OpenSession(const std::string& path, int threads, const LogHooks& hooks) {
+std::unique_ptr<Session> OpenSession(const std::string& path, int threads, const std::vector<int>& affinity,
+                                     const LogHooks& hooks) {
   static const int registered = std::atexit(NoteProcessExit);  // Lite is loaded: runs before its own destructors
   static_cast<void>(registered);
-  return std::make_unique<MindSporeSession>(path, threads, hooks);
+  return std::make_unique<MindSporeSession>(path, threads, affinity, hooks);
 }
 
 }  // namespace

@@ -45,13 +45,13 @@ void CheckOptions(const BackendOptions& options) {
 
 /// Opens a graph of the bundle when called. The SHA-256 of its files is compared before Lite, whose parser trusts its
 /// input, sees them.
-SessionFactory Opener(const Bundle& bundle, const std::string& file, int threads) {
-  return [bundle, file, threads] {
+SessionFactory Opener(const Bundle& bundle, const std::string& file, int threads, const std::vector<int>& affinity) {
+  return [bundle, file, threads, affinity] {
     const std::string weights = std::filesystem::path(file).replace_extension(".msw").string();
     for (const BundleFile& listed : bundle.files()) {
       if (listed.name == file || listed.name == weights) bundle.VerifyFile(listed.name);
     }
-    return LiteLibrary::Get().Open(bundle.PathOf(file).string(), threads);
+    return LiteLibrary::Get().Open(bundle.PathOf(file).string(), threads, affinity);
   };
 }
 
@@ -72,12 +72,12 @@ std::unique_ptr<Backend> Make(const Bundle& bundle, const BackendOptions& option
                                  ? options.max_cached_tokens
                                  : limits.max_length * static_cast<std::size_t>(limits.max_batch);
   return std::make_unique<LiteBackend>(
-      bundle.model(), limits, Opener(bundle, full->file, threads),
-      incremental == nullptr ? SessionFactory() : Opener(bundle, incremental->file, threads));
+      bundle.model(), limits, Opener(bundle, full->file, threads, options.affinity),
+      incremental == nullptr ? SessionFactory() : Opener(bundle, incremental->file, threads, options.affinity));
 }
 
 std::unique_ptr<GraphSession> OpenGraph(const Bundle& bundle, const std::string& file, int threads) {
-  return Opener(bundle, file, threads > 0 ? threads : AvailableCores())();
+  return Opener(bundle, file, threads > 0 ? threads : AvailableCores(), {})();
 }
 
 }  // namespace

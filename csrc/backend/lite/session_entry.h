@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "backend/lite/session.h"
 
@@ -11,7 +12,7 @@ namespace skywork_rt::lite {
 ///
 /// Only session modules are linked against MindSpore Lite. The plugin loads Lite's libraries, wherever they are, and
 /// then the module that was linked against the name they have: a run path could not know the place.
-constexpr int kSessionAbi = 1;
+constexpr int kSessionAbi = 2;
 constexpr const char* kSessionSymbol = "skywork_rt_lite_session";
 
 /// What the loader of Lite lends to a session. The functions are never null.
@@ -27,8 +28,10 @@ struct LogHooks {
 struct SessionEntry {
   int abi;                // kSessionAbi of the build
   const char* built_for;  // version of the headers
-  /// Loads a graph, MindIR or Lite's own format (.ms), for the CPU with float32 kernels on `threads` threads.
-  std::unique_ptr<Session> (*open)(const std::string& path, int threads, const LogHooks& hooks);
+  /// Loads a graph, MindIR or Lite's own format (.ms), for the CPU with float32 kernels on `threads` threads, which
+  /// compute on the cores `affinity` only unless it is empty.
+  std::unique_ptr<Session> (*open)(const std::string& path, int threads, const std::vector<int>& affinity,
+                                   const LogHooks& hooks);
 };
 
 }  // namespace skywork_rt::lite

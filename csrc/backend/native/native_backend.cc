@@ -15,6 +15,7 @@
 #include "backend/native/paged_cache.h"
 #include "backend/native/weights_file.h"
 #include "skywork_rt/error.h"
+#include "support/core_set.h"
 #include "support/format.h"
 #include "support/thread_pool.h"
 
@@ -91,7 +92,8 @@ std::size_t CacheTokens(const ModelSpec& spec, const BackendOptions& options) {
 }
 
 int Threads(const BackendOptions& options) {
-  return options.threads > 0 ? options.threads : AvailableCores();
+  if (options.threads > 0) return options.threads;
+  return options.affinity.empty() ? AvailableCores() : static_cast<int>(options.affinity.size());
 }
 
 class NativeBackend final : public Backend {
@@ -102,6 +104,7 @@ class NativeBackend final : public Backend {
         weights_(spec_, file_),
         cache_(spec_, ParseCacheKind(options.kv_cache), CacheTokens(spec_, options), options.max_batch),
         threads_(Threads(options)),
+        cores_(options.affinity),
         decoder_(spec_, weights_, ChooseKernels(), cache_, threads_,
                  ChooseInt8Activations(weights_, options.activations)),
         longest_(LongestSequence(spec_, options)),
@@ -138,7 +141,7 @@ class NativeBackend final : public Backend {
     Check(chunks, logits);
     for (const Chunk& chunk : chunks) cache_.Prepare(chunk.seq, chunk.tokens.size());
     {
-      ThreadPool::Lease lease(threads_);
+      ThreadPool::Lease lease(threads_, cores_);
       RunPasses(lease, chunks, logits.data());
     }
     for (const Chunk& chunk : chunks) cache_.Commit(chunk.seq, chunk.tokens.size());
@@ -154,6 +157,7 @@ class NativeBackend final : public Backend {
   const ModelWeights weights_;
   PagedCache cache_;
   const int threads_;
+  const CoreSet cores_;
   Decoder decoder_;
   const std::size_t longest_;
   const int max_batch_;

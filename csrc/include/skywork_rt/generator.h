@@ -26,7 +26,9 @@ struct GeneratorOptions {
   std::string weights = "auto";       // a key of the bundle's weights: "f32", "bf16", "int8", "int4" (native only)
   std::string activations = "auto";   // "f32" (exact) or "int8" (native only)
   std::string kv_cache = "f32";       // "f32" or "f16" (native only)
-  int threads = 0;                    // 0: all cores of this process's affinity mask
+  int threads = 0;                    // 0: one a core of `affinity`, else all cores of this process's affinity mask
+  std::vector<int> affinity;          // numbers of the cores to compute on, threads of them or more; empty: the system
+                                      // decides
   bool mmap = true;                   // map weights (shared, lazy) or copy them into huge pages (native only)
   bool verify = false;                // check the SHA-256 of memory-mapped weights too
   std::size_t max_length = 0;         // longest prompt + output; 0: the model's

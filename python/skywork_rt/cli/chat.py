@@ -23,38 +23,21 @@ _HELP = """\
 Ctrl-C stops an answer; what was said stays in the conversation."""
 
 
+@opt.with_groups
 def chat(
     bundle: opt.BundlePath,
+    sampling: opt.SamplingOptions,
+    model: opt.ModelOptions,
     system: Annotated[str | None, typer.Option(help="System message.")] = None,
-    max_tokens: opt.MaxTokens = None,
-    min_tokens: opt.MinTokens = None,
-    temperature: opt.Temperature = None,
-    top_k: opt.TopK = None,
-    top_p: opt.TopP = None,
-    min_p: opt.MinP = None,
-    repetition_penalty: opt.RepetitionPenalty = None,
-    presence_penalty: opt.PresencePenalty = None,
-    frequency_penalty: opt.FrequencyPenalty = None,
-    seed: opt.Seed = None,
-    stop: opt.Stop = None,
-    backend: opt.Backend = "auto",
-    device: opt.Device = "cpu",
-    weights: opt.Weights = "auto",
-    threads: opt.Threads = None,
-    max_length: opt.MaxLength = None,
 ) -> None:
     """Talk to a model; /help inside lists the commands."""
     from skywork_rt.params import SamplingParams
 
-    given = opt.given(
-        max_tokens=max_tokens, min_tokens=min_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
-        repetition_penalty=repetition_penalty, presence_penalty=presence_penalty,
-        frequency_penalty=frequency_penalty, seed=seed, stop=stop or None,
-    )  # fmt: skip
-    SamplingParams(**given)
+    given = sampling.given()
+    SamplingParams(**given)  # wrong values are told before the model is loaded
     if sys.stdin.isatty():
         import readline  # noqa: F401  # input() then edits lines and remembers them
-    with opt.open_generator(bundle, backend, device, weights, threads, max_length) as generator:
+    with model.open(bundle) as generator:
         Conversation(generator, system, given).run()
 
 

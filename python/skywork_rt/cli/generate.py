@@ -17,44 +17,26 @@ if TYPE_CHECKING:
 __all__ = ["generate"]
 
 
+@opt.with_groups
 def generate(
     bundle: opt.BundlePath,
     prompts: Annotated[list[str], typer.Argument(help="One or more prompts; - reads one from standard input.")],
+    sampling: opt.SamplingOptions,
+    model: opt.ModelOptions,
     stream: Annotated[bool, typer.Option(help="Print text as it comes (one prompt).")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a prompt and line.")] = False,
-    max_tokens: opt.MaxTokens = None,
-    min_tokens: opt.MinTokens = None,
-    temperature: opt.Temperature = None,
-    top_k: opt.TopK = None,
-    top_p: opt.TopP = None,
-    min_p: opt.MinP = None,
-    repetition_penalty: opt.RepetitionPenalty = None,
-    presence_penalty: opt.PresencePenalty = None,
-    frequency_penalty: opt.FrequencyPenalty = None,
-    seed: opt.Seed = None,
-    stop: opt.Stop = None,
-    n: Annotated[int | None, typer.Option("-n", help="Samples a prompt.", rich_help_panel="Sampling")] = None,
-    num_beams: Annotated[int | None, typer.Option(help="Width of beam search.", rich_help_panel="Sampling")] = None,
-    logprobs: Annotated[int | None, typer.Option(help="So many best a token.", rich_help_panel="Sampling")] = None,
+    n: Annotated[int | None, typer.Option("-n", help="Samples a prompt.", rich_help_panel=opt.SAMPLING)] = None,
+    num_beams: Annotated[int | None, typer.Option(help="Width of beam search.", rich_help_panel=opt.SAMPLING)] = None,
+    logprobs: Annotated[int | None, typer.Option(help="So many best a token.", rich_help_panel=opt.SAMPLING)] = None,
     ignore_eos: Annotated[bool | None, typer.Option("--ignore-eos", help="Go on after eos.")] = None,
-    backend: opt.Backend = "auto",
-    device: opt.Device = "cpu",
-    weights: opt.Weights = "auto",
-    threads: opt.Threads = None,
-    max_length: opt.MaxLength = None,
 ) -> None:
     """Continue one prompt or many."""
     from skywork_rt.params import SamplingParams
 
-    given = opt.given(
-        max_tokens=max_tokens, min_tokens=min_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
-        repetition_penalty=repetition_penalty, presence_penalty=presence_penalty,
-        frequency_penalty=frequency_penalty, seed=seed, stop=stop or None, n=n, num_beams=num_beams,
-        logprobs=logprobs, ignore_eos=ignore_eos,
-    )  # fmt: skip
+    given = sampling.given() | opt.given(n=n, num_beams=num_beams, logprobs=logprobs, ignore_eos=ignore_eos)
     SamplingParams(**given)  # wrong values are told before the model is loaded
     texts = [sys.stdin.read() if prompt == "-" else prompt for prompt in prompts]
-    with opt.open_generator(bundle, backend, device, weights, threads, max_length) as generator:
+    with model.open(bundle) as generator:
         if as_json:
             for result in generator.generate(texts, progress=sys.stderr.isatty(), **given):
                 print(json.dumps(to_json(result), ensure_ascii=False))

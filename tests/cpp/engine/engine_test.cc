@@ -657,6 +657,8 @@ TEST(GeneratorTest, OptionsAreCheckedAndFilledIn) {
   EXPECT_EQ(CodeOf([&] { open([](auto* o) { o->prefill_budget = 0; }); }), ErrorCode::kInvalidArgument);
   EXPECT_EQ(CodeOf([&] { open([](auto* o) { o->max_queue = 0; }); }), ErrorCode::kInvalidArgument);
   EXPECT_EQ(CodeOf([&] { open([](auto* o) { o->threads = -1; }); }), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(CodeOf([&] { open([](auto* o) { o->affinity = {-1}; }); }, &message), ErrorCode::kInvalidArgument);
+  EXPECT_THAT(message, HasSubstr("may run on"));
   EXPECT_EQ(CodeOf([&] { Generator(std::unique_ptr<Backend>(), {}); }), ErrorCode::kInvalidArgument);
   PredictableOptions small;
   small.traits.max_batch = 3;

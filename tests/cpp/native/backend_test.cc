@@ -166,6 +166,9 @@ TEST(NativeBackend, RefusesUnknownOptionsByName) {
   options.max_batch = 0;
   expect(ErrorCode::kInvalidArgument, "max_batch is 0", options);
   options = Options();
+  options.affinity = {1 << 20};
+  expect(ErrorCode::kInvalidArgument, "this process may run on", options);
+  options = Options();
   options.max_cached_tokens = std::size_t{1} << 60;
   expect(ErrorCode::kCapacity, "max_cached_tokens", options);
   setenv("SKYWORK_RT_NATIVE_ISA", "sse9", 1);

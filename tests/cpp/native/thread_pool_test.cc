@@ -77,6 +77,39 @@ TEST(ThreadPool, WorksAgainAfterItsWorkersHaveGoneToSleep) {
   }
 }
 
+/// Where the threads of a lease compute; the barrier makes all of them take part.
+std::vector<CoreSet> PlacesOf(ThreadPool::Lease& lease) {
+  std::vector<CoreSet> places(static_cast<std::size_t>(lease.threads()));
+  std::atomic<int> arrived{0};
+  lease.Run(lease.threads(), [&](int task, int) {
+    places[static_cast<std::size_t>(task)] = CoreSet::OfThisThread();
+    ++arrived;
+    while (arrived.load() < lease.threads()) std::this_thread::yield();
+  });
+  return places;
+}
+
+TEST(ThreadPool, AllThreadsOfALeaseComputeOnItsCoresAndOnlyWhileItIsHeld) {
+  const CoreSet anywhere = CoreSet::OfThisThread();
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  ASSERT_EQ(sched_getaffinity(0, sizeof(allowed), &allowed), 0);
+  if (CPU_COUNT(&allowed) < 2) GTEST_SKIP() << "needs two cores";
+  std::vector<CoreSet> ones;
+  for (int core = 0; ones.size() < 2; ++core) {
+    if (CPU_ISSET(core, &allowed)) ones.emplace_back(std::vector<int>{core});
+  }
+  for (int round = 0; round < 20; ++round) {
+    for (const CoreSet& cores : {ones[0], anywhere, ones[1], CoreSet(), ones[0]}) {
+      ThreadPool::Lease lease(3, cores);
+      for (const CoreSet& place : PlacesOf(lease)) ASSERT_EQ(place, cores.empty() ? anywhere : cores);
+    }
+    ASSERT_EQ(CoreSet::OfThisThread(), anywhere);
+    ThreadPool::Lease lease(4);  // one worker more, which must not inherit what others were confined to
+    for (const CoreSet& place : PlacesOf(lease)) ASSERT_EQ(place, anywhere);
+  }
+}
+
 #if !defined(__SANITIZE_THREAD__)  // tsan does not follow threads started after fork
 TEST(ThreadPool, AForkedChildGetsAPoolOfItsOwn) {
   {

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <sched.h>
+
+#include <string>
+#include <vector>
+
+#include "skywork_rt/export.h"
+
+namespace skywork_rt {
+
+/// A set of cores that threads can be confined to, by the numbers that the system gives them.
+class SKYWORK_RT_API CoreSet {
+ public:
+  CoreSet();
+  /// Throws Error(kInvalidArgument), with the set of allowed cores, for a core that the calling thread may not run on
+  /// and for one that is named twice.
+  explicit CoreSet(const std::vector<int>& cores);
+  /// Where the calling thread may run.
+  static CoreSet OfThisThread();
+
+  int size() const { return CPU_COUNT(&set_); }
+  bool empty() const { return size() == 0; }
+  bool operator==(const CoreSet& other) const { return CPU_EQUAL(&set_, &other.set_) != 0; }
+  /// "0, 2-5"
+  std::string ToString() const;
+
+  /// Moves the calling thread onto these cores. False when the system refuses, as it does for cores that are gone.
+  bool Confine() const noexcept;
+
+ private:
+  cpu_set_t set_;
+};
+
+/// Keeps the calling thread on some cores until the end of the scope, then it may run where it could before. Does
+/// nothing for an empty set. Throws Error(kCapacity) when the system refuses the cores.
+class SKYWORK_RT_API CoreScope {
+ public:
+  explicit CoreScope(const CoreSet& cores);
+  ~CoreScope();
+  CoreScope(const CoreScope&) = delete;
+  CoreScope& operator=(const CoreScope&) = delete;
+
+ private:
+  CoreSet own_;  // empty if the thread was left where it is
+};
+
+}  // namespace skywork_rt

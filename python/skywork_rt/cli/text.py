@@ -1,0 +1,34 @@
+"""What commands read out of the texts of options, and what they print about bundles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from skywork_rt.errors import InvalidArgumentError
+
+__all__ = ["bundle_line", "core_list", "names"]
+
+_MOST_CORES = 1 << 16
+
+
+def names(text: str) -> tuple[str, ...]:
+    """The names of a comma-separated list."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def bundle_line(bundle: Path) -> str:
+    """A bundle's path and size."""
+    size = sum(file.stat().st_size for file in bundle.iterdir())
+    return f"{bundle}  {size / 1e6:.0f} MB"
+
+
+def core_list(text: str) -> list[int]:
+    """Numbers of cores, as taskset reads them: `0,2-5`. Raises InvalidArgumentError for anything else."""
+    cores: list[int] = []
+    for part in names(text):
+        first, dash, last = part.partition("-")
+        ends = (first, last) if dash else (first, first)
+        if not all(end.isdecimal() and int(end) < _MOST_CORES for end in ends) or int(ends[0]) > int(ends[1]):
+            raise InvalidArgumentError(f"affinity is {text!r}, but must be numbers of cores and ranges such as 0,2-5")
+        cores += range(int(ends[0]), int(ends[1]) + 1)
+    return cores
