@@ -9,7 +9,7 @@ import traceback
 import typer
 
 from skywork_rt.bench.commands import app as bench
-from skywork_rt.cli import chat, doctor, export, generate, info, lite
+from skywork_rt.cli import chat, doctor, export, generate, info, lite, synth
 from skywork_rt.errors import (
     BackendUnavailableError,
     BundleNotFoundError,
@@ -41,6 +41,7 @@ def _options(
 
 
 app.command("export")(export.export)
+app.command("synth")(synth.synth)
 app.command("generate")(generate.generate)
 app.command("chat")(chat.chat)
 app.command("info")(info.info)

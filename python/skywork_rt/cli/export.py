@@ -7,14 +7,24 @@ from typing import Annotated
 
 import typer
 
+from skywork_rt.cli.text import bundle_line, names
+
 __all__ = ["export"]
 
 
 def export(
     source: Annotated[Path, typer.Argument(help="A GGUF file, or a Hugging Face checkpoint directory.")],
     out: Annotated[Path, typer.Argument(help="The bundle directory to write.")],
-    targets: Annotated[str, typer.Option("--for", help="Backends, comma separated: lite, native.")] = "",
-    weights: Annotated[str, typer.Option(help="Weights for native, comma separated: f32, bf16, int8, int4.")] = "",
+    targets: Annotated[
+        str,
+        typer.Option(
+            "--for",
+            help="Backends, comma separated: lite, native. Default: native, and lite up to 650 million parameters.",
+        ),
+    ] = "",
+    weights: Annotated[
+        str, typer.Option(help="For native, comma separated: f32, bf16, int8, int4. Default: int4,int8.")
+    ] = "",
     max_length: Annotated[int | None, typer.Option(help="Longest prompt + output. Default: the model's.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
     verify: Annotated[bool, typer.Option(help="Compare one forward pass with the source's weights.")] = True,
@@ -25,14 +35,9 @@ def export(
 
     given: dict[str, tuple[str, ...]] = {}
     if targets:
-        given["targets"] = _names(targets)
+        given["targets"] = names(targets)
     if weights:
-        given["weights"] = _names(weights)
+        given["weights"] = names(weights)
     with progress_bars() as progress:
         run(source, out, max_length=max_length, overwrite=overwrite, verify=verify, progress=progress, **given)
-    size = sum(file.stat().st_size for file in out.iterdir())
-    print(f"{out}  {size / 1e6:.0f} MB")
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    print(bundle_line(out))

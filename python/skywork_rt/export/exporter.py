@@ -13,7 +13,9 @@ from skywork_rt.errors import InvalidArgumentError
 from skywork_rt.export.atomic_directory import AtomicDirectory
 from skywork_rt.export.bundle_writer import BundleWriter, check_output
 from skywork_rt.export.model import Progress, no_progress
+from skywork_rt.export.quantise import WEIGHTS, largest_weights_bytes, quantise_weights
 from skywork_rt.export.sources import Checkpoint, open_source
+from skywork_rt.export.targets import DEFAULT_WEIGHTS, TARGETS, choose_targets
 from skywork_rt.export.template_check import check_template
 from skywork_rt.export.tokenizer_files import TokenizerFiles
 
@@ -21,22 +23,16 @@ __all__ = ["TARGETS", "WEIGHTS", "export"]
 
 _log = logging.getLogger("skywork_rt.export")
 
-TARGETS = ("lite", "native")
-"""What a bundle can be for: MindSpore Lite's graphs, and the weights of our own CPU kernels."""
-
-WEIGHTS: dict[str, float] = {"f32": 4.2, "bf16": 2.2, "int8": 1.25, "int4": 1.25}
-"""Native weights by name, with their bytes a parameter at most."""
-
-_DEFAULT_WEIGHTS = ("int4", "int8")
 # Two graphs of float32 weights, and while they are made as much again.
 _LITE_BYTES_A_PARAMETER = 16.0
+_SPARE_BYTES = 16 << 20
 
 
 def export(
     source: Path | str | Checkpoint,
     out: Path | str,
     *,
-    targets: Sequence[str] = ("lite",),
+    targets: Sequence[str] | None = None,
     weights: Sequence[str] = (),
     max_length: int | None = None,
     overwrite: bool = False,
@@ -49,7 +45,8 @@ def export(
         source: a GGUF file, a Hugging Face directory, or a source that is already open (`SyntheticSource`).
         out: the bundle's directory, which must not exist unless `overwrite` is set. It appears when it is complete;
             after any failure nothing of it is left.
-        targets: any of `TARGETS`.
+        targets: any of `TARGETS`. None means native, and lite too for models of up to `LITE_PARAMETERS` where MindSpore
+            is installed; a warning is logged when lite is left out.
         weights: any of `WEIGHTS`, for the target native; none given means int4 and int8.
         max_length: tokens of prompt and output together; None takes what the model was made for.
         overwrite: replace an existing bundle, in one step, when the new one is complete.
@@ -60,9 +57,10 @@ def export(
     parts for, InvalidArgumentError for a wrong argument, CapacityError when the disk is too full.
     """
     out, progress = Path(out), progress or no_progress
-    _check_choice("target", targets, TARGETS)
-    _check_choice("weights", weights, tuple(WEIGHTS))
-    if weights and "native" not in targets:
+    if targets is not None:
+        _check_choice("target", targets, TARGETS)
+    _check_choice("weights", weights, WEIGHTS)
+    if weights and targets is not None and "native" not in targets:
         raise InvalidArgumentError(
             f"weights {', '.join(weights)} are for the target native, which is not among targets"
         )
@@ -71,7 +69,8 @@ def export(
     tokenizer = checkpoint.tokenizer()
     if tokenizer is not None and tokenizer.chat_template is not None:
         check_template(tokenizer.chat_template, *_edge_tokens(checkpoint, tokenizer))
-    chosen = tuple(weights) or (_DEFAULT_WEIGHTS if "native" in targets else ())
+    targets = choose_targets(targets, checkpoint.config)
+    chosen = tuple(weights) or (DEFAULT_WEIGHTS if "native" in targets else ())
     with AtomicDirectory(out, overwrite=overwrite) as directory:
         directory.require_space(_needed_bytes(checkpoint, "lite" in targets, chosen))
         writer = BundleWriter(directory, checkpoint.config, _describe(checkpoint, progress))
@@ -116,8 +115,9 @@ def _edge_tokens(checkpoint: Checkpoint, tokenizer: TokenizerFiles) -> tuple[str
 
 
 def _needed_bytes(checkpoint: Checkpoint, lite: bool, weights: Sequence[str]) -> int:
-    a_parameter = sum(WEIGHTS[name] for name in weights) + (_LITE_BYTES_A_PARAMETER if lite else 0.0)
-    return int(checkpoint.config.parameter_count() * a_parameter) + (16 << 20)
+    native = sum(largest_weights_bytes(checkpoint.config, name) for name in weights)
+    graphs = int(checkpoint.config.parameter_count() * _LITE_BYTES_A_PARAMETER) if lite else 0
+    return native + graphs + _SPARE_BYTES
 
 
 def _describe(checkpoint: Checkpoint, progress: Progress) -> dict[str, Any]:
@@ -125,7 +125,6 @@ def _describe(checkpoint: Checkpoint, progress: Progress) -> dict[str, Any]:
 
 
 def _write_small_files(writer: BundleWriter, checkpoint: Checkpoint, tokenizer: TokenizerFiles | None) -> None:
-
     if tokenizer is not None:
         beyond = len(tokenizer.entries) - checkpoint.config.vocab_size
         if beyond > 0:
@@ -138,8 +137,6 @@ def _write_small_files(writer: BundleWriter, checkpoint: Checkpoint, tokenizer: 
 
 
 def _write_weights(writer: BundleWriter, checkpoint: Checkpoint, name: str, progress: Progress) -> None:
-    from skywork_rt.export.quantise import quantise_weights
-
     file = f"weights-{name}.safetensors"
     quantise_weights(checkpoint, name, writer.path / file, progress)
     writer.add_weights(name, file)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
+import shutil
+import tracemalloc
+from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from checkpoints import SEED, GgufBuilder, edit_json, names_in, small, write_hf
 from vocab_file import read_vocab
 
 from skywork_rt.errors import CapacityError, CheckpointError, InvalidArgumentError
-from skywork_rt.export import TARGETS, WEIGHTS, export
-from skywork_rt.export.model import ModelConfig
-from skywork_rt.export.quantise import WEIGHTS as QUANTISERS
-from skywork_rt.export.synth import SyntheticSource, preset
+from skywork_rt.export import WEIGHTS, export
+from skywork_rt.export.model import Float32Array, ModelConfig
+from skywork_rt.export.quantise import largest_weights_bytes
+from skywork_rt.export.synth import SyntheticSource, preset, random_rows, with_changes
+from skywork_rt.export.targets import LITE_PARAMETERS
 
 
 def _manifest(bundle: Path) -> dict[str, Any]:
@@ -87,6 +93,77 @@ def test_an_open_source_exports_and_gives_the_same_weights_as_its_files(source: 
 
 def test_native_without_names_gets_int4_and_int8(source: Path, out: Path) -> None:
     assert set(_manifest(_native(source, out, weights=[]))["weights"]) == {"int4", "int8"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("mindspore") is None, reason="graphs need MindSpore")
+def test_small_models_are_exported_for_both_backends_unless_told_otherwise(source: Path, out: Path) -> None:
+    body = _manifest(export(source, out))
+    assert set(body["weights"]) == {"int4", "int8"}
+    assert {graph["contract"] for graph in body["graphs"]} == {"host-cache/full", "host-cache/incremental"}
+
+
+def test_without_mindspore_the_default_is_native_and_says_so(
+    source: Path, out: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "mindspore" else real(name))
+    body = _manifest(export(source, out))
+    assert (body["graphs"], set(body["weights"])) == ([], {"int4", "int8"})
+    assert "without graphs for MindSpore Lite: " in caplog.text
+    assert "pip install" in caplog.text
+
+
+def test_a_model_that_lite_cannot_convert_is_refused_before_its_native_weights_are_written(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(2**50, 0, 2**50))
+    with pytest.raises(CapacityError, match=r"about 191\.\d GiB of memory for 51\.61 GiB of float32 weights"):
+        export(SyntheticSource(preset("skywork-13b")), out, targets=["lite", "native"])
+    assert not out.parent.exists()
+
+
+class _Wide(SyntheticSource):
+    """A layer as wide as Skywork's. Every matrix repeats one piece, so that a test need not wait for random numbers."""
+
+    def __init__(self) -> None:
+        super().__init__(with_changes(preset("skywork-13b"), layers=1))
+        self.largest_piece = 0
+
+    def rows(self, name: str, start: int, stop: int) -> Float32Array:
+        columns = self.config.tensor_shapes()[name][1]
+        self.largest_piece = max(self.largest_piece, 4 * (stop - start) * columns)
+        piece = random_rows(0, "piece", (16, columns), 0, 16)
+        return np.tile(piece, (-(-(stop - start) // 16), 1))[: stop - start]
+
+    def tensor(self, name: str) -> Float32Array:
+        assert len(self.config.tensor_shapes()[name]) == 1, f"{name} was read whole"
+        return super().tensor(name)
+
+
+@pytest.mark.slow
+def test_a_model_of_skyworks_width_is_exported_for_native_without_graphs_and_in_bounded_memory(
+    out: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = _Wide()
+    written: set[str] = set()
+    tracemalloc.start()
+    try:
+        export(
+            source, out, weights=["int8"],
+            progress=lambda *_: written.update(file.name for file in out.parent.rglob("*") if file.is_file()),
+        )  # fmt: skip
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert source.config.parameter_count() > LITE_PARAMETERS
+    assert written == {"weights-int8.safetensors"}
+    assert names_in(out) == ["model.json", "weights-int8.safetensors"]
+    assert source.largest_piece <= 16 << 20
+    assert peak < 150e6, f"{peak / 1e6:.0f} MB for a model of {source.config.parameter_count() / 1e6:.0f} M parameters"
+    assert "exporting for native only" in caplog.text
+    assert "859 million parameters" in caplog.text
 
 
 def test_progress_goes_from_nothing_to_all_in_every_stage(source: Path, out: Path) -> None:
@@ -211,13 +288,9 @@ def test_a_tokenizer_larger_than_the_model_is_noticed(
     assert len(read_vocab((out / "vocab.bin").read_bytes()).texts) == 300
 
 
-def test_the_names_of_weights_are_those_of_the_quantiser() -> None:
-    assert sorted(WEIGHTS) == sorted(QUANTISERS)
-    assert TARGETS == ("lite", "native")
-
-
-def test_stated_bytes_a_weight_are_enough_for_the_disk_check(tmp_path: Path) -> None:
+def test_the_disk_check_asks_for_what_the_files_take(tmp_path: Path) -> None:
     source = SyntheticSource(small(hidden_size=256, intermediate_size=704, head_dim=64, layers=4))
     bundle = _native(source, tmp_path / "out", weights=list(WEIGHTS))
     for name, file in _manifest(bundle)["weights"].items():
-        assert (bundle / file).stat().st_size <= source.config.parameter_count() * WEIGHTS[name] + (16 << 20)
+        size = (bundle / file).stat().st_size
+        assert size <= largest_weights_bytes(source.config, name) <= 1.05 * size

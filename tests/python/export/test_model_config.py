@@ -10,17 +10,27 @@ from checkpoints import small
 
 from skywork_rt.errors import CheckpointError
 from skywork_rt.export.model import ModelConfig, Source
-from skywork_rt.export.synth import SyntheticSource, preset
+from skywork_rt.export.synth import PRESETS, SyntheticSource, preset
 
 
-@pytest.mark.parametrize("name", ["skywork-13b", "llama-2-7b", "tiny"])
+@pytest.mark.parametrize("name", list(PRESETS))
 def test_configuration_survives_json_exactly(name: str) -> None:
     config = preset(name)
     assert ModelConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 
 
-def test_skywork_13b_has_the_published_number_of_parameters() -> None:
-    assert preset("skywork-13b").parameter_count() == 13_854_113_280
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("skywork-13b", 13_854_113_280),
+        ("llama-2-7b", 6_738_415_616),
+        ("mistral-7b", 7_248_023_552),
+        ("qwen2-7b", 7_615_616_512),
+        ("smollm2-135m", 134_515_008),
+    ],
+)
+def test_presets_have_the_published_number_of_parameters(name: str, parameters: int) -> None:
+    assert preset(name).parameter_count() == parameters
 
 
 def test_tensors_follow_the_shape_of_the_model() -> None:

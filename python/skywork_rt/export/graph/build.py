@@ -22,7 +22,7 @@ from skywork_rt.export.graph.tools import LiteTools, find_tools
 from skywork_rt.export.graph.verify import compute_sequences, verify_graph
 from skywork_rt.export.model import GraphFile, ModelConfig, Progress, Source, no_progress
 
-__all__ = ["build_graphs"]
+__all__ = ["build_graphs", "check_memory"]
 
 _NAMES: dict[Contract, str] = {"host-cache/full": "full", "host-cache/incremental": "incremental"}
 _DATA = "weights/data_0"
@@ -65,6 +65,16 @@ def _check_room(workdir: Path, weight_bytes: int, graphs: int) -> None:
             f"{graphs} float32 graphs of {weight_bytes / gib:.2f} GiB and their weights need {needed / gib:.2f} GiB of "
             f"disk; {free / gib:.2f} GiB are free in the output's file system"
         )
+    _check_memory(weight_bytes)
+
+
+def check_memory(config: ModelConfig) -> None:
+    """Raises CapacityError, with the numbers, for a model that Lite's converter cannot have the memory for."""
+    _check_memory(sum(weight.nbytes for weight in weights.graph_weights(config)))
+
+
+def _check_memory(weight_bytes: int) -> None:
+    gib = 2.0**30
     needed, free = round(weight_bytes * CONVERTER_BYTES_PER_WEIGHT_BYTE) + _SPARE_BYTES, _available_memory()
     if free < needed:
         raise CapacityError(

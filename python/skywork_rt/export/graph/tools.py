@@ -17,7 +17,7 @@ from skywork_rt.errors import BackendUnavailableError
 if TYPE_CHECKING:
     from skywork_rt.lite import LiteLocation
 
-__all__ = ["LiteTools", "find_tools"]
+__all__ = ["LiteTools", "find_tools", "require_programs"]
 
 _OVERRIDE = "SKYWORK_RT_LITE_TOOLS"
 _LITE_ERRORS_ONLY = "3"
@@ -41,6 +41,12 @@ def find_tools() -> LiteTools:
 
     folder = _folder()
     return LiteTools(_program(folder, "convert"), _program(folder, "run"), _environment(lite.ensure()))
+
+
+def require_programs() -> None:
+    """Raises BackendUnavailableError in an installation without the programs."""
+    for name in ("convert", "run"):
+        _program(_folder(), name)
 
 
 def _folder() -> Path:

@@ -4,7 +4,7 @@
 file is described in `layout`, the arithmetic in `codes`.
 """
 
-from skywork_rt.export.quantise.random_weights import write_random_weights
-from skywork_rt.export.quantise.weights import WEIGHTS, quantise_weights
+from skywork_rt.export.quantise.random_weights import RANDOM_WEIGHTS, write_random_weights
+from skywork_rt.export.quantise.weights import WEIGHTS, largest_weights_bytes, quantise_weights
 
-__all__ = ["WEIGHTS", "quantise_weights", "write_random_weights"]
+__all__ = ["RANDOM_WEIGHTS", "WEIGHTS", "largest_weights_bytes", "quantise_weights", "write_random_weights"]

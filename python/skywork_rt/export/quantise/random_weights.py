@@ -16,7 +16,10 @@ from skywork_rt.export.quantise.weights import kind_of
 from skywork_rt.export.quantise.weights_file import open_weights
 from skywork_rt.export.synth import random_rows
 
-__all__ = ["write_random_weights"]
+__all__ = ["RANDOM_WEIGHTS", "write_random_weights"]
+
+RANDOM_WEIGHTS = ("int8", "int4")
+"""The names that `write_random_weights` knows."""
 
 _PIECE_BYTES = 1 << 24
 # Standard deviation of codes that are uniformly random bytes or halves of bytes.
@@ -33,7 +36,7 @@ def write_random_weights(
     Weights have standard deviation columns ** -0.5, so activations stay near 1. Needs some 50 MB of memory whatever
     the shape: Skywork-13B's 8.9 GB are written at the disk's speed.
     """
-    if name not in _CODE_SPREAD:
+    if name not in RANDOM_WEIGHTS:
         raise InvalidArgumentError(f"random weights are int8 or int4, not {name!r}")
     shapes = config.tensor_shapes()
     stage, done = f"random weights {name}", 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skywork_rt.errors import InvalidArgumentError
-from skywork_rt.export.model import Float32Array, Progress, RawTensor, Source, no_progress
+from skywork_rt.export.model import Float32Array, ModelConfig, Progress, RawTensor, Source, no_progress
 from skywork_rt.export.quantise.codes import from_raw, to_int4, to_int8
-from skywork_rt.export.quantise.layout import PANEL_ROWS, pack_bf16, pack_f32, pack_int4, pack_int8
+from skywork_rt.export.quantise.layout import PANEL_ROWS, pack_bf16, pack_f32, pack_int4, pack_int8, packed_shape
 from skywork_rt.export.quantise.weights_file import open_weights
 
-__all__ = ["VOCABULARY_TENSORS", "WEIGHTS", "kind_of", "quantise_weights"]
+__all__ = ["VOCABULARY_TENSORS", "WEIGHTS", "kind_of", "largest_weights_bytes", "quantise_weights"]
 
 WEIGHTS = ("f32", "bf16", "int8", "int4")
 """The names that `quantise_weights` knows."""
@@ -69,6 +70,15 @@ def kind_of(name: str, tensor: str, raw: RawTensor | None) -> str:
     if name != "int4" or tensor not in VOCABULARY_TENSORS:
         return name
     return _RAW_KINDS[raw.type] if raw is not None else "int8"
+
+
+def largest_weights_bytes(config: ModelConfig, name: str) -> int:
+    """Bytes of the weights file `name` of a model of this shape, at most: a GGUF's int4 vocabulary makes it smaller."""
+    header = 4096 + 256 * len(config.tensor_shapes())
+    return header + sum(
+        math.prod(packed_shape(kind_of(name, tensor, None), *shape)) if len(shape) == 2 else 4 * math.prod(shape)
+        for tensor, shape in config.tensor_shapes().items()
+    )
 
 
 def _pieces(
