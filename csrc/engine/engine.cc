@@ -1,67 +1,22 @@
 #include "engine/engine.h"
 
 #include <pthread.h>
-#include <signal.h>
 
 #include <algorithm>
-#include <exception>
 #include <random>
 #include <system_error>
 #include <utility>
 
 #include "engine/options.h"
+#include "support/current_error.h"
 #include "support/format.h"
 #include "support/log.h"
+#include "support/signal_block.h"
 
 namespace skywork_rt {
 namespace {
 
 using Clock = internal::RequestState::Clock;
-using Seconds = std::chrono::duration<double>;
-
-/// Adds the time of its own life to a counter.
-class Stopwatch {
- public:
-  explicit Stopwatch(double* seconds) : seconds_(seconds) {}
-  ~Stopwatch() { *seconds_ += Seconds(Clock::now() - start_).count(); }
-  Stopwatch(const Stopwatch&) = delete;
-  Stopwatch& operator=(const Stopwatch&) = delete;
-
- private:
-  double* seconds_;
-  Clock::time_point start_ = Clock::now();
-};
-
-/// Blocks signals while it lives, so that a thread started meanwhile leaves them to the application's threads (Python
-/// handles Ctrl-C on its main thread). Those that a faulty instruction raises stay.
-class SignalBlock {
- public:
-  SignalBlock() {
-    sigset_t all;
-    sigfillset(&all);
-    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT}) sigdelset(&all, fault);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalBlock() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalBlock(const SignalBlock&) = delete;
-  SignalBlock& operator=(const SignalBlock&) = delete;
-
- private:
-  sigset_t before_;
-};
-
-/// Whatever was thrown, as an Error of this library.
-Error CurrentError(ErrorCode code_of_others) {
-  try {
-    throw;
-  } catch (const Error& error) {
-    return error;
-  } catch (const std::exception& error) {
-    return Error(code_of_others, error.what());
-  } catch (...) {
-    return Error(code_of_others, "an exception of an unknown type");
-  }
-}
 
 std::uint64_t DrawSeed() {
   std::random_device device;
@@ -343,164 +298,6 @@ std::vector<SeqId> Engine::OpenRows(const Admission& admission) {
   return opened;
 }
 
-// ------------------------------------------------------------------------------------------------------------ a step
-
-void Engine::RunStep() {
-  scheduler_.PlanStep(&plan_);
-  if (plan_.empty()) return;
-  ++now_.steps;
-  if (traits_.mixed_steps) {
-    plan_.decode.insert(plan_.decode.end(), plan_.prefill.begin(), plan_.prefill.end());
-    RunForward(Span<const PlannedChunk>(plan_.decode));
-    return;
-  }
-  // A request is in one of the two lists only, so what happens to the first leaves the second valid.
-  if (!plan_.decode.empty()) RunForward(Span<const PlannedChunk>(plan_.decode));
-  if (!plan_.prefill.empty()) RunForward(Span<const PlannedChunk>(plan_.prefill));
-}
-
-void Engine::RunForward(Span<const PlannedChunk> chunks) {
-  PrepareForward(chunks);
-  if (!CallForward()) return;
-  for (const PlannedChunk& chunk : chunks) scheduler_.Commit(chunk);
-  const Stopwatch stopwatch(&now_.sampling_seconds);
-  for (const Work& work : work_) {
-    try {
-      HandleLogits(work);
-    } catch (...) {
-      Fail(work.id, CurrentError(ErrorCode::kInternal));
-    }
-  }
-}
-
-void Engine::PrepareForward(Span<const PlannedChunk> chunks) {
-  std::size_t rows = 0;
-  for (const PlannedChunk& chunk : chunks) rows += chunk.logit_rows;
-  row_indices_.resize(rows);  // before anything points into it
-  const std::size_t logits = rows * static_cast<std::size_t>(model_.vocab_size);
-  if (logits_.size() < logits) logits_.resize(logits);
-  chunks_.clear();
-  work_.clear();
-  std::size_t next = 0;
-  for (const PlannedChunk& chunk : chunks) {
-    const Sequence& sequence = *chunk.sequence;
-    for (std::size_t r = 0; r < chunk.logit_rows; ++r) {
-      row_indices_[next + r] = static_cast<int>(chunk.count - chunk.logit_rows + r);
-    }
-    chunks_.push_back(Chunk{sequence.seq, Span<const TokenId>(sequence.tokens.data() + sequence.cached, chunk.count),
-                            Span<const int>(row_indices_.data() + next, chunk.logit_rows)});
-    work_.push_back(Work{sequence.owner, sequence.row, sequence.cached + chunk.count, chunk.logit_rows, next});
-    next += chunk.logit_rows;
-  }
-}
-
-// False when the backend failed; then the step's requests are lost and all others are as they were.
-bool Engine::CallForward() {
-  const std::size_t logits = row_indices_.size() * static_cast<std::size_t>(model_.vocab_size);
-  try {
-    const Stopwatch stopwatch(&now_.forward_seconds);
-    backend_->Forward(Span<const Chunk>(chunks_), Span<float>(logits_.data(), logits));
-    return true;
-  } catch (...) {
-    LoseStep(CurrentError(ErrorCode::kBackend));
-    return false;
-  }
-}
-
-void Engine::LoseStep(const Error& error) {
-  const std::string message =
-      StrCat("the backend failed in a step of ", work_.size(), " sequences, whose requests are lost (",
-             ErrorCodeName(error.code()), "): ", error.what());
-  Log(LogLevel::kError, message);
-  for (const Work& work : work_) {
-    if (entries_.count(work.id) != 0) Fail(work.id, Error(ErrorCode::kBackend, message));
-  }
-}
-
-void Engine::HandleLogits(const Work& work) {
-  const auto entry = entries_.find(work.id);
-  if (entry == entries_.end()) return;  // lost earlier in this step
-  Group* group = scheduler_.Find(work.id);
-  const auto vocab = static_cast<std::size_t>(model_.vocab_size);
-  for (std::size_t r = 0; r < work.logit_rows; ++r) {
-    const std::size_t position = work.end - work.logit_rows + r;
-    const Span<float> logits(logits_.data() + (work.first_logit + r) * vocab, vocab);
-    if (position + 1 < group->ticket.prompt.size()) {
-      entry->second.active->AddPromptLogits(position, logits);
-    } else if (group->reading_prompt) {
-      StartDecoding(group, entry->second.active.get(), logits);
-    } else if (!entry->second.active->uses_beams()) {
-      StepSample(group, entry->second.active.get(), work.row, logits);
-    } else if (work.row == 0) {  // beams are planned side by side, so their rows of logits are neighbours
-      StepBeams(group, entry->second.active.get(),
-                Span<float>(logits.data(), entry->second.active->beam_width() * vocab));
-    }
-  }
-}
-
-void Engine::StartDecoding(Group* group, ActiveRequest* request, Span<float> logits) {
-  const int rows = group->ticket.rows;
-  if (rows > 1) ForkRows(group);
-  scheduler_.Fork(group);
-  if (request->uses_beams()) {
-    StepBeams(group, request, logits);
-    return;
-  }
-  // The group lives until its last row leaves, which is the last that this loop looks at.
-  for (int row = 0; row < rows; ++row) StepSample(group, request, row, logits);
-}
-
-void Engine::ForkRows(Group* group) {
-  std::vector<SeqId> to;
-  for (std::size_t i = 1; i < group->rows.size(); ++i) to.push_back(group->rows[i]->seq);
-  const std::vector<SeqId> from(to.size(), group->rows[0]->seq);
-  backend_->Reorder(Span<const SeqId>(from), Span<const SeqId>(to));
-}
-
-void Engine::StepSample(Group* group, ActiveRequest* request, int row, Span<float> logits) {
-  const RequestId id = group->ticket.id;
-  const ActiveRequest::Outcome outcome = request->Next(row, logits);
-  ++now_.generated_tokens;
-  if (!outcome.finished) {
-    scheduler_.Append(group->rows[static_cast<std::size_t>(row)].get(), outcome.token);
-    return;
-  }
-  LeaveRow(id, row);
-  if (request->unfinished() == 0) Finish(id);
-}
-
-void Engine::StepBeams(Group* group, ActiveRequest* request, Span<float> logits) {
-  const RequestId id = group->ticket.id;
-  if (request->NextBeams(logits)) {
-    now_.generated_tokens += request->generated();
-    const int rows = group->ticket.rows;
-    for (int row = 0; row < rows; ++row) LeaveRow(id, row);
-    Finish(id);
-    return;
-  }
-  const std::vector<BeamStep>& steps = request->beam_steps();
-  ReorderBeams(group, steps);
-  for (std::size_t i = 0; i < steps.size(); ++i) scheduler_.Append(group->rows[i].get(), steps[i].token);
-}
-
-void Engine::ReorderBeams(Group* group, const std::vector<BeamStep>& steps) {
-  std::vector<int> parents;
-  std::vector<SeqId> from;
-  std::vector<SeqId> to;
-  for (std::size_t i = 0; i < steps.size(); ++i) {
-    const auto parent = static_cast<std::size_t>(steps[i].parent);
-    parents.push_back(steps[i].parent);
-    if (parent == i) continue;
-    from.push_back(group->rows[parent]->seq);
-    to.push_back(group->rows[i]->seq);
-  }
-  if (to.empty()) return;
-  // The first step's beams all come from row 0, whose prompt all rows hold already.
-  const bool first = group->rows[0]->tokens.size() == group->ticket.prompt.size();
-  if (!first) backend_->Reorder(Span<const SeqId>(from), Span<const SeqId>(to));
-  scheduler_.Reorder(group, Span<const int>(parents));
-}
-
 // ----------------------------------------------------------------------------------------------------------- the end
 
 // Row 0 stays for prefix reuse: the other rows share its prompt.
@@ -580,33 +377,6 @@ void Engine::Publish() {
   now_.requests = stats_.requests;  // the two that Submit counts
   now_.refused = stats_.refused;
   stats_ = now_;
-}
-
-void Engine::CheckInvariants() {
-  const auto promise = [](bool holds, const std::string& what) {
-    if (!holds) throw Error(ErrorCode::kInternal, StrCat("engine: ", what));
-  };
-  scheduler_.CheckInvariants();
-  std::size_t running = 0;
-  for (const auto& group : scheduler_.running()) {
-    promise(entries_.count(group->ticket.id) != 0, StrCat("request ", group->ticket.id, " runs without an owner"));
-    ++running;
-    for (const auto& row : group->rows) {
-      if (row == nullptr) continue;
-      promise(backend_->Length(row->seq) == row->cached,
-              StrCat("sequence ", row->seq, " holds ", backend_->Length(row->seq), " tokens, not ", row->cached));
-    }
-  }
-  for (const auto& kept : scheduler_.kept()) {
-    promise(backend_->Length(kept->seq) == kept->cached,
-            StrCat("kept sequence ", kept->seq, " holds ", backend_->Length(kept->seq), " tokens, not ", kept->cached));
-  }
-  promise(entries_.size() == running + scheduler_.queued(),
-          StrCat(entries_.size(), " requests, but ", running, " run and ", scheduler_.queued(), " wait"));
-  const std::lock_guard<std::mutex> lock(mutex_);
-  promise(waiting_ == scheduler_.queued() + inbox_.size(),
-          StrCat(waiting_, " are counted as waiting, ", scheduler_.queued(), " + ", inbox_.size(), " are"));
-  promise(waiting_ <= config_.options.max_queue, StrCat(waiting_, " wait, ", config_.options.max_queue, " may"));
 }
 
 }  // namespace skywork_rt

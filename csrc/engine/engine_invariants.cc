@@ -1,0 +1,33 @@
+#include "engine/engine.h"
+#include "support/format.h"
+
+namespace skywork_rt {
+
+void Engine::CheckInvariants() {
+  const auto promise = [](bool holds, const std::string& what) {
+    if (!holds) throw Error(ErrorCode::kInternal, StrCat("engine: ", what));
+  };
+  scheduler_.CheckInvariants();
+  std::size_t running = 0;
+  for (const auto& group : scheduler_.running()) {
+    promise(entries_.count(group->ticket.id) != 0, StrCat("request ", group->ticket.id, " runs without an owner"));
+    ++running;
+    for (const auto& row : group->rows) {
+      if (row == nullptr) continue;
+      promise(backend_->Length(row->seq) == row->cached,
+              StrCat("sequence ", row->seq, " holds ", backend_->Length(row->seq), " tokens, not ", row->cached));
+    }
+  }
+  for (const auto& kept : scheduler_.kept()) {
+    promise(backend_->Length(kept->seq) == kept->cached,
+            StrCat("kept sequence ", kept->seq, " holds ", backend_->Length(kept->seq), " tokens, not ", kept->cached));
+  }
+  promise(entries_.size() == running + scheduler_.queued(),
+          StrCat(entries_.size(), " requests, but ", running, " run and ", scheduler_.queued(), " wait"));
+  const std::lock_guard<std::mutex> lock(mutex_);
+  promise(waiting_ == scheduler_.queued() + inbox_.size(),
+          StrCat(waiting_, " are counted as waiting, ", scheduler_.queued(), " + ", inbox_.size(), " are"));
+  promise(waiting_ <= config_.options.max_queue, StrCat(waiting_, " wait, ", config_.options.max_queue, " may"));
+}
+
+}  // namespace skywork_rt
