@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
+    from skywork_rt.bench.metrics import Metric
     from skywork_rt.bench.runner import Plan, Report
     from skywork_rt.bench.subjects import Subject
 
@@ -27,8 +28,9 @@ Runtimes: TypeAlias = Annotated[
     ),
 ]
 
-_STREAM_PASSES = 8
-_STREAM_BYTES = 1 << 29
+_LARGE_BYTES = 2e9
+"""Weights to read a token from which a whole run would take hours."""
+_LARGE_METRICS = ("load", "peak_rss", "prefill_512", "decode_b1", "ttft_512", "tpot_p50", "tpot_p90")
 
 
 class _DefaultCommand(TyperGroup):
@@ -54,7 +56,9 @@ def run(
         list[str] | None,
         typer.Option("--metric", help="Only these, such as decode_b1 or 'new_*'; may be repeated."),
     ] = None,
-    repeat: Repeat = 3,
+    repeat: Annotated[
+        int | None, typer.Option(min=1, help="Times that everything is measured. Default: 3, or 1 for a large model.")
+    ] = None,
     threads: Threads = None,
     base: Annotated[
         str | None, typer.Option(help="Runtime that the ratios are taken by. Default: the first one measured.")
@@ -70,42 +74,49 @@ def run(
         bool, typer.Option("--quick", help="One repeat, without decode_b16 and the long new_* metrics.")
     ] = False,
 ) -> None:
-    """Measure every runtime of a bundle side by side: JSON rows, Markdown tables, ratios."""
+    """Measure every runtime of a bundle side by side: JSON rows, Markdown tables, ratios.
+
+    Of a large model, which reads more than 2 GB of weights a token, one sequence is measured, once, unless --metric and
+    --repeat ask for more.
+    """
     from skywork_rt.bench.metrics import select_metrics
     from skywork_rt.bench.plot import require_matplotlib
-    from skywork_rt.bench.subjects import select_subjects
+    from skywork_rt.bench.subjects import list_subjects, select_subjects
 
     if plot is not None:
         require_matplotlib()
-    metrics = select_metrics(metric or [])
+    subjects = select_subjects(list_subjects(bundle), runtime or [])
+    large = min((subject.weight_bytes for subject in subjects), default=0) > _LARGE_BYTES
+    metrics = select_metrics(metric or (_LARGE_METRICS if large else []))
     if quick and not metric:
         metrics = [m for m in metrics if m.name not in ("decode_b16", "new_256", "new_512", "new_1024")]
-    plan = _plan(bundle, runtime, metrics, 1 if quick else repeat, threads, recipe_length)
+    plan = _plan(bundle, subjects, metrics, repeat or (1 if quick or large else 3), threads, recipe_length, large)
     bases = select_subjects(plan.subjects, [base] if base else [])
     _measure_and_print(plan, json_path, bases, plot)
 
 
 def _plan(
     bundle: Path,
-    runtimes: list[str] | None,
-    metrics: list[Any],
-    repeat: int,
+    subjects: Sequence[Subject],
+    metrics: Sequence[Metric],
+    repeats: int,
     threads: int | None,
     recipe_length: int | None,
+    large: bool,
 ) -> Plan:
     from skywork_rt.bench.machine import usable_threads
     from skywork_rt.bench.runner import Plan
-    from skywork_rt.bench.subjects import list_subjects, select_subjects
     from skywork_rt.bundle import BundleInfo
 
     return Plan(
         bundle=bundle,
-        subjects=select_subjects(list_subjects(bundle), runtimes or []),
+        subjects=subjects,
         metrics=metrics,
-        repeats=repeat,
+        repeats=repeats,
         threads=threads or usable_threads(),
         model_length=int(BundleInfo.open(bundle).section("model")["max_length"]),
         recipe_length=recipe_length,
+        fresh_processes=large,
     )
 
 
@@ -116,10 +127,9 @@ def _measure_and_print(plan: Plan, json_path: Path | None, bases: Sequence[Subje
     from skywork_rt.bench.runner import run_plan
     from skywork_rt.errors import BackendError
 
-    machine = _machine(plan.threads)
     with _progress() as report, _terminated_like_interrupted():
         measurements = run_plan(plan, report)
-    rows = [*measurements.rows(), _stream_row(machine)]
+    rows, machine = measurements.rows(), _machine(plan.threads, measurements.streams)
     if json_path is not None:
         write_document(json_path, machine, rows)
     for note in measurements.notes:
@@ -132,25 +142,20 @@ def _measure_and_print(plan: Plan, json_path: Path | None, bases: Sequence[Subje
     print("", markdown.ratio_table(measurements, base), sep="\n")
     if table := markdown.seed_table(measurements):
         print("", table, sep="\n")
-    if found := findings.find(measurements, machine["memory_stream_mb_s"] * 1e6):
+    if found := findings.find(measurements):
         print("", markdown.findings_table(found), sep="\n")
     if plot is not None:
         plot_seed_table(plot, measurements)
 
 
-def _machine(threads: int) -> dict[str, Any]:
-    """The machine, its memory stream included: measured here and now, it bounds what can be expected of this run."""
-    from skywork_rt import _core
+def _machine(threads: int, streams: Sequence[float] = ()) -> dict[str, Any]:
+    """The machine, its memory stream included: measured in this run, it bounds what can be expected of it."""
     from skywork_rt.bench.machine import describe_machine
+    from skywork_rt.bench.stats import summarise
+    from skywork_rt.bench.stream import measure_stream
 
-    stream = _core.bench.measure_memory_stream(threads, _STREAM_BYTES, _STREAM_PASSES)
+    stream = summarise(streams or [measure_stream(threads)]).median
     return {**describe_machine(threads), "memory_stream_mb_s": round(stream / 1e6)}
-
-
-def _stream_row(machine: dict[str, Any]) -> Any:
-    from skywork_rt.bench.rows import make_row
-
-    return make_row("memory:stream", "none", 0.0, "memory_stream", "MB/s", [float(machine["memory_stream_mb_s"])])
 
 
 @app.command("serve-sim")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from skywork_rt.bench.metrics import SEED_LENGTHS
+from skywork_rt.bench.metrics import NEW_TOKENS, PROMPT_TOKENS, SEED_LENGTHS
 from skywork_rt.bench.runner import Measurements
-from skywork_rt.bench.stats import median_ratio, summarise
+from skywork_rt.bench.stats import median_ratio, number, summarise
 from skywork_rt.bench.subjects import LITE, NATIVE, PREDICT, RECIPE, Subject
 
-__all__ = ["Finding", "find", "memory_limit", "ratios"]
+__all__ = ["Finding", "find", "ratios"]
 
 _RATIO_METRICS = (
     "prefill_512",
@@ -41,12 +41,7 @@ def ratios(measurements: Measurements, metric: str, base: Subject) -> dict[Subje
     }
 
 
-def memory_limit(subject: Subject, bytes_per_second: float) -> float:
-    """Tokens/s of a decoder that does nothing but read this subject's weights once a token, in a batch of one."""
-    return bytes_per_second / subject.weight_bytes
-
-
-def find(measurements: Measurements, bytes_per_second: float) -> list[Finding]:
+def find(measurements: Measurements) -> list[Finding]:
     """Everything that this run allows to say."""
     by_runtime: dict[str, Subject] = {}
     for subject in measurements.subjects:
@@ -59,7 +54,7 @@ def find(measurements: Measurements, bytes_per_second: float) -> list[Finding]:
         found += _native_gain(measurements, ours)
     for subject in measurements.subjects:
         found += _short_answers(measurements, subject)
-    return [*found, *_reach(measurements, bytes_per_second)]
+    return [*found, *_reach(measurements), *_memory(measurements)]
 
 
 def _loop_cost(measurements: Measurements, ours: Subject, bare: Subject | None) -> Iterator[Finding]:
@@ -102,12 +97,23 @@ def _short_answers(measurements: Measurements, subject: Subject) -> Iterator[Fin
         yield Finding(text, f"{median_ratio(short, long):.2f}", wanted)
 
 
-def _reach(measurements: Measurements, bytes_per_second: float) -> Iterator[Finding]:
+def _reach(measurements: Measurements) -> Iterator[Finding]:
     for subject in measurements.subjects:
         rates = measurements.of(subject, "decode_b1")
-        if rates and subject.runtime.startswith("skywork_rt:"):
-            limit = memory_limit(subject, bytes_per_second)
-            share = summarise(rates).median / limit
+        if rates and measurements.streams and subject.runtime.startswith("skywork_rt:"):
+            limit = summarise(measurements.stream_limits(subject)).median
+            rate = summarise(rates).median
             text = f"{subject.label}: decode_b1 by what reading {subject.weight_bytes / 1e6:.1f} MB a token allows"
             wanted = "at least 60 %" if subject.runtime == NATIVE and subject.weights.endswith("/f32") else ""
-            yield Finding(text, f"{summarise(rates).median:.1f} of {limit:.1f} tokens/s, {100 * share:.0f} %", wanted)
+            yield Finding(text, f"{number(rate)} of {number(limit)} tokens/s, {100 * rate / limit:.0f} %", wanted)
+
+
+def _memory(measurements: Measurements) -> Iterator[Finding]:
+    """What a runtime holds beside its weights' file and the cache of the sequence that it computed."""
+    for subject in measurements.subjects:
+        peaks = measurements.of(subject, "peak_rss")
+        if peaks and subject.file_bytes > 0:
+            cache = subject.cache_bytes * (PROMPT_TOKENS + NEW_TOKENS)
+            held = (subject.file_bytes + cache) / 2**20
+            text = f"{subject.label}: peak_rss beside {held:.0f} MB of weights and cache"
+            yield Finding(text, f"{summarise(peaks).median - held:.0f} MB", "at most 300 MB")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from skywork_rt.bench.metrics import METRICS, SEED_LENGTHS
 from skywork_rt.bench.published import A100, ATLAS_800T_A2, relative_to_longest
 from skywork_rt.bench.rows import Row
 from skywork_rt.bench.runner import Measurements
-from skywork_rt.bench.stats import summarise
+from skywork_rt.bench.stats import number, summarise
 from skywork_rt.bench.subjects import Subject
 
 __all__ = ["findings_table", "machine_line", "ratio_table", "rows_table", "seed_table", "table"]
@@ -31,12 +30,6 @@ def table(header: Sequence[str], lines: Sequence[Sequence[str]], right: Sequence
 
     rule = "|".join("-" * (width + 1) + (":" if column in right else "-") for column, width in enumerate(widths))
     return "\n".join([render(cells[0]), f"|{rule}|", *(render(line) for line in cells[1:])])
-
-
-def number(value: float) -> str:
-    """Three significant digits or more, without an exponent."""
-    digits_before = math.floor(math.log10(value)) + 1 if value > 0 else 1
-    return f"{value:.{max(0, 3 - digits_before)}f}"
 
 
 def machine_line(machine: Mapping[str, Any]) -> str:

@@ -10,7 +10,17 @@ from skywork_rt.bench.stats import percentile
 from skywork_rt.bench.workloads import Trace, Workload
 from skywork_rt.errors import InvalidArgumentError
 
-__all__ = ["METRICS", "SEED_BATCH", "SEED_LENGTHS", "Metric", "metrics_of", "select_metrics", "workloads_of"]
+__all__ = [
+    "METRICS",
+    "NEW_TOKENS",
+    "PROMPT_TOKENS",
+    "SEED_BATCH",
+    "SEED_LENGTHS",
+    "Metric",
+    "metrics_of",
+    "select_metrics",
+    "workloads_of",
+]
 
 PROMPT_TOKENS = 512
 NEW_TOKENS = 128

@@ -16,6 +16,7 @@ from skywork_rt.bench.machine import available_memory
 from skywork_rt.bench.metrics import METRICS, Metric, metrics_of, workloads_of
 from skywork_rt.bench.process import BenchError, WorkerProcess
 from skywork_rt.bench.rows import Row, make_row
+from skywork_rt.bench.stream import measure_stream
 from skywork_rt.bench.subjects import RECIPE, Subject
 from skywork_rt.bench.workloads import Workload
 from skywork_rt.bundle import BundleInfo
@@ -41,6 +42,8 @@ class Plan:
     """Of the model, in tokens: workloads beyond it are left out."""
     recipe_length: int | None = None
     """What the recipe's loop pads to. None: the longest sequence of all workloads."""
+    fresh_processes: bool = False
+    """One process a runtime and repeat for everything, without a warm-up: for models that take minutes a workload."""
 
     @property
     def workloads(self) -> list[Workload]:
@@ -56,6 +59,8 @@ class Measurements:
     """Samples of every subject and metric, one a repeat; what failed or was left out, in words."""
 
     samples: dict[tuple[Subject, str], list[float]] = field(default_factory=dict)
+    streams: list[float] = field(default_factory=list)
+    """Bytes a second that the machine read from memory: before the run, and at the begin of each repeat."""
     notes: list[str] = field(default_factory=list)
 
     def add(self, subject: Subject, metric: str, value: float) -> None:
@@ -69,17 +74,24 @@ class Measurements:
     def subjects(self) -> list[Subject]:
         return list(dict.fromkeys(subject for subject, _ in self.samples))
 
+    def stream_limits(self, subject: Subject) -> list[float]:
+        """Tokens/s of a decoder that does nothing but read this subject's weights once a token, in a batch of one."""
+        return [stream / subject.weight_bytes for stream in self.streams]
+
     def rows(self) -> list[Row]:
-        """In the order of the metrics' table, a subject after the other."""
-        units = {metric.name: metric.unit for metric in METRICS}
-        order = {metric.name: index for index, metric in enumerate(METRICS)}
-        keys = sorted(self.samples, key=lambda key: order[key[1]])
-        return [
-            make_row(s.runtime, s.weights, s.bits_per_weight, name, units[name], self.samples[s, name])
-            for subject in self.subjects
-            for s, name in keys
-            if s == subject
-        ]
+        """In the order of the metrics' table, a subject after the other, and the memory's speed at the end."""
+        rows: list[Row] = []
+        for subject in self.subjects:
+            head = (subject.runtime, subject.weights, subject.bits_per_weight)
+            for metric in METRICS:
+                if samples := self.of(subject, metric.name):
+                    rows.append(make_row(*head, metric.name, metric.unit, samples))
+                if metric.name == "decode_b1" and samples and self.streams:
+                    rows.append(make_row(*head, "stream_limit_b1", metric.unit, self.stream_limits(subject)))
+        if self.streams:
+            speeds = [stream / 1e6 for stream in self.streams]
+            rows.append(make_row("memory:stream", "none", 0.0, "memory_stream", "MB/s", speeds))
+        return rows
 
 
 def run_plan(plan: Plan, report: Report) -> Measurements:
@@ -100,13 +112,46 @@ def run_plan(plan: Plan, report: Report) -> Measurements:
 
 def _measure(plan: Plan, measurements: Measurements, report: Report) -> None:
     _warm_page_cache(plan)
+    measurements.streams.append(measure_stream(plan.threads))
     alive = list(plan.subjects)
+    if plan.fresh_processes:
+        _measure_in_fresh_processes(plan, measurements, report)
+        return
     if plan.measures_opening:
         alive = _measure_opening(plan, alive, measurements, report)
     groups = list(_groups(alive, plan))
     for index, group in enumerate(groups):
         stage = "measuring" if len(groups) == 1 else f"measuring, group {index + 1} of {len(groups)}"
         _measure_speed(plan, group, measurements, report, stage)
+
+
+def _measure_in_fresh_processes(plan: Plan, measurements: Measurements, report: Report) -> None:
+    """Opens, runs every workload once and ends, one runtime after the other."""
+    names = {metric.name for metric in plan.metrics}
+    steps = 1 + len(plan.workloads)
+    total = plan.repeats * len(plan.subjects) * steps
+    failed: set[Subject] = set()
+    for repeat in range(plan.repeats):
+        measurements.streams.append(measure_stream(plan.threads))
+        for index, subject in enumerate(plan.subjects):
+            done = (repeat * len(plan.subjects) + index) * steps
+            report("measuring", done, total)
+            if subject in failed:
+                continue
+            try:
+                with WorkerProcess(subject.label) as worker:
+                    load = worker.open(subject.runtime, plan.bundle, _options(plan, subject, plan.workloads))
+                    if "load" in names:
+                        measurements.add(subject, "load", load)
+                    for step, workload in enumerate(plan.workloads, start=1):
+                        report("measuring", done + step, total)
+                        _measure_once(plan, worker, subject, workload, repeat, measurements)
+                    if "peak_rss" in names:
+                        measurements.add(subject, "peak_rss", worker.peak_rss() / 2**20)
+            except BenchError as error:
+                failed.add(subject)
+                measurements.notes.append(str(error))
+    report("measuring", total, total)
 
 
 def _measure_opening(plan: Plan, subjects: list[Subject], measurements: Measurements, report: Report) -> list[Subject]:
@@ -144,6 +189,8 @@ def _measure_speed(plan: Plan, group: list[Subject], measurements: Measurements,
         turns = [(repeat, workload) for repeat in range(-1, plan.repeats) for workload in workloads]
         for done, (repeat, workload) in enumerate(turns):
             report(stage, done, len(turns))
+            if repeat >= 0 and workload == workloads[0]:
+                measurements.streams.append(measure_stream(plan.threads))
             for subject in list(workers):
                 try:
                     _measure_once(plan, workers[subject], subject, workload, repeat, measurements)

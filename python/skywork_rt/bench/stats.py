@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Summary", "median_ratio", "percentile", "summarise"]
+__all__ = ["Summary", "median_ratio", "number", "percentile", "summarise"]
 
 
 @dataclass(frozen=True)
@@ -46,3 +46,9 @@ def median_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> 
     if len(numerators) != len(denominators):
         raise ValueError(f"{len(numerators)} repeats cannot be compared with {len(denominators)}")
     return summarise([a / b for a, b in zip(numerators, denominators, strict=True)]).median
+
+
+def number(value: float) -> str:
+    """Three significant digits or more, without an exponent."""
+    digits_before = math.floor(math.log10(value)) + 1 if value > 0 else 1
+    return f"{value:.{max(0, 3 - digits_before)}f}"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from skywork_rt.bench.weights_header import embedding_bytes
 from skywork_rt.bundle import BundleInfo
 from skywork_rt.errors import CorruptBundleError, InvalidArgumentError
 
@@ -39,6 +39,10 @@ class Subject:
     """What the runtime opens."""
     options: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Of the generator."""
+    file_bytes: int = 0
+    """Size of what it opens, where it holds that much memory and no more: packed weights."""
+    cache_bytes: int = 0
+    """Of keys and values, float32, a token."""
 
     @property
     def label(self) -> str:
@@ -84,27 +88,25 @@ def _lite_subjects(bundle: BundleInfo, parameters: int) -> list[Subject]:
         return []
     graph_bytes = _size(bundle, files[_FULL_CONTRACT])
     bits = 8 * graph_bytes / parameters
-    read = 4 * (parameters - _unread_parameters(bundle.section("model")))
+    model = bundle.section("model")
+    read = 4 * (parameters - (0 if model["tied_embeddings"] else model["vocab_size"] * model["hidden_size"]))
     opened = (files[_FULL_CONTRACT], files[_INCREMENTAL_CONTRACT])
     return [Subject(name, "f32/f32", bits, read, opened, {"backend": "lite"}) for name in _LITE_RUNTIMES]
 
 
 def _native_subjects(bundle: BundleInfo, parameters: int) -> list[Subject]:
     subjects = []
-    unread = _unread_parameters(bundle.section("model")) / parameters
+    model = bundle.section("model")
+    cache = 8 * model["layers"] * model["kv_heads"] * model["head_dim"]
     for weights, file in bundle.section("weights").items():
         size = _size(bundle, file)
+        # An embedding table of its own is looked up a row a token; a tied one is read whole, as the head.
+        read = size if model["tied_embeddings"] else size - embedding_bytes(bundle.directory / Path(file).name)
         for activations in ("f32", "int8") if weights in _QUANTISED else ("f32",):
             options = {"backend": "native", "weights": weights, "activations": activations}
-            read = math.floor(size * (1 - unread))
             label, bits = f"{weights}/{activations}", 8 * size / parameters
-            subjects.append(Subject(NATIVE, label, bits, read, (file,), options))
+            subjects.append(Subject(NATIVE, label, bits, read, (file,), options, size, cache))
     return subjects
-
-
-def _unread_parameters(model: Mapping[str, Any]) -> int:
-    """An embedding table of its own is looked up a row a token; a tied one is read whole, as the head."""
-    return 0 if model["tied_embeddings"] else int(model["vocab_size"] * model["hidden_size"])
 
 
 def _size(bundle: BundleInfo, file: str) -> int:

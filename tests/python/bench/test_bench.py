@@ -55,7 +55,7 @@ def test_every_runtime_has_every_metric_and_no_other_field(quick_run: tuple[str,
     rows = rows_of(quick_run[1])
     metrics = {
         *("load", "peak_rss", "prefill_512", "ttft_512", "decode_b1", "decode_b4", "tpot_p50", "tpot_p90"),
-        *("new_32", "new_64", "new_128"),
+        *("new_32", "new_64", "new_128", "stream_limit_b1"),
     }
     labels = {(row.runtime, row.weights) for row in rows if row.metric != "memory_stream"}
     expected: set[tuple[str, str]] = set()
@@ -102,7 +102,12 @@ def test_what_a_model_is_too_short_for_is_left_out_with_a_note(tiny_bundle: Path
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "left out: longer than the model's 256 tokens" in " ".join(done.stderr.split())
-    assert {row.metric for row in rows_of(tmp_path / "rows.json")} == {"new_32", "new_64", "new_128", "memory_stream"}
+    assert {row.metric for row in rows_of(tmp_path / "rows.json")} == {
+        "new_32",
+        "new_64",
+        "new_128",
+        "memory_stream",
+    }  # and no limit, without decode_b1
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,15 @@ GRAPHS = [
 ]
 
 
+def write_weights(path: Path, size: int, embedding: tuple[str, int]) -> None:
+    """The header of a weights file, and no data: the file is as long as `size`, but takes no room."""
+    name, count = embedding
+    header = json.dumps({"lm_head.int8": {"data_offsets": [0, 7]}, name: {"data_offsets": [64, 64 + count]}}).encode()
+    with path.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(size)
+
+
 def write_bundle(directory: Path, model: dict[str, Any], graphs: list[dict[str, str]], weights: dict[str, int]) -> Path:
     sizes = {f"weights-{name}.safetensors": size for name, size in weights.items()}
     sizes |= {graph["file"]: 4_000_000 for graph in graphs}
@@ -61,8 +70,20 @@ def test_bits_of_a_weight_come_from_the_files_size(tmp_path: Path) -> None:
 
 
 def test_an_embedding_of_its_own_is_not_read_whole(tmp_path: Path) -> None:
-    (subject,) = list_subjects(write_bundle(tmp_path, SKYWORK, [], {"bf16": 27_708_226_560}))
-    assert subject.weight_bytes == pytest.approx(2 * (13_854_113_280 - 65519 * 4608), rel=1e-6)
+    bundle = write_bundle(tmp_path, SKYWORK, [], {"int4": 8_924_696_768})
+    write_weights(bundle / "weights-int4.safetensors", 8_924_696_768, ("embed_tokens.int8", 320_790_528))
+    subject, _ = list_subjects(bundle)
+    assert subject.weight_bytes == 8_924_696_768 - 320_790_528
+    assert subject.file_bytes == 8_924_696_768
+    assert subject.cache_bytes == 1_916_928
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 8, b"\x02" + bytes(7) + b"{}", b"\x05" + bytes(7) + b"[1,2]"])
+def test_weights_that_do_not_say_what_is_the_embedding_are_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    bundle = write_bundle(tmp_path, SKYWORK, [], {"int4": 8_924_696_768})
+    (bundle / "weights-int4.safetensors").write_bytes(content)
+    with pytest.raises(CorruptBundleError, match=r"weights-int4\.safetensors is no file of packed weights"):
+        list_subjects(bundle)
 
 
 def test_patterns_choose_runtimes_and_weights(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from measured import LITE, NATIVE, PREDICT, RECIPE, three_repeats
 
-from skywork_rt.bench.findings import find, memory_limit, ratios
+from skywork_rt.bench.findings import find, ratios
 from skywork_rt.bench.markdown import findings_table, number, ratio_table, rows_table, seed_table, table
 from skywork_rt.bench.runner import Measurements
 
@@ -40,10 +40,13 @@ def test_numbers_have_three_significant_digits_at_least(value: float, text: str)
 
 def test_rows_come_a_runtime_after_the_other() -> None:
     lines = rows_table(three_repeats().rows()).splitlines()[2:]
-    assert [tuple(cells(line)[i] for i in (0, 1, 3, 4)) for line in lines[:2] + lines[-1:]] == [
+    assert [tuple(cells(line)[i] for i in (0, 1, 3, 4)) for line in lines[:2] + lines[-4:]] == [
         ("skywork_rt:lite", "f32/f32", "decode_b1", "50.0"),
-        ("skywork_rt:lite", "f32/f32", "new_32", "80.0"),
+        ("skywork_rt:lite", "f32/f32", "stream_limit_b1", "55.8"),
+        ("skywork_rt:native", "int4/f32", "peak_rss", "225"),
         ("skywork_rt:native", "int4/f32", "decode_b1", "175"),
+        ("skywork_rt:native", "int4/f32", "stream_limit_b1", "300"),
+        ("memory:stream", "none", "memory_stream", "30000"),
     ]
 
 
@@ -79,22 +82,33 @@ def test_no_seeds_table_without_every_length() -> None:
 
 
 def test_the_findings_state_each_promise_with_its_figure() -> None:
-    found = {f.text: (f.value, f.wanted) for f in find(three_repeats(), bytes_per_second=30e9)}
+    found = {f.text: (f.value, f.wanted) for f in find(three_repeats())}
     assert found["cost of our loop over bare Predict, decode_b1"] == ("+2.0 %", "at most 3 %")
     assert found["skywork_rt:lite over the recipe's Python loop, decode_b1"] == ("2.50x", "")
     assert found["skywork_rt:native int4/f32 over skywork_rt:lite, decode_b1"] == ("3.50x", "at least 3x")
     assert found["skywork_rt:lite f32/f32: throughput at 32 new tokens by that at 1024"] == ("0.80", "at least 0.85")
     limit = found["skywork_rt:native int4/f32: decode_b1 by what reading 100.0 MB a token allows"]
-    assert limit == ("175.0 of 300.0 tokens/s, 58 %", "at least 60 %")
-    assert "| finding" in findings_table(find(three_repeats(), 30e9))
+    assert limit == ("175 of 300 tokens/s, 58 %", "at least 60 %")
+    assert found["skywork_rt:native int4/f32: peak_rss beside 125 MB of weights and cache"] == (
+        "100 MB",
+        "at most 300 MB",
+    )
+    assert "| finding" in findings_table(find(three_repeats()))
 
 
 def test_nothing_measured_finds_nothing() -> None:
-    assert find(Measurements(), 30e9) == []
+    assert find(Measurements()) == []
 
 
-def test_the_memory_limit_is_the_weights_read_once_a_token() -> None:
-    assert memory_limit(NATIVE, 32e9) == 320
+def test_the_limit_of_the_memory_stands_beside_every_decoding_rate() -> None:
+    rows = {(row.runtime, row.metric): row for row in three_repeats().rows()}
+    limit = rows["skywork_rt:native", "stream_limit_b1"]
+    assert (limit.weights, limit.unit, limit.median, limit.min, limit.max) == ("int4/f32", "tokens/s", 300, 290, 310)
+    assert ("lite:predict", "stream_limit_b1") in rows
+    assert rows["memory:stream", "memory_stream"].median == 30000
+    without = three_repeats()
+    del without.samples[NATIVE, "decode_b1"]
+    assert ("skywork_rt:native", "stream_limit_b1") not in {(row.runtime, row.metric) for row in without.rows()}
 
 
 def test_a_plot_needs_a_whole_seeds_table_and_becomes_a_file(tmp_path: Path) -> None:
