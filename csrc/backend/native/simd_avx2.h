@@ -19,6 +19,7 @@ struct Simd {
   using I = Raw;
   static constexpr int kTile = 4;
   static constexpr int kWidths[] = {1, 2, 4};
+  static constexpr int kSideBySide = 2;
   static constexpr int kQueries = 3;
   static constexpr int kStrip = 1;
 

@@ -15,6 +15,7 @@ struct Simd {
   using I = __m512i;
   static constexpr int kTile = 24;
   static constexpr int kWidths[] = {1, 2, 4, 8, 12, 16, 24};
+  static constexpr int kSideBySide = 6;
   static constexpr int kQueries = 6;
   static constexpr int kStrip = 4;
 
