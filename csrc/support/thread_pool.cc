@@ -16,7 +16,6 @@ namespace {
 constexpr int kSpins = 4000;
 constexpr std::uint64_t kClosed = std::uint64_t{1} << 31;
 constexpr std::uint64_t kCountMask = 0xFFFF;
-constexpr int kMostThreads = 1024;
 
 std::atomic<ThreadPool*> g_pool{nullptr};
 
@@ -107,20 +106,27 @@ void ThreadPool::Follow(Place* place) const noexcept {
 }
 
 void ThreadPool::Drain(int slot) {
-  for (int task = next_task_.fetch_add(1, std::memory_order_relaxed); task < tasks_;
-       task = next_task_.fetch_add(1, std::memory_order_relaxed)) {
-    function_(context_, task, slot);
+  for (int i = 0; i < slots_; ++i) {
+    Share& share = shares_[static_cast<std::size_t>((slot + i) % slots_)];
+    while (share.next.load(std::memory_order_relaxed) < share.end) {
+      const int task = share.next.fetch_add(1, std::memory_order_relaxed);
+      if (task < share.end) functions_.run(functions_.context, task, slot);
+    }
   }
+  functions_.after(functions_.context, slot);
 }
 
-void ThreadPool::RunJob(int tasks, int threads, Function function, void* context) {
-  function_ = function;
-  context_ = context;
-  tasks_ = tasks;
-  next_task_.store(0, std::memory_order_relaxed);
+void ThreadPool::RunJob(int tasks, int threads, const Functions& functions) {
+  functions_ = functions;
+  slots_ = std::min(threads, tasks);
+  for (int slot = 0; slot < slots_; ++slot) {
+    Share& share = shares_[static_cast<std::size_t>(slot)];
+    share.next.store(ShareBegin(tasks, slots_, slot), std::memory_order_relaxed);
+    share.end = ShareBegin(tasks, slots_, slot + 1);
+  }
   left_.store(0, std::memory_order_relaxed);
   const std::uint64_t epoch = EpochOf(gate_.load(std::memory_order_relaxed)) + 1;
-  const auto helpers = static_cast<std::uint64_t>(std::min(threads, tasks) - 1);
+  const auto helpers = static_cast<std::uint64_t>(slots_ - 1);
   gate_.store(epoch << 32 | helpers << 16, std::memory_order_seq_cst);
   if (sleepers_.load(std::memory_order_seq_cst) > 0) {
     { const std::lock_guard<std::mutex> lock(sleep_mutex_); }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -40,18 +41,32 @@ class ThreadPool {
 
     /// Calls f(task, slot) once for each task in [0, tasks) and returns when all are done. `slot` is in
     /// [0, threads()) and no two calls that run at the same time share one. f must not throw and must not call Run.
+    ///
+    /// Each slot takes the tasks of its share in order, then helps the others with theirs.
     template <typename F>
     void Run(int tasks, F&& f) {
+      Run(tasks, f, [](int) {});
+    }
+
+    /// The same; a thread that finds no task left calls after(slot) once, while others may still be at theirs.
+    template <typename F, typename After>
+    void Run(int tasks, F&& f, After&& after) {
       if (threads_ == 1 || tasks <= 1) {
         for (int task = 0; task < tasks; ++task) f(task, 0);
+        after(0);
         return;
       }
-      using Body = std::remove_reference_t<F>;
-      pool_.RunJob(
-          tasks, threads_,
-          [](void* context, int task, int slot) noexcept { (*static_cast<Body*>(context))(task, slot); },
-          const_cast<void*>(static_cast<const void*>(&f)));
+      struct Job {
+        std::remove_reference_t<F>* f;
+        std::remove_reference_t<After>* after;
+      } job{&f, &after};
+      pool_.RunJob(tasks, threads_,
+                   {[](void* context, int task, int slot) noexcept { (*static_cast<Job*>(context)->f)(task, slot); },
+                    [](void* context, int slot) noexcept { (*static_cast<Job*>(context)->after)(slot); }, &job});
     }
+
+    /// The first task of the share of `slot` when Run is given `tasks` of them; `tasks` when it has none.
+    int FirstTask(int tasks, int slot) const { return ShareBegin(tasks, threads_ < tasks ? threads_ : tasks, slot); }
 
    private:
     ThreadPool& pool_;
@@ -60,6 +75,8 @@ class ThreadPool {
   };
 
  private:
+  static constexpr int kMostThreads = 1024;
+
   /// Where a worker computes, and may go back to.
   struct Place {
     bool confined = false;
@@ -67,14 +84,27 @@ class ThreadPool {
     CoreSet own;
   };
 
-  using Function = void (*)(void* context, int task, int slot) noexcept;
+  struct Functions {
+    void (*run)(void* context, int task, int slot) noexcept = nullptr;
+    void (*after)(void* context, int slot) noexcept = nullptr;
+    void* context = nullptr;
+  };
+  /// The tasks of one slot: those from `next` to `end` nobody has taken yet.
+  struct alignas(64) Share {
+    std::atomic<int> next{0};
+    int end = 0;
+  };
+
+  static int ShareBegin(int tasks, int slots, int slot) {
+    return slot >= slots ? tasks : static_cast<int>(static_cast<std::int64_t>(tasks) * slot / slots);
+  }
 
   ThreadPool() = default;
   ~ThreadPool() = default;
 
   void Acquire(int threads);
   void Release();
-  void RunJob(int tasks, int threads, Function function, void* context);
+  void RunJob(int tasks, int threads, const Functions& functions);
   void WorkerMain();
   bool Enter(std::uint64_t epoch, int* slot);
   void Drain(int slot);
@@ -90,10 +120,9 @@ class ThreadPool {
   CoreSet cores_;  // of the lease, empty for anywhere; workers read it inside a job
 
   // The job: written by the lease's holder, published by gate_.
-  Function function_ = nullptr;
-  void* context_ = nullptr;
-  int tasks_ = 0;
-  std::atomic<int> next_task_{0};
+  Functions functions_;
+  int slots_ = 0;
+  std::array<Share, kMostThreads> shares_;
   // epoch << 32 | closed << 31 | most who may enter << 16 | entered. A worker enters by counting itself in, so one
   // that the system has not scheduled is not waited for.
   std::atomic<std::uint64_t> gate_{std::uint64_t{1} << 31};

@@ -12,10 +12,22 @@ namespace {
 // A parallel region costs about a microsecond: below this many rows, small steps run on the caller alone.
 constexpr int kFewRows = 4;
 // Pieces of work a thread: enough to even out a core that others use, few enough to keep reads long.
-constexpr int kTasksPerThread = 4;
+constexpr int kTasksPerThread = 8;
+// What a thread asks for while it waits for the next region: as much as the kernels themselves ask for ahead.
+constexpr std::size_t kWarmBytes = 16384;
+
+void Warm(const std::uint8_t* begin) {
+  for (std::size_t i = 0; i < kWarmBytes; i += 64) __builtin_prefetch(begin + i, 0, 2);
+}
 
 int CeilDiv(int a, int b) {
   return (a + b - 1) / b;
+}
+
+int CountPanels(Span<const MatmulArgs> jobs) {
+  int panels = 0;
+  for (const MatmulArgs& job : jobs) panels += job.matrix->panels;
+  return panels;
 }
 
 std::size_t Padded(int width) {
@@ -87,8 +99,14 @@ void Decoder::ForEach(int tasks, bool worth_it, F&& f) {
 void Decoder::Run(ThreadPool::Lease& lease, const Pass& pass, float* logits) {
   Plan(pass);
   lease_ = &lease;
+  streaming_ = static_cast<int>(pass.tokens.size()) <= kFewRows;
   Embed(pass);
-  for (int i = 0; i < spec_.layers; ++i) Layer(weights_.layers[static_cast<std::size_t>(i)], i, pass);
+  for (int i = 0; i + 1 < spec_.layers; ++i) {
+    const std::array<MatmulArgs, 3> next = QkvJobs(weights_.layers[static_cast<std::size_t>(i + 1)]);
+    Layer(i, pass, {next.data(), next.size()});
+  }
+  const MatmulArgs head = HeadJob(logits);
+  Layer(spec_.layers - 1, pass, {&head, pass.wanted.empty() ? std::size_t{0} : std::size_t{1}});
   if (!pass.wanted.empty()) Logits(pass, logits);
   lease_ = nullptr;
 }
@@ -137,33 +155,46 @@ void Decoder::Embed(const Pass& pass) {
   }
 }
 
-void Decoder::Layer(const LayerWeights& layer, int index, const Pass& pass) {
-  const int rows = static_cast<int>(pass.tokens.size());
-  NormAndPack(nullptr, rows, layer.input_norm);
+std::array<MatmulArgs, 3> Decoder::QkvJobs(const LayerWeights& layer) const {
   const auto bias = [](const PaddedVector& b) { return b.empty() ? nullptr : b.data(); };
-  const std::array<MatmulArgs, 3> qkv{
-      {{&layer.q, nullptr, &input_, bias(layer.q_bias), qkv_, qkv_stride_, Epilogue::kStore},
-       {&layer.k, nullptr, &input_, bias(layer.k_bias), qkv_ + q_width_, qkv_stride_, Epilogue::kStore},
-       {&layer.v, nullptr, &input_, bias(layer.v_bias), qkv_ + q_width_ + kv_width_, qkv_stride_, Epilogue::kStore}}};
-  RunMatmuls(qkv.data(), 3);
-  RotateAndStore(pass, index);
-  Attention(pass, index);
-  PackRows(attended_, qkv_stride_, rows, q_width_);
+  float* k = qkv_ + q_width_;
+  float* v = k + kv_width_;
+  return {{{&layer.q, nullptr, &input_, bias(layer.q_bias), qkv_, qkv_stride_, Epilogue::kStore},
+           {&layer.k, nullptr, &input_, bias(layer.k_bias), k, qkv_stride_, Epilogue::kStore},
+           {&layer.v, nullptr, &input_, bias(layer.v_bias), v, qkv_stride_, Epilogue::kStore}}};
+}
+
+MatmulArgs Decoder::HeadJob(float* logits) const {
+  const auto stride = static_cast<std::size_t>(spec_.vocab_size);
+  return {&weights_.head, nullptr, &input_, nullptr, logits, stride, Epilogue::kStore};
+}
+
+/// `next` is what the region after this layer multiplies by.
+void Decoder::Layer(int index, const Pass& pass, Span<const MatmulArgs> next) {
+  const LayerWeights& layer = weights_.layers[static_cast<std::size_t>(index)];
+  const int rows = static_cast<int>(pass.tokens.size());
   const MatmulArgs o{&layer.o, nullptr, &input_, nullptr, x_, hidden_stride_, Epilogue::kAdd};
-  RunMatmuls(&o, 1);
-  NormAndPack(nullptr, rows, layer.post_attention_norm);
   const MatmulArgs up{&layer.up, &layer.gate, &input_, nullptr, wide_, wide_stride_, Epilogue::kSwiGlu};
-  RunMatmuls(&up, 1);
-  PackRows(wide_, wide_stride_, rows, spec_.intermediate_size);
   const MatmulArgs down{&layer.down, nullptr, &input_, nullptr, x_, hidden_stride_, Epilogue::kAdd};
-  RunMatmuls(&down, 1);
+  const auto warm = [this](const MatmulArgs& job) { return [this, &job](int slot) { WarmMatmuls({&job, 1}, slot); }; };
+
+  NormAndPack(nullptr, rows, layer.input_norm);
+  const std::array<MatmulArgs, 3> qkv = QkvJobs(layer);
+  RunMatmuls({qkv.data(), qkv.size()}, [&](int slot) { WarmAttention(index, slot); });
+  RotateAndStore(pass, index);
+  Attention(index, warm(o));
+  PackRows(attended_, qkv_stride_, rows, q_width_);
+  RunMatmuls({&o, 1}, warm(up));
+  NormAndPack(nullptr, rows, layer.post_attention_norm);
+  RunMatmuls({&up, 1}, warm(down));
+  PackRows(wide_, wide_stride_, rows, spec_.intermediate_size);
+  RunMatmuls({&down, 1}, [&](int slot) { WarmMatmuls(next, slot); });
 }
 
 void Decoder::Logits(const Pass& pass, float* logits) {
   NormAndPack(&pass.wanted, static_cast<int>(pass.wanted.size()), weights_.norm);
-  const MatmulArgs head{&weights_.head,  nullptr, &input_, nullptr, logits, static_cast<std::size_t>(spec_.vocab_size),
-                        Epilogue::kStore};
-  RunMatmuls(&head, 1);
+  const MatmulArgs head = HeadJob(logits);
+  RunMatmuls({&head, 1}, [](int) {});
 }
 
 void Decoder::NormAndPack(const std::vector<int>* rows, int count, const PaddedVector& weight) {
@@ -207,20 +238,55 @@ PackedInput Decoder::Input(int count) const {
   return {packed_, sums_, count};
 }
 
-void Decoder::RunMatmuls(const MatmulArgs* jobs, int count) {
-  int panels = 0;
-  for (int i = 0; i < count; ++i) panels += jobs[i].matrix->panels;
-  const int grain = std::max(1, CeilDiv(panels, kTasksPerThread * lease_->threads()));
-  lease_->Run(CeilDiv(panels, grain), [&](int task, int) {
-    int begin = task * grain;
-    int end = std::min(panels, begin + grain);
-    for (int i = 0; i < count && begin < end; ++i) {
-      const int here = jobs[i].matrix->panels;
-      if (begin < here) kernels_.matmul(jobs[i], begin, std::min(end, here));
-      begin = std::max(0, begin - here);
-      end -= here;
+int Decoder::Grain(int panels) const {
+  return std::max(1, CeilDiv(panels, kTasksPerThread * lease_->threads()));
+}
+
+template <typename After>
+void Decoder::RunMatmuls(Span<const MatmulArgs> jobs, After&& after) {
+  const int panels = CountPanels(jobs);
+  const int grain = Grain(panels);
+  lease_->Run(
+      CeilDiv(panels, grain),
+      [&](int task, int) {
+        int begin = task * grain;
+        int end = std::min(panels, begin + grain);
+        for (const MatmulArgs& job : jobs) {
+          const int here = job.matrix->panels;
+          if (begin < std::min(end, here)) kernels_.matmul(job, begin, std::min(end, here));
+          begin = std::max(0, begin - here);
+          end -= here;
+        }
+      },
+      after);
+}
+
+void Decoder::WarmMatmuls(Span<const MatmulArgs> jobs, int slot) const {
+  if (!streaming_) return;
+  const int panels = CountPanels(jobs);
+  const int grain = Grain(panels);
+  int panel = lease_->FirstTask(CeilDiv(panels, grain), slot) * grain;
+  for (const MatmulArgs& job : jobs) {
+    if (panel < job.matrix->panels) {
+      Warm(job.matrix->Scales(panel));
+      if (job.gate != nullptr) Warm(job.gate->Scales(panel));
+      return;
     }
-  });
+    panel -= job.matrix->panels;
+  }
+}
+
+void Decoder::WarmAttention(int layer, int slot) const {
+  if (!streaming_ || items_.empty()) return;
+  const bool apart = !item_blocks_.empty();
+  const int tasks = static_cast<int>(apart ? item_blocks_.size() : items_.size());
+  const int task = lease_->FirstTask(tasks, slot);
+  if (task == tasks) return;
+  const auto [item, block] = apart ? item_blocks_[static_cast<std::size_t>(task)] : std::make_pair(task, 0);
+  for (const void* keys : FirstKeys(items_[static_cast<std::size_t>(item)], block, layer)) {
+    const auto* begin = static_cast<const std::uint8_t*>(keys);
+    for (std::size_t i = 0; begin != nullptr && i < cache_.region_bytes(); i += 64) __builtin_prefetch(begin + i, 0, 2);
+  }
 }
 
 void Decoder::RotateAndStore(const Pass& pass, int layer) {
@@ -250,22 +316,40 @@ void Decoder::RotateAndStoreRow(const Piece& piece, int token, int layer) {
   }
 }
 
-void Decoder::Attention(const Pass&, int layer) {
-  if (item_blocks_.empty()) {
-    lease_->Run(static_cast<int>(items_.size()), [&](int i, int slot) {
-      AttendItem(items_[static_cast<std::size_t>(i)], layer, scratch_[static_cast<std::size_t>(slot)]);
-    });
+template <typename After>
+void Decoder::Attention(int layer, After&& after) {
+  if (!item_blocks_.empty()) {
+    AttendBlocksApart(layer, after);
     return;
   }
+  lease_->Run(
+      static_cast<int>(items_.size()),
+      [&](int i, int slot) {
+        AttendItem(items_[static_cast<std::size_t>(i)], layer, scratch_[static_cast<std::size_t>(slot)]);
+      },
+      after);
+}
+
+template <typename After>
+void Decoder::AttendBlocksApart(int layer, After&& after) {
   const auto states = [&](const AttentionItem& item, int block) {
     return states_.data() +
            static_cast<std::size_t>(item.first_state + block * item.tokens * item.heads) * state_stride_;
   };
-  lease_->Run(static_cast<int>(item_blocks_.size()), [&](int i, int slot) {
-    const auto [index, block] = item_blocks_[static_cast<std::size_t>(i)];
-    const AttentionItem& item = items_[static_cast<std::size_t>(index)];
-    AttendBlock(item, block, layer, scratch_[static_cast<std::size_t>(slot)], states(item, block));
-  });
+  lease_->Run(
+      static_cast<int>(item_blocks_.size()),
+      [&](int i, int slot) {
+        const auto at = static_cast<std::size_t>(i);
+        const auto [index, block] = item_blocks_[at];
+        const AttentionItem& item = items_[static_cast<std::size_t>(index)];
+        std::array<const void*, 2> next{};
+        if (at + 1 < item_blocks_.size()) {
+          const auto [next_index, next_block] = item_blocks_[at + 1];
+          next = FirstKeys(items_[static_cast<std::size_t>(next_index)], next_block, layer);
+        }
+        AttendBlock(item, block, layer, scratch_[static_cast<std::size_t>(slot)], states(item, block), next);
+      },
+      after);
   for (const AttentionItem& item : items_) {
     float* running = states(item, 0);
     for (int block = 1; block < item.blocks; ++block) {
@@ -280,8 +364,19 @@ void Decoder::Attention(const Pass&, int layer) {
   }
 }
 
+std::array<const void*, 2> Decoder::FirstKeys(const AttentionItem& item, int block, int layer) const {
+  std::array<const void*, 2> keys{};
+  const std::vector<std::uint8_t*>& pages = *item.piece->pages;
+  const std::size_t first = static_cast<std::size_t>(block) * kBlockPages;
+  for (std::size_t i = 0; i < keys.size() && first + i < pages.size(); ++i) {
+    keys[i] = pages[first + i] + cache_.KeysOffset(layer, item.kv_head);
+  }
+  return keys;
+}
+
 /// Writes the states of the item's queries that see the block; the others' are left alone.
-void Decoder::AttendBlock(const AttentionItem& item, int block, int layer, Scratch& scratch, float* states) {
+void Decoder::AttendBlock(const AttentionItem& item, int block, int layer, Scratch& scratch, float* states,
+                          std::array<const void*, 2> next_keys) {
   std::array<const float*, kMostQueries> queries;
   std::array<int, kMostQueries> counts;
   std::array<float*, kMostQueries> outputs;
@@ -307,13 +402,15 @@ void Decoder::AttendBlock(const AttentionItem& item, int block, int layer, Scrat
   }
   kernels_.attend[static_cast<int>(cache_.kind())]({queries.data(), counts.data(), seeing, keys.data(), values.data(),
                                                     spec_.head_dim, cache_.padded_dim(), outputs.data(),
-                                                    scratch.scores.data()});
+                                                    scratch.scores.data(), streaming_, next_keys.data()});
 }
 
 void Decoder::AttendItem(const AttentionItem& item, int layer, Scratch& scratch) {
   float* running = scratch.running.data();
   for (int block = 0; block < item.blocks; ++block) {
-    AttendBlock(item, block, layer, scratch, block == 0 ? running : scratch.block.data());
+    const bool last = block + 1 == item.blocks;
+    const std::array<const void*, 2> next = last ? std::array<const void*, 2>{} : FirstKeys(item, block + 1, layer);
+    AttendBlock(item, block, layer, scratch, block == 0 ? running : scratch.block.data(), next);
     if (block == 0) continue;
     for (int q = 0; q < item.tokens * item.heads; ++q) {
       const std::size_t position = item.piece->start + static_cast<std::size_t>(item.first_token + q / item.heads);

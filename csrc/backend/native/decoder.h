@@ -1,7 +1,9 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "backend/backend.h"
@@ -10,6 +12,7 @@
 #include "backend/native/model_weights.h"
 #include "backend/native/paged_cache.h"
 #include "skywork_rt/model_spec.h"
+#include "skywork_rt/span.h"
 #include "support/thread_pool.h"
 
 namespace skywork_rt::native {
@@ -62,18 +65,32 @@ class Decoder {
 
   void Plan(const Pass& pass);
   void Embed(const Pass& pass);
-  void Layer(const LayerWeights& layer, int index, const Pass& pass);
+  void Layer(int index, const Pass& pass, Span<const MatmulArgs> next);
   void Logits(const Pass& pass, float* logits);
 
   void NormAndPack(const std::vector<int>* rows, int count, const PaddedVector& weight);
   void PackRows(const float* rows, std::size_t stride, int count, int cols);
   void PackTile(const float* rows, std::size_t stride, int count, int cols, int tile);
   PackedInput Input(int count) const;
-  void RunMatmuls(const MatmulArgs* jobs, int count);
+  std::array<MatmulArgs, 3> QkvJobs(const LayerWeights& layer) const;
+  MatmulArgs HeadJob(float* logits) const;
+  /// Runs the products of `jobs`, which share an input, as one region. Threads that are done call after(slot).
+  template <typename After>
+  void RunMatmuls(Span<const MatmulArgs> jobs, After&& after);
+  int Grain(int panels) const;
+  /// Asks for the start of what `slot` will read when RunMatmuls is given `jobs`.
+  void WarmMatmuls(Span<const MatmulArgs> jobs, int slot) const;
+  void WarmAttention(int layer, int slot) const;
   void RotateAndStore(const Pass& pass, int layer);
   void RotateAndStoreRow(const Piece& piece, int token, int layer);
-  void Attention(const Pass& pass, int layer);
-  void AttendBlock(const AttentionItem& item, int block, int layer, Scratch& scratch, float* states);
+  template <typename After>
+  void Attention(int layer, After&& after);
+  template <typename After>
+  void AttendBlocksApart(int layer, After&& after);
+  /// Keys of the block's first pages: what is read soon after the block before it.
+  std::array<const void*, 2> FirstKeys(const AttentionItem& item, int block, int layer) const;
+  void AttendBlock(const AttentionItem& item, int block, int layer, Scratch& scratch, float* states,
+                   std::array<const void*, 2> next_keys);
   void AttendItem(const AttentionItem& item, int layer, Scratch& scratch);
   void FinishItem(const AttentionItem& item, const float* states);
   float* Query(int row, int head) { return qkv_ + static_cast<std::size_t>(row) * qkv_stride_ + head * spec_.head_dim; }
@@ -113,6 +130,7 @@ class Decoder {
   std::vector<float> states_;                     // [state, state_stride_] likewise
   PackedInput input_;
   ThreadPool::Lease* lease_ = nullptr;  // during Run
+  bool streaming_ = false;              // few rows: a step is as long as its weights take to read
 };
 
 }  // namespace skywork_rt::native

@@ -48,9 +48,11 @@ struct AttendArgs {
   const void* const* keys = nullptr;      // a page of the block each: [head_dim][kPageTokens]
   const void* const* values = nullptr;    // a page of the block each: [kPageTokens][padded head_dim]
   int head_dim = 0;
-  int padded_dim = 0;              // head_dim rounded up to 16
-  float* const* states = nullptr;  // written: [kStateHeader + padded_dim] a query
-  float* scores = nullptr;         // scratch, [query_count][kBlockTokens]
+  int padded_dim = 0;                      // head_dim rounded up to 16
+  float* const* states = nullptr;          // written: [kStateHeader + padded_dim] a query
+  float* scores = nullptr;                 // scratch, [query_count][kBlockTokens]
+  bool streaming = false;                  // the block is read once: ask for its pages ahead, and for those after it,
+  const void* const* next_keys = nullptr;  // [2], null where there are none
 };
 
 enum class CacheKind : int { kF32 = 0, kF16 = 1 };

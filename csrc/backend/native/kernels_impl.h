@@ -486,17 +486,38 @@ void StoreValue(const float* value, int head_dim, int padded, int slot, void* pa
   }
 }
 
+/// What is read two steps after `step` when a block's `pages` are read one after the other, first all keys, then all
+/// values. Pages lie far apart, so that the processor's own prefetching starts anew in each.
+SKYWORK_RT_INLINE const std::uint8_t* PageAfter(const AttendArgs& a, int pages, int step) {
+  if (!a.streaming) return nullptr;
+  const int next = step + 2;
+  const void* page = next < pages       ? a.keys[next]
+                     : next < 2 * pages ? a.values[next - pages]
+                                        : a.next_keys[next - 2 * pages];
+  return static_cast<const std::uint8_t*>(page);
+}
+
+SKYWORK_RT_INLINE void PrefetchAt(const std::uint8_t* page, std::size_t offset) {
+  if (page != nullptr) __builtin_prefetch(page + offset, 0, 2);
+}
+
+int PagesOf(int positions) {
+  return (positions + kPageTokens - 1) / kPageTokens;
+}
+
 /// scores[q][position] = query · key: one chain over the dimensions.
 template <typename C, int Q>
 SKYWORK_RT_INLINE void Scores(const AttendArgs& a, int first) {
-  const int pages = (a.counts[first + Q - 1] + kPageTokens - 1) / kPageTokens;
+  const int pages = PagesOf(a.counts[first + Q - 1]);
   for (int page = 0; page < pages; ++page) {
     const C* keys = static_cast<const C*>(a.keys[page]);
+    const std::uint8_t* ahead = PageAfter(a, pages, page);
     F s[Q];
     SKYWORK_RT_UNROLL
     for (int q = 0; q < Q; ++q) s[q] = Simd::Zero();
     for (int d = 0; d < a.head_dim; ++d) {
       const F k = LoadCached(keys + d * kPageTokens);
+      PrefetchAt(ahead, static_cast<std::size_t>(d) * kPageTokens * sizeof(C));
       SKYWORK_RT_UNROLL
       for (int q = 0; q < Q; ++q) s[q] = Simd::Fma(k, Simd::Set1(a.queries[first + q][d]), s[q]);
     }
@@ -527,12 +548,19 @@ void SoftmaxBlock(float* scores, int count, float* state) {
 /// Adds positions [begin, end) of `Strip` vectors of the values to acc.
 template <typename C, int Q, int Strip>
 SKYWORK_RT_INLINE void AddValues(const AttendArgs& a, int first, int d, int begin, int end, F (&acc)[Q][Strip]) {
+  const int pages = PagesOf(a.counts[a.query_count - 1]);
   for (int pos = begin; pos < end; ++pos) {
-    const C* row = static_cast<const C*>(a.values[pos / kPageTokens]) +
-                   static_cast<std::size_t>(pos % kPageTokens) * static_cast<std::size_t>(a.padded_dim) + d;
+    const int page = pos / kPageTokens;
+    const std::size_t offset = static_cast<std::size_t>(pos % kPageTokens) * static_cast<std::size_t>(a.padded_dim) +
+                               static_cast<std::size_t>(d);
+    const C* row = static_cast<const C*>(a.values[page]) + offset;
+    const std::uint8_t* ahead = PageAfter(a, pages, pages + page);
     F v[Strip];
     SKYWORK_RT_UNROLL
-    for (int s = 0; s < Strip; ++s) v[s] = LoadCached(row + 16 * s);
+    for (int s = 0; s < Strip; ++s) {
+      v[s] = LoadCached(row + 16 * s);
+      PrefetchAt(ahead, (offset + 16 * s) * sizeof(C));
+    }
     SKYWORK_RT_UNROLL
     for (int q = 0; q < Q; ++q) {
       const F e = Simd::Set1(a.scores[(first + q) * kBlockTokens + pos]);

@@ -25,6 +25,7 @@ class PagedCache {
 
   CacheKind kind() const { return kind_; }
   int padded_dim() const { return padded_dim_; }
+  std::size_t region_bytes() const { return region_bytes_; }
   std::size_t max_tokens() const { return max_tokens_; }
 
   SeqId Open(std::size_t max_tokens);

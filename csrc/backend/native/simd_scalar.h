@@ -20,8 +20,8 @@ struct Simd {
   static constexpr int kTile = 4;
   static constexpr int kWidths[] = {1, 2, 4};
   static constexpr int kSideBySide = 4;  // groups of a row whose chains run side by side
-  static constexpr int kQueries = 2;  // queries of one pass over a page
-  static constexpr int kStrip = 1;    // vectors of the output held in registers
+  static constexpr int kQueries = 2;     // queries of one pass over a page
+  static constexpr int kStrip = 1;       // vectors of the output held in registers
 
   template <typename G>
   static F Map(G g) {

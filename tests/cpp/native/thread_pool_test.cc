@@ -44,6 +44,43 @@ TEST(ThreadPool, WritesOfOneRegionAreSeenByTheNext) {
   }
 }
 
+TEST(ThreadPool, SharesCoverTheTasksInOrder) {
+  for (const int threads : {1, 2, 3, 8}) {
+    ThreadPool::Lease lease(threads);
+    for (const int tasks : {1, 2, 3, 7, 8, 64}) {
+      EXPECT_EQ(lease.FirstTask(tasks, 0), 0);
+      for (int slot = 0; slot < threads; ++slot) {
+        EXPECT_LE(lease.FirstTask(tasks, slot), lease.FirstTask(tasks, slot + 1)) << tasks << " tasks, slot " << slot;
+      }
+      EXPECT_EQ(lease.FirstTask(tasks, threads), tasks);
+    }
+  }
+}
+
+TEST(ThreadPool, AThreadIsHelpedWithItsShareAndAfterRunsOnceAThreadThatWorked) {
+  ThreadPool::Lease lease(2);
+  const int second = lease.FirstTask(8, 1);  // the first of the other share
+  ASSERT_EQ(second, 4);
+  // Task 0 ends when all the others have: only a second thread that goes on to the first one's share can do them.
+  std::vector<int> slots(8, -1);
+  std::vector<std::atomic<int>> afters(2);
+  std::atomic<int> others{0};
+  lease.Run(
+      8,
+      [&](int task, int slot) {
+        slots[static_cast<std::size_t>(task)] = slot;
+        if (task != 0) {
+          others.fetch_add(1);
+          return;
+        }
+        while (others.load() < 7) std::this_thread::yield();
+      },
+      [&](int slot) { afters[static_cast<std::size_t>(slot)].fetch_add(1); });
+  for (int task = 1; task < second; ++task) EXPECT_EQ(slots[static_cast<std::size_t>(task)], 1 - slots[0]) << task;
+  EXPECT_EQ(afters[0].load(), 1);
+  EXPECT_EQ(afters[1].load(), 1);
+}
+
 TEST(ThreadPool, LeasesTakeTurnsSoThatModelsDoNotOversubscribe) {
   std::atomic<int> running{0};
   std::atomic<int> most{0};
