@@ -8,6 +8,29 @@
 
 namespace skywork_rt::bindings {
 namespace py = pybind11;
+namespace {
+
+/// Calls visit(name, field) for every field of GeneratorOptions, const or not.
+template <typename Options, typename Visitor>
+void VisitOptions(Options& options, const Visitor& visit) {
+  visit("backend", options.backend);
+  visit("device", options.device);
+  visit("weights", options.weights);
+  visit("activations", options.activations);
+  visit("kv_cache", options.kv_cache);
+  visit("threads", options.threads);
+  visit("affinity", options.affinity);
+  visit("mmap", options.mmap);
+  visit("verify", options.verify);
+  visit("max_length", options.max_length);
+  visit("max_cached_tokens", options.max_cached_tokens);
+  visit("max_batch", options.max_batch);
+  visit("prefill_budget", options.prefill_budget);
+  visit("max_queue", options.max_queue);
+  visit("prefix_cache", options.prefix_cache);
+}
+
+}  // namespace
 
 SamplingParams ReadSamplingParams(const py::dict& values) {
   SamplingParams params;
@@ -44,42 +67,14 @@ SamplingParams ReadSamplingParams(const py::dict& values) {
 GeneratorOptions ReadGeneratorOptions(const py::dict& values) {
   GeneratorOptions options;
   OptionReader reader(values, "Generator");
-  reader.Read("backend", &options.backend);
-  reader.Read("device", &options.device);
-  reader.Read("weights", &options.weights);
-  reader.Read("activations", &options.activations);
-  reader.Read("kv_cache", &options.kv_cache);
-  reader.Read("threads", &options.threads);
-  reader.Read("affinity", &options.affinity);
-  reader.Read("mmap", &options.mmap);
-  reader.Read("verify", &options.verify);
-  reader.Read("max_length", &options.max_length);
-  reader.Read("max_cached_tokens", &options.max_cached_tokens);
-  reader.Read("max_batch", &options.max_batch);
-  reader.Read("prefill_budget", &options.prefill_budget);
-  reader.Read("max_queue", &options.max_queue);
-  reader.Read("prefix_cache", &options.prefix_cache);
+  VisitOptions(options, [&](const char* name, auto& field) { reader.Read(name, &field); });
   reader.Finish();
   return options;
 }
 
 py::dict ToDict(const GeneratorOptions& options) {
   py::dict values;
-  values["backend"] = options.backend;
-  values["device"] = options.device;
-  values["weights"] = options.weights;
-  values["activations"] = options.activations;
-  values["kv_cache"] = options.kv_cache;
-  values["threads"] = options.threads;
-  values["affinity"] = options.affinity;
-  values["mmap"] = options.mmap;
-  values["verify"] = options.verify;
-  values["max_length"] = options.max_length;
-  values["max_cached_tokens"] = options.max_cached_tokens;
-  values["max_batch"] = options.max_batch;
-  values["prefill_budget"] = options.prefill_budget;
-  values["max_queue"] = options.max_queue;
-  values["prefix_cache"] = options.prefix_cache;
+  VisitOptions(options, [&](const char* name, const auto& field) { values[name] = field; });
   return values;
 }
 

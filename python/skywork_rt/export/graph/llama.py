@@ -160,56 +160,16 @@ class _Projections(nn.Cell):  # type: ignore[misc]
         return self.q(x), self.k(x), self.v(x)
 
 
-class _FullAttention(nn.Cell):  # type: ignore[misc]
-    """Attention of S new tokens of one sequence. x is [S, hidden]."""
+class _Attention(nn.Cell):  # type: ignore[misc]
+    """Attention over cache and new tokens. x is [rows, hidden]; the contracts differ in what a row is."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, single: bool) -> None:
         super().__init__()
         self.project = _Projections(config)
         self.rotary = _Rotary()
-        self.attend = _TwoPartAttention(single=False)
+        self.attend = _TwoPartAttention(single)
         self.reshape = ops.Reshape()
-        self.transpose = ops.Transpose()
-        head = config.head_dim
-        self.q_split, self.kv_split = (1, -1, config.heads, head), (1, -1, config.kv_heads, head)
-        self.grouped = (1, config.kv_heads, -1, head)
-        self.heads_apart, self.joined = (config.heads, -1, head), (-1, config.heads * head)
-
-    def construct(
-        self,
-        x: Tensor,
-        cos: Tensor,
-        sin: Tensor,
-        cache_mask: Tensor,
-        new_mask: Tensor,
-        key: Tensor,
-        value: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        q, k, v = self.project(x)
-        q = self.rotary(self.transpose(self.reshape(q, self.q_split), (0, 2, 1, 3)), cos, sin)
-        k = self.rotary(self.transpose(self.reshape(k, self.kv_split), (0, 2, 1, 3)), cos, sin)
-        v = self.transpose(self.reshape(v, self.kv_split), (0, 2, 1, 3))
-        # The heads that share one key head are neighbours, so they stack as more rows of the same product.
-        mixed = self.attend(self.reshape(q, self.grouped), k, v, new_mask, key, value, cache_mask)
-        mixed = self.transpose(self.reshape(mixed, self.heads_apart), (1, 0, 2))
-        return self.project.output(self.reshape(mixed, self.joined)), k, v
-
-
-class _IncrementalAttention(nn.Cell):  # type: ignore[misc]
-    """Attention of one new token for each of B sequences. x is [B, hidden]."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.project = _Projections(config)
-        self.rotary = _Rotary()
-        self.attend = _TwoPartAttention(single=True)
-        self.reshape = ops.Reshape()
-        head = config.head_dim
-        self.q_split, self.kv_split = (-1, config.heads, 1, head), (-1, config.kv_heads, 1, head)
-        self.grouped, self.joined = (
-            (-1, config.kv_heads, config.heads // config.kv_heads, head),
-            (-1, config.heads * head),
-        )
+        self.joined = (-1, config.heads * config.head_dim)
 
     def construct(
         self,
@@ -222,11 +182,45 @@ class _IncrementalAttention(nn.Cell):  # type: ignore[misc]
         value: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = self.project(x)
-        q = self.rotary(self.reshape(q, self.q_split), cos, sin)
-        k = self.rotary(self.reshape(k, self.kv_split), cos, sin)
-        v = self.reshape(v, self.kv_split)
+        q = self.rotary(self.split_heads(q, self.q_split), cos, sin)
+        k = self.rotary(self.split_heads(k, self.kv_split), cos, sin)
+        v = self.split_heads(v, self.kv_split)
+        # The heads that share one key head are neighbours, so they stack as more rows of the same product.
         mixed = self.attend(self.reshape(q, self.grouped), k, v, new_mask, key, value, cache_mask)
-        return self.project.output(self.reshape(mixed, self.joined)), k, v
+        return self.project.output(self.join_heads(mixed)), k, v
+
+
+class _FullAttention(_Attention):
+    """Of S new tokens of one sequence: a row is a token, heads come before rows."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config, single=False)
+        self.transpose = ops.Transpose()
+        head = config.head_dim
+        self.q_split, self.kv_split = (1, -1, config.heads, head), (1, -1, config.kv_heads, head)
+        self.grouped, self.heads_apart = (1, config.kv_heads, -1, head), (config.heads, -1, head)
+
+    def split_heads(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
+        return self.transpose(self.reshape(x, shape), (0, 2, 1, 3))
+
+    def join_heads(self, mixed: Tensor) -> Tensor:
+        return self.reshape(self.transpose(self.reshape(mixed, self.heads_apart), (1, 0, 2)), self.joined)
+
+
+class _IncrementalAttention(_Attention):
+    """Of one new token for each of B sequences: a row is a sequence."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config, single=True)
+        head, group = config.head_dim, config.heads // config.kv_heads
+        self.q_split, self.kv_split = (-1, config.heads, 1, head), (-1, config.kv_heads, 1, head)
+        self.grouped = (-1, config.kv_heads, group, head)
+
+    def split_heads(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
+        return self.reshape(x, shape)
+
+    def join_heads(self, mixed: Tensor) -> Tensor:
+        return self.reshape(mixed, self.joined)
 
 
 class _Layer(nn.Cell):  # type: ignore[misc]
