@@ -139,7 +139,8 @@ def _measure_and_print(plan: Plan, json_path: Path | None, bases: Sequence[Subje
     print(markdown.machine_line(machine), markdown.rows_table(rows), sep="\n\n")
     measured = measurements.subjects
     base = next((subject for subject in bases if subject in measured), measured[0])
-    print("", markdown.ratio_table(measurements, base), sep="\n")
+    if len(measured) > 1:
+        print("", markdown.ratio_table(measurements, base), sep="\n")
     if table := markdown.seed_table(measurements):
         print("", table, sep="\n")
     if found := findings.find(measurements):
