@@ -156,6 +156,28 @@ def test_ctrl_c_keeps_what_was_measured(tiny_bundle: Path) -> None:
     assert {metric: len(samples) for (_, metric), samples in measurements.samples.items()} == {"new_32": 1, "new_64": 1}
 
 
+@pytest.mark.skipif("native" not in BACKENDS, reason="SKYWORK_RT_TEST_BACKENDS leaves out native")
+def test_large_models_are_measured_in_one_pass_beside_the_memorys_limit(endless_bundle: Path) -> None:
+    subjects = select_subjects(list_subjects(endless_bundle), ["skywork_rt:native int8*"])
+    metrics = select_metrics(["load", "peak_rss", "prefill_512", "decode_b1"])
+    plan = Plan(endless_bundle, subjects, metrics, repeats=2, threads=1, model_length=65536, fresh_processes=True)
+    stages: list[tuple[str, int, int]] = []
+    measurements = run_plan(plan, lambda *step: stages.append(step))
+    assert measurements.notes == []
+    assert {name: len(samples) for (_, name), samples in measurements.samples.items()} == dict.fromkeys(
+        (metric.name for metric in metrics), 2
+    )
+    assert len(measurements.streams) == 3, "before the run and in each repeat"
+    rows = {(row.weights, row.metric): row for row in measurements.rows()}
+    for subject in subjects:
+        limit = rows[subject.weights, "stream_limit_b1"]
+        assert limit.min <= limit.median <= limit.max
+        assert limit.max == pytest.approx(max(measurements.streams) / subject.weight_bytes)
+        assert rows[subject.weights, "peak_rss"].median > subject.file_bytes / 2**20
+    assert [stage for stage, _, _ in stages[-1:]] == ["measuring"]
+    assert stages[-1][1] == stages[-1][2] == 8
+
+
 def test_serving_is_simulated_all_ways_under_both_loads(endless_bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
     options = ("--requests", "6", "--slots", "2", "--prompt-tokens", "4", "--threads", "1", "--json", path)
