@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 CACHE ?= $(or $(SKYWORK_RT_CACHE),$(HOME)/.cache/skywork_rt)
 BUNDLE := $(CACHE)/demo/SmolLM2-135M-Instruct
 PRESET ?= release
+FUZZ_SECONDS ?= 30
+CMAKE_OPTIONS_sanitize := -DSKYWORK_RT_FUZZ_SECONDS=$(FUZZ_SECONDS)
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -14,19 +16,21 @@ SHELL := /bin/bash
 # What pip does not carry: a compiler, Python's venv, and GoogleTest for the C++ tests.
 DEBIAN_BUILD := g++ python3-venv
 DEBIAN_TEST := libgtest-dev libgmock-dev
+# Clang with its sanitizers and libFuzzer; llvm brings the names of functions into their reports.
+DEBIAN_SANITIZE := clang libclang-rt-dev llvm
 
 SOURCES := $(shell git ls-files 'csrc/*' 'cmake/*' 'python/*' CMakeLists.txt pyproject.toml 2>/dev/null)
 
 .PHONY: help
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 .PHONY: demo
 demo: $(VENV)/.installed  ## install, export SmolLM2-135M and stream text from it
 	$(BIN)/python examples/demo.py --bundle "$(BUNDLE)"
 
 .PHONY: test
-test: test-cpp test-python  ## install and run every test, C++ and Python
+test: lint test-cpp test-sanitizers test-python  ## lint, sanitizers, fuzzing and every test, C++ and Python
 
 .PHONY: test-fast
 test-fast: $(VENV)/.cpp-$(PRESET) $(VENV)/.requirements-test $(VENV)/.installed  ## the quick tests, under three minutes
@@ -36,6 +40,15 @@ test-fast: $(VENV)/.cpp-$(PRESET) $(VENV)/.requirements-test $(VENV)/.installed 
 .PHONY: test-cpp
 test-cpp: $(VENV)/.cpp-$(PRESET)  ## build and run the C++ tests (PRESET=asan, ubsan, tsan for the sanitizers)
 	$(BIN)/ctest --preset $(PRESET) -LE long -j2
+
+.PHONY: test-sanitizers
+test-sanitizers: $(VENV)/.cpp-sanitize $(VENV)/.cpp-tsan  ## C++ tests under asan + ubsan and tsan, and 30 s of each fuzz target
+	$(BIN)/ctest --preset sanitize -LE long -j2
+	$(BIN)/ctest --preset tsan -LE long -j2
+
+.PHONY: fuzz
+fuzz: $(VENV)/.cpp-sanitize  ## the fuzz targets alone, two at a time (FUZZ_SECONDS=600 for longer)
+	$(BIN)/ctest --preset sanitize -L fuzz -j2
 
 .PHONY: test-python
 test-python: $(VENV)/.requirements-test $(VENV)/.installed  ## install and run the Python tests
@@ -50,17 +63,20 @@ test-long: $(VENV)/.cpp-$(PRESET) $(VENV)/.requirements-test $(VENV)/.installed 
 lint: $(VENV)/.requirements-dev $(VENV)/.requirements-test  ## ruff, mypy --strict, clang-format
 	$(BIN)/ruff check python tests examples cmake
 	$(BIN)/mypy
+	$(BIN)/ruff format --check python tests examples cmake
 	git ls-files '*.h' '*.cc' | xargs $(BIN)/clang-format --dry-run -Werror
 
 .PHONY: clean
 clean:  ## remove the builds and the virtual environment (not the cache)
 	rm -rf build $(VENV)
 
-.PHONY: debian-build debian-test
+.PHONY: debian-build debian-test debian-sanitize
 debian-build:
 	@./cmake/scripts/debian_packages.sh $(DEBIAN_BUILD)
 debian-test:
 	@./cmake/scripts/debian_packages.sh $(DEBIAN_BUILD) $(DEBIAN_TEST)
+debian-sanitize:
+	@./cmake/scripts/debian_packages.sh $(DEBIAN_BUILD) $(DEBIAN_TEST) $(DEBIAN_SANITIZE)
 
 $(VENV)/.created: | debian-build
 	$(PYTHON) -m venv $(VENV)
@@ -81,8 +97,11 @@ $(VENV)/.cpp-tools: $(VENV)/.created
 	$(BIN)/pip install 'cmake>=3.25' 'ninja>=1.11' 'nlohmann-json>=3.11'
 	touch $@
 
+$(VENV)/.cpp-sanitize: | debian-sanitize
+
 .PHONY: FORCE
 FORCE:
 $(VENV)/.cpp-%: $(VENV)/.cpp-tools FORCE | debian-test
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/cmake --preset $* -DPython3_EXECUTABLE="$(abspath $(BIN))/python" > /dev/null
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/cmake --preset $* $(CMAKE_OPTIONS_$*) \
+	  -DPython3_EXECUTABLE="$(abspath $(BIN))/python" > /dev/null
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/cmake --build --preset $*

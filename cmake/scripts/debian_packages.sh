@@ -7,6 +7,10 @@ for package in "$@"; do
   case "$package" in
     # A compiler or a Python that did not come from Debian's packages serves as well.
     g++) command -v g++ > /dev/null && continue ;;
+    # Whatever version of Clang is here has to bring its own runtime; a compile of nothing tells.
+    clang | libclang-rt-dev)
+      echo 'int main() {}' | clang++ -fsanitize=address,undefined -x c++ -o /dev/null - 2> /dev/null && continue ;;
+    llvm) command -v llvm-symbolizer > /dev/null && continue ;;
     python3-venv) "${PYTHON:-python3}" -c 'import venv, ensurepip' 2> /dev/null && continue ;;
   esac
   dpkg-query -W -f='${Status}' "$package" 2> /dev/null | grep -q 'ok installed' || missing+=("$package")

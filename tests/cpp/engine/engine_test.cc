@@ -337,9 +337,9 @@ TEST(EngineTest, CallbackSeesEveryStep) {
 }
 
 TEST(EngineTest, CallbackThatReturnsFalseCancelsAndHearsOfIt) {
-  auto engine = MakeEngine(NoPrefixCache());
-  std::atomic<int> tokens{0};
+  std::atomic<int> tokens{0};  // the engine's thread uses both until the engine is gone
   std::promise<FinishReason> end;
+  auto engine = MakeEngine(NoPrefixCache());
   const auto state = engine->Submit(LongRequest({3}, 400), [&](const Update& update) {
     if (update.finish_reason == FinishReason::kError) end.set_value(update.finish_reason);
     tokens += static_cast<int>(update.token_ids.size());

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "engine/engine_fixture.h"
+#include "support/sanitizers.h"
 
 namespace skywork_rt {
 namespace {
@@ -106,7 +107,7 @@ void ExpectEqual(const Result& a, const Result& b) {
 TEST(ScheduleTest, WhatARequestGetsDoesNotDependOnItsNeighbours) {
   constexpr int kSchedules = 200;
   std::map<std::string, std::uint64_t> reused;
-  for (int s = 0; s < kSchedules; ++s) {
+  for (int s = 0; s < testing::Repeats(kSchedules); ++s) {
     Schedule schedule(static_cast<unsigned>(s));
     std::vector<Request> requests;
     std::vector<Result> alone;
@@ -126,7 +127,8 @@ TEST(ScheduleTest, WhatARequestGetsDoesNotDependOnItsNeighbours) {
     }
   }
   for (const Way& way : AllWays()) {
-    EXPECT_EQ(reused[way.name] > 1000, way.prefix_cache) << way.name << " reused " << reused[way.name] << " tokens";
+    EXPECT_EQ(reused[way.name] > static_cast<std::uint64_t>(testing::Repeats(1000)), way.prefix_cache)
+        << way.name << " reused " << reused[way.name] << " tokens";
   }
 }
 

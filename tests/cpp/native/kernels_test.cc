@@ -11,6 +11,7 @@
 #include "backend/native/cpu.h"
 #include "backend/native/half.h"
 #include "native/tiny_model.h"
+#include "support/sanitizers.h"
 
 namespace skywork_rt::native {
 namespace {
@@ -94,7 +95,8 @@ TEST_P(EverySet, MatmulStaysWithinRoundingOfTheExactProduct) {
 
 TEST_P(EverySet, EqualsScalarToTheBitOnShapesThatNoBlockDivides) {
   std::mt19937 random(5);
-  const int shapes[][2] = {{65519, 40}, {1, 1}, {17, 33}, {31, 576}, {100, 72}, {16, 32}, {259, 131}};
+  const int shapes[][2] = {
+      {skywork_rt::testing::Repeats(65519), 40}, {1, 1}, {17, 33}, {31, 576}, {100, 72}, {16, 32}, {259, 131}};
   for (const WeightKind kind : kKinds) {
     for (const auto& [rows, cols] : shapes) {
       RandomMatrix m = MakeRandomMatrix(kind, rows, cols, random);

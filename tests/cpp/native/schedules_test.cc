@@ -12,6 +12,7 @@
 
 #include "backend/native/native_backend.h"
 #include "native/tiny_model.h"
+#include "support/sanitizers.h"
 
 namespace skywork_rt::native {
 namespace {
@@ -169,12 +170,12 @@ void RunSchedules(const TinyOptions& shape, const std::string& kv_cache, int cou
     options.threads = threads;
     backends.push_back(OpenBackend(model.spec, model.file, options));
   }
-  for (int i = 0; i < count; ++i) {
+  for (int i = 0; i < testing::Repeats(count); ++i) {
     Schedule schedule(*backends[static_cast<std::size_t>(i) % backends.size()], oracle,
                       first_seed + static_cast<unsigned>(i));
     for (int step = 0; step < 25; ++step) {
       schedule.Step();
-      if (testing::Test::HasFatalFailure()) FAIL() << "schedule " << i << " step " << step;
+      if (::testing::Test::HasFatalFailure()) FAIL() << "schedule " << i << " step " << step;
     }
   }
 }

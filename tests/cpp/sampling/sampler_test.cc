@@ -11,6 +11,7 @@
 #include "sampling/reference.h"
 #include "sampling/rows.h"
 #include "skywork_rt/error.h"
+#include "support/sanitizers.h"
 
 namespace skywork_rt {
 namespace {
@@ -114,12 +115,13 @@ TEST(Sampler, DrawsFromTheExactDistributionOfALargeVocabulary) {
   SamplingParams params;
   params.temperature = 0.9f;
   std::vector<float> row = RandomRow(65519, 13, 1.0f);
+  const int draws = testing::Repeats(4000);
   std::vector<double> expected(8);
   std::vector<int> counts(8);
   const testing::Reference reference = ReferenceDistribution(row, params, {}, {}, {});
-  for (std::size_t i = 0; i < row.size(); ++i) expected[i % 8] += reference.probabilities[i] * 4000;
-  for (std::uint64_t seed = 0; seed < 4000; ++seed) {
-    Sampler sampler(params, Model(row.size()), seed, 0, {});
+  for (std::size_t i = 0; i < row.size(); ++i) expected[i % 8] += reference.probabilities[i] * draws;
+  for (int seed = 0; seed < draws; ++seed) {
+    Sampler sampler(params, Model(row.size()), static_cast<std::uint64_t>(seed), 0, {});
     ++counts[static_cast<std::size_t>(sampler.Sample(row).token) % 8];
   }
   double statistic = 0.0;
