@@ -52,7 +52,7 @@ bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-class EverySet : public testing::TestWithParam<const char*> {
+class EverySet : public ::testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
     kernels_ = FindKernels(GetParam());
@@ -309,7 +309,7 @@ TEST_P(EverySet, MergedBlocksEqualOneSoftmaxOverAll) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, EverySet, testing::Values("scalar", "avx2", "avx512", "avx512vnni"),
+INSTANTIATE_TEST_SUITE_P(Kernels, EverySet, ::testing::Values("scalar", "avx2", "avx512", "avx512vnni"),
                          [](const auto& set) { return std::string(set.param); });
 
 TEST(UnpackRow, GivesTheWeightsThatTheLayoutDescribes) {
