@@ -61,7 +61,8 @@ class Measurements:
 
     samples: dict[tuple[Subject, str], list[float]] = field(default_factory=dict)
     streams: list[float] = field(default_factory=list)
-    """Bytes a second that the machine read from memory: before the run, and at the begin of each repeat."""
+    """Bytes a second that the machine read from memory: before the run, and at the begin of each repeat, or
+    after each runtime where that takes minutes."""
     notes: list[str] = field(default_factory=list)
 
     def add(self, subject: Subject, metric: str, value: float) -> None:
@@ -133,7 +134,6 @@ def _measure_in_fresh_processes(plan: Plan, measurements: Measurements, report: 
     total = plan.repeats * len(plan.subjects) * steps
     failed: set[Subject] = set()
     for repeat in range(plan.repeats):
-        measurements.streams.append(measure_stream(plan.threads))
         for index, subject in enumerate(plan.subjects):
             done = (repeat * len(plan.subjects) + index) * steps
             report("measuring", done, total)
@@ -152,6 +152,7 @@ def _measure_in_fresh_processes(plan: Plan, measurements: Measurements, report: 
             except BenchError as error:
                 failed.add(subject)
                 measurements.notes.append(str(error))
+            measurements.streams.append(measure_stream(plan.threads))
     report("measuring", total, total)
 
 

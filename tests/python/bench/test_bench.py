@@ -167,7 +167,7 @@ def test_large_models_are_measured_in_one_pass_beside_the_memorys_limit(endless_
     assert {name: len(samples) for (_, name), samples in measurements.samples.items()} == dict.fromkeys(
         (metric.name for metric in metrics), 2
     )
-    assert len(measurements.streams) == 3, "before the run and in each repeat"
+    assert len(measurements.streams) == 5, "before the run and after each runtime"
     rows = {(row.weights, row.metric): row for row in measurements.rows()}
     for subject in subjects:
         limit = rows[subject.weights, "stream_limit_b1"]
