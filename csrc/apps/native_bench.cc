@@ -1,6 +1,6 @@
 // Measures the native backend alone: load, prefill, decode at some batch sizes, beside the memory's own speed.
 //
-//   native_bench BUNDLE [--weights int8] [--threads 2] [--prompt 512] [--decode 128] [--batch 1] [--mmap 1]
+//   native_bench BUNDLE [--weights int8] [--threads 2] [--prompt 512] [--decode 128] [--batch 1] [--mmap 0]
 //                       [--kv f32] [--repeat 3]
 #include <sys/resource.h>
 
@@ -96,7 +96,7 @@ int Main(int argc, char** argv) {
   if (argc < 2) {
     std::fprintf(stderr,
                  "usage: native_bench BUNDLE [--weights int8] [--threads 2] [--prompt 512] [--decode 128] "
-                 "[--batch 1] [--mmap 1] [--kv f32] [--repeat 3]\n");
+                 "[--batch 1] [--mmap 0] [--kv f32] [--repeat 3]\n");
     return 2;
   }
   std::map<std::string, std::string> given;
@@ -110,7 +110,7 @@ int Main(int argc, char** argv) {
   if (given.count("--kv") != 0) options.kv_cache = given["--kv"];
   if (given.count("--activations") != 0) options.activations = given["--activations"];
   options.threads = Argument(given, "threads", 2);
-  options.mmap = Argument(given, "mmap", 1) != 0;
+  if (given.count("--mmap") != 0) options.mmap = Argument(given, "mmap", 0) != 0;
   options.max_batch = batch;
   options.max_length = static_cast<std::size_t>(prompt + decode);
   const auto start = Clock::now();
@@ -131,10 +131,11 @@ int Main(int argc, char** argv) {
   const double stream =
       Argument(given, "stream", 1) != 0 ? MeasureMemoryStream(options.threads, std::size_t{512} << 20, 5) : 0.0;
   std::printf(
-      "weights %s threads %d mmap %d kv %s batch %d | load %.3f s | prefill %.1f tok/s, %.1f a cpu second | "
+      "weights %s threads %d mmap %s kv %s batch %d | load %.3f s | prefill %.1f tok/s, %.1f a cpu second | "
       "decode %.1f tok/s, %.1f a cpu second | peak %.0f MB | stream %.1f GB/s\n",
-      options.weights.c_str(), options.threads, options.mmap ? 1 : 0, options.kv_cache.c_str(), batch, load,
-      Median(prefill), Median(prefill_cpu), Median(decoding), Median(decode_cpu), peak, stream / 1e9);
+      options.weights.c_str(), options.threads, given.count("--mmap") != 0 ? given["--mmap"].c_str() : "auto",
+      options.kv_cache.c_str(), batch, load, Median(prefill), Median(prefill_cpu), Median(decoding), Median(decode_cpu),
+      peak, stream / 1e9);
   return 0;
 }
 

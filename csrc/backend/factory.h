@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,7 +19,7 @@ struct BackendOptions {
   std::string kv_cache = "f32";
   int threads = 0;            // 0: all cores of this process's affinity mask
   std::vector<int> affinity;  // cores to compute on; empty: the system decides
-  bool mmap = true;
+  std::optional<bool> mmap;   // true: map weights; false: copy them into huge pages; unset: as suits their size
   bool verify = false;
   int max_batch = 16;
   std::size_t max_length = 0;         // longest sequence, <= ModelSpec::max_length

@@ -124,6 +124,15 @@ void OptionReader::Read(const char* name, std::string* target) {
   if (const auto value = Take(name)) *target = Text(name, *value);
 }
 
+void OptionReader::Read(const char* name, std::optional<bool>* target) {
+  const auto value = Take(name);
+  if (!value) return;
+  target->reset();
+  if (value->is_none()) return;
+  if (!IsBool(*value)) Refuse(name, *value, "True, False or None");
+  *target = PyObject_IsTrue(value->ptr()) == 1;
+}
+
 void OptionReader::Read(const char* name, std::optional<int>* target) {
   const auto value = Take(name);
   if (!value) return;

@@ -25,6 +25,7 @@ class OptionReader {
   void Read(const char* name, std::size_t* target);
   void Read(const char* name, float* target);
   void Read(const char* name, std::string* target);
+  void Read(const char* name, std::optional<bool>* target);
   void Read(const char* name, std::optional<int>* target);
   void Read(const char* name, std::optional<std::uint64_t>* target);
   /// A list of int.

@@ -72,7 +72,7 @@ class Generator:
         weights: str = "auto",
         activations: str = "auto",
         kv_cache: str = "f32",
-        mmap: bool = True,
+        mmap: bool | None = None,
         verify: bool = False,
         **unknown: object,
     ) -> None:

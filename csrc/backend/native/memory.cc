@@ -6,18 +6,25 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
+#include <fstream>
+#include <string>
 #include <utility>
 
 #include "skywork_rt/error.h"
 #include "support/format.h"
+#include "support/thread_pool.h"
 
 namespace skywork_rt::native {
 namespace {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
-constexpr std::size_t kReadBytes = std::size_t{16} << 20;
+constexpr std::size_t kReadBytes = std::size_t{4} << 20;   // of one task
+constexpr std::size_t kMostCopied = std::size_t{1} << 30;  // half a second of copying, or less
+constexpr std::size_t kShareOfMemory = 4;                  // a copy takes at most one part in so many of what is free
 
 [[noreturn]] void ThrowUnreadable(const std::filesystem::path& path) {
   throw Error(ErrorCode::kNotFound, StrCat(path.string(), " cannot be read: ", std::strerror(errno)));
@@ -42,23 +49,50 @@ class File {
     return static_cast<std::size_t>(status.st_size);
   }
 
-  void Read(std::uint8_t* out, std::size_t size) const {
-    for (std::size_t done = 0; done < size;) {
-      const ssize_t n = read(fd_, out + done, std::min(kReadBytes, size - done));
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) ThrowUnreadable(path_);
-      if (n == 0) {
-        throw Error(ErrorCode::kCorruptBundle, StrCat(path_.string(), " ended after ", done, " of its ", size,
-                                                      " bytes: it changed while it was read"));
-      }
-      done += static_cast<std::size_t>(n);
+  void Read(std::uint8_t* out, std::size_t size, ThreadPool::Lease& lease) const {
+    std::atomic<int> failure{0};
+    const std::size_t tasks = (size + kReadBytes - 1) / kReadBytes;
+    lease.Run(static_cast<int>(tasks), [&](int task, int) {
+      const std::size_t begin = static_cast<std::size_t>(task) * kReadBytes;
+      const int result = ReadPart(out, begin, std::min(size, begin + kReadBytes));
+      if (result != 0) failure.store(result, std::memory_order_relaxed);
+    });
+    if (failure == kEndedEarly) {
+      throw Error(ErrorCode::kCorruptBundle,
+                  StrCat(path_.string(), " ended before its ", size, " bytes: it changed while it was read"));
     }
+    errno = failure;
+    if (failure != 0) ThrowUnreadable(path_);
   }
 
  private:
+  static constexpr int kEndedEarly = -1;
+
+  /// 0, an errno or kEndedEarly.
+  int ReadPart(std::uint8_t* out, std::size_t begin, std::size_t end) const noexcept {
+    while (begin < end) {
+      const ssize_t n = pread(fd_, out + begin, end - begin, static_cast<off_t>(begin));
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return errno;
+      if (n == 0) return kEndedEarly;
+      begin += static_cast<std::size_t>(n);
+    }
+    return 0;
+  }
+
   const std::filesystem::path path_;
   const int fd_;
 };
+
+/// Bytes that programs can still get without anything being swapped out; 0 where the system does not say.
+std::size_t AvailableMemory() {
+  std::ifstream lines("/proc/meminfo");
+  for (std::string line; std::getline(lines, line);) {
+    std::size_t kibibytes = 0;
+    if (std::sscanf(line.c_str(), "MemAvailable: %zu kB", &kibibytes) == 1) return kibibytes << 10;
+  }
+  return 0;
+}
 
 }  // namespace
 
@@ -113,14 +147,20 @@ FileContents FileContents::Map(const std::filesystem::path& path) {
   return contents;
 }
 
-FileContents FileContents::Copy(const std::filesystem::path& path) {
+FileContents FileContents::Copy(const std::filesystem::path& path, int threads, const CoreSet& cores) {
   const File file(path);
   FileContents contents;
   contents.size_ = file.Size();
   contents.copy_ = AnonymousMemory(contents.size_, "the weights");
-  file.Read(contents.copy_.data(), contents.size_);
+  ThreadPool::Lease lease(threads, cores);
+  file.Read(contents.copy_.data(), contents.size_, lease);
   contents.data_ = contents.copy_.data();
   return contents;
+}
+
+bool FileContents::BetterCopied(const std::filesystem::path& path) {
+  const std::size_t size = File(path).Size();
+  return size <= kMostCopied && size <= AvailableMemory() / kShareOfMemory;
 }
 
 FileContents::~FileContents() {

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <filesystem>
 
+#include "support/core_set.h"
+
 namespace skywork_rt::native {
 
 /// Zeroed memory of our own, page by page as it is first touched, in huge pages where the system gives them.
@@ -29,7 +31,12 @@ class FileContents {
  public:
   /// Throws Error kNotFound (cannot be opened or read), kCapacity (no memory).
   static FileContents Map(const std::filesystem::path& path);
-  static FileContents Copy(const std::filesystem::path& path);
+  /// `threads` of the pool, on `cores` if there are any, read it together. Also throws kCorruptBundle for a file that
+  /// becomes shorter meanwhile.
+  static FileContents Copy(const std::filesystem::path& path, int threads = 1, const CoreSet& cores = {});
+  /// Whether copying suits a file better than mapping it: reading the copy is faster, as no file comes in huge pages
+  /// on most systems; but it must neither crowd out others nor make opening long.
+  static bool BetterCopied(const std::filesystem::path& path);
   ~FileContents();
   FileContents(FileContents&& other) noexcept;
   FileContents& operator=(FileContents&&) = delete;

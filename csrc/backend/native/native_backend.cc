@@ -96,11 +96,16 @@ int Threads(const BackendOptions& options) {
   return options.affinity.empty() ? AvailableCores() : static_cast<int>(options.affinity.size());
 }
 
+FileContents ReadWeights(const std::filesystem::path& path, const BackendOptions& options) {
+  const bool map = options.mmap.has_value() ? *options.mmap : !FileContents::BetterCopied(path);
+  return map ? FileContents::Map(path) : FileContents::Copy(path, Threads(options), CoreSet(options.affinity));
+}
+
 class NativeBackend final : public Backend {
  public:
   NativeBackend(const ModelSpec& spec, const std::filesystem::path& weights, const BackendOptions& options)
       : spec_(spec),
-        file_(weights, options.mmap),
+        file_(weights, ReadWeights(weights, options)),
         weights_(spec_, file_),
         cache_(spec_, ParseCacheKind(options.kv_cache), CacheTokens(spec_, options), options.max_batch),
         threads_(Threads(options)),

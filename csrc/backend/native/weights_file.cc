@@ -173,9 +173,9 @@ std::map<std::string, StoredTensor> ParseWeights(Span<const std::uint8_t> file, 
   return tensors;
 }
 
-WeightsFile::WeightsFile(const std::filesystem::path& path, bool map)
+WeightsFile::WeightsFile(const std::filesystem::path& path, FileContents contents)
     : name_(path.filename().string()),
-      contents_(map ? FileContents::Map(path) : FileContents::Copy(path)),
+      contents_(std::move(contents)),
       tensors_(ParseWeights({contents_.data(), contents_.size()}, name_)) {}
 
 }  // namespace skywork_rt::native

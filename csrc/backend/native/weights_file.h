@@ -31,8 +31,7 @@ std::map<std::string, StoredTensor> ParseWeights(Span<const std::uint8_t> file, 
 /// A weights file, opened and checked.
 class WeightsFile {
  public:
-  /// `map`: keep it mapped; otherwise copy it into memory of our own.
-  WeightsFile(const std::filesystem::path& path, bool map);
+  WeightsFile(const std::filesystem::path& path, FileContents contents);
 
   const std::map<std::string, StoredTensor>& tensors() const { return tensors_; }
   const std::string& name() const { return name_; }

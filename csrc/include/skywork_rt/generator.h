@@ -29,7 +29,9 @@ struct GeneratorOptions {
   int threads = 0;                    // 0: one a core of `affinity`, else all cores of this process's affinity mask
   std::vector<int> affinity;          // numbers of the cores to compute on, threads of them or more; empty: the system
                                       // decides
-  bool mmap = true;                   // map weights (shared, lazy) or copy them into huge pages (native only)
+  std::optional<bool> mmap;           // true: map weights (shared with other processes, lazy); false: copy them into
+                                      // huge pages (faster to read); unset: copy up to 1 GiB and a quarter of the free
+                                      // memory, map what is larger (native only)
   bool verify = false;                // check the SHA-256 of memory-mapped weights too
   std::size_t max_length = 0;         // longest prompt + output; 0: the model's
   std::size_t max_cached_tokens = 0;  // bound of the KV cache over all sequences; 0: max_length * max_batch, at most

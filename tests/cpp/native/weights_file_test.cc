@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <random>
@@ -116,7 +118,7 @@ class DamagedModel : public testing::Test {
     bytes_.assign(std::istreambuf_iterator<char>(in), {});
   }
 
-  void Open() { ModelWeights(model_.spec, WeightsFile(model_.file, true)); }
+  void Open() { ModelWeights(model_.spec, WeightsFile(model_.file, FileContents::Map(model_.file))); }
   void Rewrite(const std::string& bytes) { std::ofstream(model_.file, std::ios::binary | std::ios::trunc) << bytes; }
 
   void ExpectCorrupt(const std::string& part) {
@@ -183,8 +185,31 @@ TEST(FileContents, MapAndCopyGiveTheSameBytesAndNameAMissingFile) {
   const FileContents copied = FileContents::Copy(path);
   ASSERT_EQ(mapped.size(), 5003u);
   EXPECT_TRUE(std::equal(mapped.data(), mapped.data() + 5003, copied.data()));
+  EXPECT_TRUE(FileContents::BetterCopied(path));
+  EXPECT_THROW(FileContents::BetterCopied(directory.path() / "none"), Error);
   EXPECT_THROW(FileContents::Map(directory.path() / "none"), Error);
   EXPECT_THROW(FileContents::Copy(directory.path()), Error);
+}
+
+TEST(FileContents, SeveralThreadsCopyEveryByteToItsPlace) {
+  const TemporaryDirectory directory;
+  const auto path = directory.path() / "data";
+  std::string bytes(std::size_t{21} << 20, '\0');  // no whole number of parts
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 2654435761u >> 13);
+  bytes += "end";
+  std::ofstream(path, std::ios::binary) << bytes;
+  const FileContents copied = FileContents::Copy(path, 3);
+  ASSERT_EQ(copied.size(), bytes.size());
+  EXPECT_EQ(std::memcmp(copied.data(), bytes.data(), bytes.size()), 0);
+}
+
+TEST(FileContents, AFileThatIsTooLargeToCopyIsMapped) {
+  const TemporaryDirectory directory;
+  const auto path = directory.path() / "data";
+  std::ofstream(path, std::ios::binary) << "sparse";
+  std::filesystem::resize_file(path, std::uintmax_t{3} << 30);
+  EXPECT_FALSE(FileContents::BetterCopied(path));
+  EXPECT_EQ(FileContents::Map(path).size(), std::size_t{3} << 30);
 }
 
 }  // namespace
