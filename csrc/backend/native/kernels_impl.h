@@ -22,19 +22,15 @@ using Raw = Simd::Raw;
 
 constexpr int kWidest = Simd::kTile;
 
-// With few tokens a matrix is read at the memory's speed. The processor's own prefetching stops at the end of each page
+// With few tokens a matrix is read at the memory's speed, and with 8 or 16 its lines are still waited for. The processor's own prefetching stops at the end of each page
 // and is led astray by groups read side by side. Asking early, and for the second-level cache (the first has too few
 // outstanding misses to keep the memory busy), makes reading nearly twice as fast. Every line is asked for once and in
 // the order of memory, scales and codes alike: a line left out stalls its panel.
-constexpr int kStreamingTokens = 4;
 constexpr std::size_t kPrefetchBytes = 16384;
 
-template <int T>
 SKYWORK_RT_INLINE void PrefetchNext(const std::uint8_t*& ahead) {
-  if constexpr (T <= kStreamingTokens) {
-    __builtin_prefetch(ahead, 0, 2);
-    ahead += 64;
-  }
+  __builtin_prefetch(ahead, 0, 2);
+  ahead += 64;
 }
 
 int TileWidth(int tokens) {
@@ -102,7 +98,7 @@ SKYWORK_RT_INLINE void Groups(const std::uint8_t* scales, const std::uint8_t* co
                               const std::uint8_t*& ahead, F (&acc)[T]) {
   constexpr std::size_t kScaleLines = RoundUp(U * ScaleBytes(Codes::kKind), 64) / 64;
   SKYWORK_RT_UNROLL
-  for (std::size_t i = 0; i < kScaleLines; ++i) PrefetchNext<T>(ahead);
+  for (std::size_t i = 0; i < kScaleLines; ++i) PrefetchNext(ahead);
   F dot[U][T];
   SKYWORK_RT_UNROLL
   for (int u = 0; u < U; ++u) {
@@ -116,7 +112,7 @@ SKYWORK_RT_INLINE void Groups(const std::uint8_t* scales, const std::uint8_t* co
     SKYWORK_RT_UNROLL
     for (int u = 0; u < U; ++u) {
       const std::uint8_t* line = p + static_cast<std::size_t>(u) * CodeBytes(Codes::kKind);
-      PrefetchNext<T>(ahead);
+      PrefetchNext(ahead);
       raw[u] = Simd::LoadRaw(line);
     }
     Inputs<Codes, T, U, 0>(p, raw, x + k * T, dot);
@@ -181,13 +177,13 @@ void PanelTileInt8(const PackedMatrix& m, int panel, const std::int32_t* x, cons
   SKYWORK_RT_UNROLL
   for (int t = 0; t < T; ++t) acc[t] = Simd::Zero();
   for (int g = 0; g < m.groups; ++g) {
-    PrefetchNext<T>(ahead);
+    PrefetchNext(ahead);
     Simd::I dot[T];
     SKYWORK_RT_UNROLL
     for (int t = 0; t < T; ++t) dot[t] = Simd::SetInt(Kind == WeightKind::kInt8 ? offsets[t] : 0);
     constexpr int kLines = static_cast<int>(CodeBytes(Kind) / 64);
     for (int i = 0; i < kLines; ++i) {
-      PrefetchNext<T>(ahead);
+      PrefetchNext(ahead);
       const Raw raw = Simd::LoadRaw(codes + 64 * i);
       if constexpr (Kind == WeightKind::kInt8) {
         const Raw w = Simd::AddBias(raw);
