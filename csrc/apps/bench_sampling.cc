@@ -98,6 +98,8 @@ void RegisterAll() {
   Register("top_p_flat", kFlat, [](SamplingParams* p) { p->top_p = 0.9f; });
   Register("min_p", kModel, [](SamplingParams* p) { p->min_p = 0.05f; });
   Register("typical_p", kModel, [](SamplingParams* p) { p->typical_p = 0.9f; });
+  Register("min_p_flat", kFlat, [](SamplingParams* p) { p->min_p = 0.05f; });
+  Register("typical_p_flat", kFlat, [](SamplingParams* p) { p->typical_p = 0.9f; });
   Register("greedy_logprobs5", kModel, [](SamplingParams* p) {
     p->temperature = 0.0f;
     p->logprobs = 5;

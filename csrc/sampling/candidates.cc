@@ -20,6 +20,8 @@ constexpr std::size_t kLeastGroupsPerCandidate = 2;
 constexpr std::size_t kManyCandidates = 1024;  // from here a radix sort is the faster one
 constexpr std::size_t kFirstGrowth = 64;
 constexpr std::size_t kGrowthFactor = 8;
+constexpr std::size_t kShortRow = 4096;    // may always be sorted
+constexpr std::size_t kFewestLeftOut = 8;  // of a longer one at most an eighth is
 
 // Ascending keys are descending logits, then ascending ids.
 std::uint64_t SortKey(float logit, std::size_t token) {
@@ -71,23 +73,30 @@ void Candidates::Reset(Span<const float> logits) {
 
 void Candidates::Require(std::size_t count) {
   if (complete_ || count == 0 || count <= sorted_.size()) return;
-  if (count > group_max_.size() / kLeastGroupsPerCandidate) {
-    SortAll();
-    return;
-  }
-  const float least = LowerBound(count);
-  if (least == -kInfinity) {
-    SortAll();
-  } else {
-    SortFrom(least, count >= kManyCandidates);
-  }
+  if (!SortBest(count)) SortAll();
 }
 
 bool Candidates::Grow(std::size_t at_least) {
   if (complete_) return false;
   const std::size_t before = sorted_.size();
-  Require(std::max({kFirstGrowth, before * kGrowthFactor, at_least}));
-  return sorted_.size() > before;
+  return SortBest(std::max({kFirstGrowth, before * kGrowthFactor, at_least})) && sorted_.size() > before;
+}
+
+bool Candidates::SortBest(std::size_t count) {
+  if (count > group_max_.size() / kLeastGroupsPerCandidate) return SortFew();
+  const float least = LowerBound(count);
+  return least == -kInfinity ? SortFew() : SortFrom(least, count >= kManyCandidates);
+}
+
+// Sorts everything where that is little: in a short row, or where most tokens are banned.
+bool Candidates::SortFew() {
+  if (logits_.size() > kShortRow) {
+    std::uint32_t possible = 0;
+    for (const float logit : logits_) possible += logit > -kInfinity ? 1 : 0;
+    if (possible > logits_.size() / kFewestLeftOut) return false;
+  }
+  SortAll();
+  return true;
 }
 
 // At least `count` logits reach the count-th largest maximum of any disjoint groups. Few and large groups are the
@@ -106,15 +115,12 @@ float Candidates::LowerBound(std::size_t count) {
   return *kth;
 }
 
-void Candidates::SortFrom(float least, bool many) {
+bool Candidates::SortFrom(float least, bool many) {
   keys_.clear();
   for (std::size_t group = 0; group < group_max_.size(); group += RowKernels::kLanes) {
     CollectBlock(group, least, many);
     // Where the best sit close together, their bound lets too many pass.
-    if (keys_.size() > logits_.size() / 8) {
-      SortAll();
-      return;
-    }
+    if (keys_.size() > logits_.size() / kFewestLeftOut) return SortFew();
   }
   if (many) {
     RadixSort(&keys_, &key_scratch_);
@@ -122,6 +128,7 @@ void Candidates::SortFrom(float least, bool many) {
     std::sort(keys_.begin(), keys_.end());
   }
   TakeKeys();
+  return true;
 }
 
 // The logits of one block that reach `least`: lane by lane where few are expected, in order of ids, which the radix
@@ -144,6 +151,7 @@ void Candidates::CollectBlock(std::size_t group, float least, bool many) {
 }
 
 void Candidates::SortAll() {
+  if (complete_) return;
   keys_.clear();
   keys_.reserve(logits_.size());
   for (std::size_t i = 0; i < logits_.size(); ++i) {

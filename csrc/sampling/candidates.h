@@ -17,7 +17,7 @@ struct Candidate {
 
 /// The tokens of one row in the order of descending logit, ascending id among equals, sorted only as far as they are
 /// asked for: a lower bound of the k-th best is taken from the maxima of small groups, the few logits that reach it are
-/// collected and sorted. Past a sixteenth of the row all of it is sorted, by radix.
+/// collected and sorted. Past a sixteenth of the row it is all of it or nothing.
 ///
 /// Keeps its memory between rows. Tokens whose logit is -inf are never candidates.
 class Candidates {
@@ -29,16 +29,22 @@ class Candidates {
   float max() const { return max_; }
   /// Sorts at least the `count` best (fewer when the row has fewer) and all that equal the last of them.
   void Require(std::size_t count);
-  /// Sorts more: eight times as many, and `at_least` in all. False when everything is sorted already.
+  /// Sorts more: eight times as many, and `at_least` in all. False, and nothing done, when everything is sorted already
+  /// or a large part of a long row would have to be.
   bool Grow(std::size_t at_least = 0);
+  /// Sorts the whole row, by radix.
+  void SortAll();
+  /// Whether everything is sorted.
+  bool complete() const { return complete_; }
   /// What is sorted so far. Invalidated by the members above.
   const std::vector<Candidate>& sorted() const { return sorted_; }
 
  private:
+  bool SortBest(std::size_t count);
+  bool SortFew();
   float LowerBound(std::size_t count);
-  void SortFrom(float least, bool many);
+  bool SortFrom(float least, bool many);
   void CollectBlock(std::size_t group, float least, bool many);
-  void SortAll();
   void TakeKeys();
 
   Span<const float> logits_;

@@ -1,9 +1,11 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <vector>
 
 #include "sampling/candidates.h"
+#include "sampling/flat_row.h"
 #include "skywork_rt/model_spec.h"
 #include "skywork_rt/span.h"
 
@@ -11,7 +13,8 @@ namespace skywork_rt {
 
 /// The softmax of one row at a temperature, cut down step by step and drawn from. The kept tokens are always one
 /// contiguous part of the order of descending logit (ascending id among equals), so nothing is sorted deeper than the
-/// question needs, and no cut ever looks at fewer tokens than it should.
+/// question needs, and no cut ever looks at fewer tokens than it should. Where it would need much of a long row, the
+/// question is answered by selection instead (FlatRow), with the same result.
 ///
 /// Weights are exp((logit - max) / temperature) in float32, their sums double. Each member works on what the ones
 /// before it kept.
@@ -39,23 +42,58 @@ class Distribution {
   std::vector<double> KeptProbabilities();
 
  private:
-  /// Makes rank i available; false past the end. `missing`: the weight that the caller still looks for, so that a flat
-  /// row is not sorted in many small steps.
-  bool Has(std::size_t i, double missing = 0.0);
+  enum class CutKind { kTopK, kTopP, kMinP, kTypical };
+  struct PastCut {
+    CutKind kind;
+    double value;
+  };
+
+  void Apply(const PastCut& cut);
+  void Record(CutKind kind, double value);
+  void ApplyTopK(std::size_t k);
+  void ApplyTopP(double p);
+  void ApplyMinP(double p);
+  void ApplyTypical(double p);
+  bool WalkTopP(double wanted);
+  bool WalkMinP(double p);
+  bool WalkTypical(double mean, double wanted);
+  /// nullopt, like false above: the order is not known that far.
+  std::optional<TokenId> WalkDraw(double wanted);
+
+  /// Makes rank i available; false past the end and where the row is too flat to go on sorting. `hint()`, asked when
+  /// more has to be sorted: how many tokens the caller will want at least, so that it does not take many small steps.
+  template <typename Hint>
+  bool Has(std::size_t i, Hint hint);
+  bool Has(std::size_t i);
+  /// No later token weighs more than the last one that is known.
+  std::size_t CountToReach(double missing) const;
+  std::size_t CountFrom(double score) const;
+  /// Whether rank i exists, but Has does not reach it.
+  bool TooFar(std::size_t i) const;
   void Extend();
   double Mass();
   double MeanScore();
   void Cut(std::size_t begin, std::size_t end, double mass);
+  void BecomeFlat();
+  void CutFlat(double before, double mass, double least_weight);
+  void SortWhole();
 
   Candidates candidates_;
   Span<const float> logits_;
   float inverse_temperature_ = 1.0f;
-  std::size_t begin_ = 0;      // first kept rank
-  std::size_t end_ = 0;        // one past the last kept rank; the row's size while nothing has cut it
+  std::vector<PastCut> cuts_;
   bool whole_ = true;          // nothing has been cut yet
   double mass_ = -1.0;         // sum of the kept weights; negative: not summed yet
+  std::size_t begin_ = 0;      // first kept rank
+  std::size_t end_ = 0;        // one past the last kept rank; the row's size while nothing has cut it
   std::vector<float> scores_;  // (logit - max) / temperature of every sorted rank
   std::vector<float> weights_;
+
+  // Instead of ranks, once the row has turned out to be flat.
+  bool flat_ = false;
+  FlatRow flat_row_;
+  double before_ = 0.0;        // weight of what lies above the kept tokens; 0: nothing does
+  double least_weight_ = 0.0;  // of the kept tokens
 };
 
 }  // namespace skywork_rt
