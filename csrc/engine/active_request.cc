@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/beam_text.h"
+
 namespace skywork_rt {
 
 ActiveRequest::ActiveRequest(std::shared_ptr<internal::RequestState> state, const ModelSpec& model,
@@ -15,7 +17,7 @@ ActiveRequest::ActiveRequest(std::shared_ptr<internal::RequestState> state, cons
   result_.samples.resize(static_cast<std::size_t>(params_.n));
   if (params_.prompt_logprobs.has_value()) result_.prompt_logprobs.resize(prompt.size());
   if (params_.num_beams > 1) {
-    beams_.emplace(params_, model, Span<const TokenId>(prompt), static_cast<int>(state_->max_tokens()));
+    MakeBeams(model);
     unfinished_ = 1;
   } else {
     MakeStreams(model);
@@ -23,13 +25,22 @@ ActiveRequest::ActiveRequest(std::shared_ptr<internal::RequestState> state, cons
   }
 }
 
+std::optional<TextStream> ActiveRequest::NewText() const {
+  if (vocabulary_ == nullptr) return std::nullopt;
+  return TextStream(*vocabulary_, Span<const std::string>(params_.stop), params_.include_stop_str_in_output,
+                    params_.skip_special_tokens);
+}
+
+void ActiveRequest::MakeBeams(const ModelSpec& model) {
+  std::unique_ptr<BeamEnding> ending;
+  if (!params_.stop.empty()) ending = std::make_unique<BeamText>(*NewText());  // CheckRequest saw to the vocabulary
+  beams_.emplace(params_, model, Span<const TokenId>(state_->request().prompt), static_cast<int>(state_->max_tokens()),
+                 std::move(ending));
+}
+
 void ActiveRequest::MakeStreams(const ModelSpec& model) {
   const Sampler first(params_, model, state_->seed(), 0, Span<const TokenId>(state_->request().prompt));
-  std::optional<TextStream> text;
-  if (vocabulary_ != nullptr) {
-    text.emplace(*vocabulary_, Span<const std::string>(params_.stop), params_.include_stop_str_in_output,
-                 params_.skip_special_tokens);
-  }
+  const std::optional<TextStream> text = NewText();
   streams_.reserve(static_cast<std::size_t>(params_.n));
   for (int i = 0; i < params_.n; ++i) streams_.push_back(Stream{first.Fork(i), text});
 }
@@ -65,7 +76,7 @@ ActiveRequest::Outcome ActiveRequest::Next(int index, Span<float> logits) {
   }
   const bool stop_id = stream.sampler.IsStop(choice.token);
   stream.sampler.Accept(choice.token);
-  EndSample(&stream, &sample, choice.token, stop_id);
+  EndSample(&stream.text, &sample, choice.token, stop_id);
   update_.finish_reason = sample.finish_reason;
   sample.text += update_.text;
   const Outcome outcome{choice.token, sample.finish_reason != FinishReason::kNone};
@@ -76,19 +87,19 @@ ActiveRequest::Outcome ActiveRequest::Next(int index, Span<float> logits) {
 
 // Adds the token's text to the update and decides whether it was the sample's last. The text of an ending id belongs
 // to the output no more than a stop text does, so it is left out alike.
-void ActiveRequest::EndSample(Stream* stream, Sample* sample, TokenId token, bool stop_id) {
-  const bool add_text = stream->text.has_value() && (!stop_id || params_.include_stop_str_in_output);
-  if (add_text) stream->text->Push(token, &update_.text);
+void ActiveRequest::EndSample(std::optional<TextStream>* text, Sample* sample, TokenId token, bool stop_id) {
+  const bool add_text = text->has_value() && (!stop_id || params_.include_stop_str_in_output);
+  if (add_text) (*text)->Push(token, &update_.text);
   const bool full = sample->token_ids.size() == state_->max_tokens();
-  const bool stop_text = stream->text.has_value() && stream->text->stopped();
+  const bool stop_text = text->has_value() && (*text)->stopped();
   if (!stop_id && !full && !stop_text) return;
-  if (stream->text.has_value()) stream->text->Finish(&update_.text);
+  if (text->has_value()) (*text)->Finish(&update_.text);
   if (stop_id) {
     sample->finish_reason = FinishReason::kStop;
     sample->stop_reason = std::to_string(token);
-  } else if (stream->text.has_value() && stream->text->stopped()) {  // Finish may have completed one
+  } else if (text->has_value() && (*text)->stopped()) {  // Finish may have completed one
     sample->finish_reason = FinishReason::kStop;
-    sample->stop_reason = *stream->text->stop_text();
+    sample->stop_reason = *(*text)->stop_text();
   } else {
     sample->finish_reason = FinishReason::kLength;
   }
@@ -103,28 +114,28 @@ bool ActiveRequest::NextBeams(Span<float> logits) {
   return true;
 }
 
-std::string ActiveRequest::TextOf(const std::vector<TokenId>& token_ids, bool stopped) const {
-  if (vocabulary_ == nullptr) return {};
-  const bool leave_out_last = stopped && !params_.include_stop_str_in_output;
-  const std::size_t count = token_ids.size() - (leave_out_last ? 1 : 0);
-  return vocabulary_->Decode(Span<const TokenId>(token_ids.data(), count), params_.skip_special_tokens);
-}
-
 // Beams are rewritten until the search ends, so each is one update.
 void ActiveRequest::FinishBeams() {
   std::vector<Hypothesis> hypotheses = beams_->TakeHypotheses();
   result_.samples.resize(std::min(result_.samples.size(), hypotheses.size()));
-  for (std::size_t i = 0; i < result_.samples.size(); ++i) {
-    Sample& sample = result_.samples[i];
-    Hypothesis& hypothesis = hypotheses[i];
-    sample.text = TextOf(hypothesis.token_ids, hypothesis.stopped);
-    sample.finish_reason = hypothesis.stopped ? FinishReason::kStop : FinishReason::kLength;
-    if (hypothesis.stopped) sample.stop_reason = std::to_string(hypothesis.token_ids.back());
-    sample.cumulative_logprob = hypothesis.logprob;
-    sample.token_ids = std::move(hypothesis.token_ids);
-    generated_ += sample.token_ids.size();
-    state_->Deliver(Update{static_cast<int>(i), sample.token_ids, sample.text, {}, sample.finish_reason});
+  for (std::size_t i = 0; i < result_.samples.size(); ++i) FinishBeam(static_cast<int>(i), std::move(hypotheses[i]));
+}
+
+// Its text comes about as that of a sample that chose these tokens.
+void ActiveRequest::FinishBeam(int index, Hypothesis hypothesis) {
+  Sample& sample = result_.samples[static_cast<std::size_t>(index)];
+  sample.token_ids = std::move(hypothesis.token_ids);
+  sample.logprobs = std::move(hypothesis.logprobs);
+  sample.cumulative_logprob = hypothesis.logprob;
+  generated_ += sample.token_ids.size();
+  std::optional<TextStream> text = NewText();
+  update_.text.clear();
+  if (text.has_value()) {
+    for (std::size_t i = 0; i + 1 < sample.token_ids.size(); ++i) text->Push(sample.token_ids[i], &update_.text);
   }
+  EndSample(&text, &sample, sample.token_ids.back(), hypothesis.end == Hypothesis::End::kStopId);
+  sample.text = std::move(update_.text);
+  state_->Deliver(Update{index, sample.token_ids, sample.text, sample.logprobs, sample.finish_reason});
 }
 
 Result ActiveRequest::TakeResult() {

@@ -55,10 +55,12 @@ class ActiveRequest {
     std::optional<TextStream> text;
   };
 
+  std::optional<TextStream> NewText() const;
   void MakeStreams(const ModelSpec& model);
-  void EndSample(Stream* stream, Sample* sample, TokenId token, bool stop_id);
+  void MakeBeams(const ModelSpec& model);
+  void EndSample(std::optional<TextStream>* text, Sample* sample, TokenId token, bool stop_id);
   void FinishBeams();
-  std::string TextOf(const std::vector<TokenId>& token_ids, bool stopped) const;
+  void FinishBeam(int index, Hypothesis hypothesis);
   void NoteFirstToken();
 
   std::shared_ptr<internal::RequestState> state_;

@@ -60,14 +60,6 @@ void CheckAbilities(const Request& request, const RequestLimits& limits) {
     Refuse(ErrorCode::kUnsupported, params.num_beams > 1 ? "num_beams is " : "n is ", RowsOf(params),
            ", but this backend cannot fork a sequence (Traits::can_fork): send the prompt several times with n = 1");
   }
-  if (params.num_beams > 1 && !params.stop.empty()) {
-    Refuse(ErrorCode::kUnsupported, "stop texts do not work with beam search (num_beams is ", params.num_beams,
-           "): use stop_token_ids");
-  }
-  if (params.num_beams > 1 && params.logprobs.has_value()) {
-    Refuse(ErrorCode::kUnsupported, "logprobs do not work with beam search (num_beams is ", params.num_beams,
-           "): read Sample::cumulative_logprob");
-  }
 }
 
 void CheckRoom(std::size_t reserve, const SamplingParams& params, const RequestLimits& limits) {

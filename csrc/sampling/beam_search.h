@@ -1,10 +1,13 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
+#include <optional>
 #include <vector>
 
 #include "sampling/candidates.h"
 #include "sampling/logits_processor.h"
+#include "sampling/logprobs.h"
 #include "sampling/stop_ids.h"
 #include "skywork_rt/model_spec.h"
 #include "skywork_rt/sampling.h"
@@ -18,19 +21,34 @@ struct BeamStep {
   TokenId token = 0;
 };
 
+/// What ends a beam beside its stop ids: a text that its tokens spell. Follows the live beams of one search.
+class BeamEnding {
+ public:
+  virtual ~BeamEnding() = default;
+  /// Whether `token` ends what live beam `parent` has so far.
+  virtual bool Ends(std::size_t parent, TokenId token) = 0;
+  /// The live beams are replaced by those of the next step.
+  virtual void Follow(Span<const BeamStep> steps) = 0;
+};
+
 /// A finished beam.
 struct Hypothesis {
-  std::vector<TokenId> token_ids;  // the output, its ending stop id included
-  double logprob = 0.0;            // sum over token_ids of (processed) log-probabilities
-  double score = 0.0;              // logprob / length ** length_penalty
-  bool stopped = false;            // ended by a stop id, not by max_tokens
+  enum class End { kLength, kStopId, kEnding };
+
+  std::vector<TokenId> token_ids;                   // the output, what ended it included
+  std::vector<std::vector<TokenLogprob>> logprobs;  // of token_ids, as of a sample's; empty when not asked for
+  double logprob = 0.0;                             // sum over token_ids of (processed) log-probabilities
+  double score = 0.0;                               // logprob / length ** length_penalty
+  End end = End::kLength;
 };
 
 /// Beam search over one prompt, with the decisions of transformers' beam search: the best
 /// max(2, 1 + stop ids) * width continuations are looked at, those that end and are among the best `width` become
 /// hypotheses, the others fill the next step; true running sums are compared while running and divided by
 /// length ** length_penalty when finished. The search ends at max_tokens, when `width` hypotheses exist and
-/// early_stopping is on, or when the best running beam at its present length does not beat the worst hypothesis.
+/// early_stopping is on, or when the best running beam at its present length does not beat the worst hypothesis. A
+/// BeamEnding ends beams as a stop id does (transformers' stop_strings), but more continuations are not looked at for
+/// it.
 ///
 ///     BeamSearch search(params, model, prompt, max_tokens);
 ///     search.Advance(logits of the prompt's last token: one row);
@@ -43,8 +61,9 @@ struct Hypothesis {
 /// Equal sums are ordered by beam, then by id. The processors of SamplingParams act on log-probabilities, as there.
 class BeamSearch {
  public:
-  /// `params` have passed Validate. 1 <= max_tokens.
-  BeamSearch(const SamplingParams& params, const ModelSpec& model, Span<const TokenId> prompt, int max_tokens);
+  /// `params` have passed Validate. 1 <= max_tokens. `ending`: nullptr when only ids and the length end beams.
+  BeamSearch(const SamplingParams& params, const ModelSpec& model, Span<const TokenId> prompt, int max_tokens,
+             std::unique_ptr<BeamEnding> ending = nullptr);
 
   int width() const { return static_cast<int>(width_); }
   /// Takes the raw logits of every live beam, [1, vocab] in the first call and [width, vocab] later, beam by beam; they
@@ -64,6 +83,8 @@ class BeamSearch {
     std::vector<TokenId> token_ids;
     double logprob = 0.0;
     LogitsProcessor processor;
+    std::vector<TokenLogprob> logprobs;  // 1 + best entries a token, so that a beam is copied without many small ones
+    std::vector<std::size_t> logprob_ends;
   };
   struct Continuation {
     std::size_t parent;
@@ -73,8 +94,10 @@ class BeamSearch {
 
   void CollectContinuations(Span<float> logits);
   void ResetCandidates(Span<const float> processed);
-  void Finish(const Continuation& continuation, bool stopped);
-  void ReplaceBeams();
+  Hypothesis::End EndOf(const Continuation& continuation);
+  void Finish(const Continuation& continuation, Hypothesis::End end, Span<const float> logits);
+  void ReplaceBeams(Span<const float> logits);
+  void AddLogprobs(const Continuation& continuation, Span<const float> logits, Beam* beam);
   bool CanImprove() const;
   double Score(double logprob) const;
 
@@ -94,6 +117,10 @@ class BeamSearch {
   std::vector<Beam> next_beams_;
   std::vector<Hypothesis> hypotheses_;  // best first
   Candidates candidates_;
+  std::optional<int> logprobs_wanted_;
+  LogprobRanker ranker_;
+  std::vector<TokenLogprob> ranked_;  // scratch
+  std::unique_ptr<BeamEnding> ending_;
 };
 
 }  // namespace skywork_rt

@@ -95,9 +95,6 @@ void CheckBeams(const SamplingParams& p, int vocab_size) {
   if (p.num_beams > vocab_size / 2) Refuse("num_beams", p.num_beams, StrCat("at most ", vocab_size / 2));
   Allow(p.temperature == 0.0f, "temperature", p.temperature, "0 with num_beams above 1");
   if (p.n > p.num_beams) Refuse("n", p.n, StrCat("at most num_beams, which is ", p.num_beams));
-  Allow(p.stop.empty(), "stop", StrCat("a list of ", p.stop.size()),
-        "empty with num_beams above 1; use stop_token_ids");
-  if (p.logprobs) Refuse("logprobs", *p.logprobs, "none with num_beams above 1");
 }
 
 }  // namespace

@@ -71,7 +71,8 @@ class SamplingParams:
     prompt_logprobs: int | None = None
     """The same for every prompt token but the first. None: none."""
     num_beams: int = 1
-    """Width of beam search; needs temperature 0 and n <= num_beams. 1: no beam search."""
+    """Width of beam search; needs temperature 0 and n <= num_beams. 1: no beam search. Stop ids and stop texts end a
+    hypothesis as an eos does."""
     length_penalty: float = 1.0
     """Beam scores are divided by length ** length_penalty (Wu et al. 2016, as in transformers)."""
     early_stopping: bool = False

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tokenizers
 import torch
 import transformers
-from transformers import GenerationConfig, GenerationMixin, PretrainedConfig, PreTrainedModel
+from transformers import GenerationConfig, GenerationMixin, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.modeling_outputs import CausalLMOutput
 
 MASK = 0xFFFFFFFF
@@ -63,6 +64,30 @@ class PrefixModel(PreTrainedModel, GenerationMixin):
         return CausalLMOutput(logits=torch.from_numpy(np.stack(rows))[:, None, :])
 
 
+def letters_of(token: int) -> str:
+    """The text of a token in the cases with stop texts: two of eleven letters."""
+    return chr(ord("a") + token // 11) + chr(ord("a") + token % 11)
+
+
+def letter_tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:
+    """Text of two letters a token, which is all that `stop_strings` asks of a tokenizer."""
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel({letters_of(i): i for i in range(vocab_size)}))
+    pairs = tokenizers.Regex("..")
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Split(pairs, behavior="isolated")
+    tokenizer.decoder = tokenizers.decoders.Fuse()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+
+
+def end_of(tokens: list[int], case: dict[str, Any]) -> int:
+    """How many tokens a hypothesis has: padding follows the first eos, and the token that completes a stop text."""
+    text = ""
+    for i, token in enumerate(tokens):
+        text += letters_of(token) if "stop" in case else ""
+        if token in case["eos_ids"] or any(stop in text for stop in case.get("stop", [])):
+            return i + 1
+    return len(tokens)
+
+
 def answer(case: dict[str, Any]) -> list[dict[str, Any]]:
     """The hypotheses of one case, best first."""
     model = PrefixModel(PrefixConfig(vocab_size=case["vocab_size"])).eval()
@@ -89,12 +114,14 @@ def answer(case: dict[str, Any]) -> list[dict[str, Any]]:
     )
     prompt = torch.tensor([case["prompt"]])
     with torch.no_grad():
-        output = model.generate(prompt, attention_mask=torch.ones_like(prompt), generation_config=config)
+        stops: dict[str, Any] = {}
+        if "stop" in case:
+            stops = {"stop_strings": case["stop"], "tokenizer": letter_tokenizer(case["vocab_size"])}
+        output = model.generate(prompt, attention_mask=torch.ones_like(prompt), generation_config=config, **stops)
     hypotheses = []
     for ids, score in zip(output.sequences.tolist(), output.sequences_scores.tolist(), strict=True):
         tokens = ids[len(case["prompt"]) :]
-        ends = [i for i, token in enumerate(tokens) if token in case["eos_ids"]]
-        hypotheses.append({"token_ids": tokens[: ends[0] + 1] if ends else tokens, "score": score})
+        hypotheses.append({"token_ids": tokens[: end_of(tokens, case)], "score": score})
     return hypotheses
 
 
@@ -138,6 +165,16 @@ def cases() -> list[dict[str, Any]]:
                 "min_tokens": int(generator.choice([0, 0, 4])),
             }
         )
+    # Stop texts inside of tokens, across their borders and longer than two tokens. transformers also looks back into
+    # the prompt, so its letters are in none of them.
+    for stop in (["a", "bc"], ["bcd", "eef"], ["cabg"], ["d", "gh", "ei"]):
+        result += [
+            {**base, "prompt": [119, 119], "num_beams": width, "early_stopping": early, "length_penalty": penalty,
+             "stop": stop, "max_tokens": 16}
+            for width in (2, 4, 8)
+            for early in (False, True)
+            for penalty in (0.0, 1.0)
+        ]  # fmt: skip
     for case in result:
         case["min_tokens"] = min(case["min_tokens"], case["max_tokens"])
     return result

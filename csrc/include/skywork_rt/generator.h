@@ -83,7 +83,8 @@ struct Sample {
   FinishReason finish_reason = FinishReason::kNone;
   std::string stop_reason;  // the matched stop text, or the id in decimal
   std::vector<std::vector<TokenLogprob>> logprobs;
-  double cumulative_logprob = 0.0;  // of token_ids, when logprobs were asked for; a beam's score before length penalty
+  double cumulative_logprob = 0.0;  // of token_ids, when logprobs were asked for; of a beam always: its score before
+                                    // the length penalty, penalties and bans included
 };
 
 /// Seconds, by a monotonic clock, from submission.

@@ -57,11 +57,13 @@ struct SamplingParams {
   /// Random stream of this request (Philox4x32-10, keyed by seed, sample and position). Empty: drawn from the
   /// operating system, and reported in the result.
   std::optional<std::uint64_t> seed;
-  /// Report the log-probability of the chosen token and of this many best ones. Empty: none.
+  /// Report the log-probability of the chosen token and of this many best ones, before any of these parameters acted;
+  /// for a beam, those of its path. Empty: none.
   std::optional<int> logprobs;
   /// The same for every prompt token but the first. Empty: none.
   std::optional<int> prompt_logprobs;
-  /// Width of beam search. 1: no beam search. Needs temperature 0 and n <= num_beams.
+  /// Width of beam search. 1: no beam search. Needs temperature 0 and n <= num_beams. Eos, stop ids and stop texts end
+  /// a hypothesis; its score counts the tokens that spell the stop text (as transformers' stop_strings).
   int num_beams = 1;
   /// Beam scores are divided by length ** length_penalty (Wu et al. 2016, as in transformers).
   float length_penalty = 1.0f;

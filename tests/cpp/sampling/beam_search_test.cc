@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -43,9 +44,9 @@ class PrefixModel {
 
 // Drives a search as the engine does: every step's beams are the parents' sequences with one token more.
 std::vector<Hypothesis> Search(const SamplingParams& params, const ModelSpec& spec, const std::vector<TokenId>& prompt,
-                               int max_tokens) {
+                               int max_tokens, std::unique_ptr<BeamEnding> ending = nullptr) {
   const PrefixModel model(spec.vocab_size);
-  BeamSearch search(params, spec, prompt, max_tokens);
+  BeamSearch search(params, spec, prompt, max_tokens, std::move(ending));
   std::vector<std::vector<TokenId>> sequences = {prompt};
   while (true) {
     std::vector<float> logits;
@@ -64,11 +65,50 @@ std::vector<Hypothesis> Search(const SamplingParams& params, const ModelSpec& sp
   return search.TakeHypotheses();
 }
 
+// Two letters a token; ends a beam when its last token completes a stop text.
+class LetterEnding final : public BeamEnding {
+ public:
+  explicit LetterEnding(std::vector<std::string> stops) : stops_(std::move(stops)) {}
+
+  bool Ends(std::size_t parent, TokenId token) override {
+    const std::string text = texts_[parent] + Letters(token);
+    for (const std::string& stop : stops_) {
+      const std::size_t found = text.find(stop);
+      if (found == std::string::npos) continue;
+      EXPECT_GT(found + stop.size(), texts_[parent].size()) << "a beam ran on after it had ended";
+      return true;
+    }
+    return false;
+  }
+
+  void Follow(Span<const BeamStep> steps) override {
+    std::vector<std::string> next;
+    for (const BeamStep& step : steps) {
+      next.push_back(texts_[static_cast<std::size_t>(step.parent)] + Letters(step.token));
+    }
+    texts_ = std::move(next);
+  }
+
+ private:
+  static std::string Letters(TokenId token) {
+    return {static_cast<char>('a' + token / 11), static_cast<char>('a' + token % 11)};
+  }
+
+  std::vector<std::string> stops_;
+  std::vector<std::string> texts_ = {""};
+};
+
+std::unique_ptr<BeamEnding> Ending(const Json& item) {
+  if (!item.contains("stop")) return nullptr;
+  return std::make_unique<LetterEnding>(item["stop"].get<std::vector<std::string>>());
+}
+
 TEST(BeamSearch, GivesTheHypothesesOfTransformers) {
   std::ifstream file(std::string(SKYWORK_RT_GOLDEN_DIR) + "/beam.json");
   ASSERT_TRUE(file) << "tests/golden/beam.json is missing";
   const Json golden = Json::parse(file);
   ASSERT_GT(golden["cases"].size(), 100u);
+  int ended_by_text = 0;
   for (const Json& item : golden["cases"]) {
     SamplingParams params;
     params.temperature = 0.0f;
@@ -84,7 +124,7 @@ TEST(BeamSearch, GivesTheHypothesesOfTransformers) {
     model.eos_ids = item["eos_ids"].get<std::vector<TokenId>>();
     Validate(params, model.vocab_size);
     const std::vector<Hypothesis> actual =
-        Search(params, model, item["prompt"].get<std::vector<TokenId>>(), item["max_tokens"]);
+        Search(params, model, item["prompt"].get<std::vector<TokenId>>(), item["max_tokens"], Ending(item));
     Json question = item;
     question.erase("hypotheses");
     SCOPED_TRACE(question.dump());
@@ -95,7 +135,49 @@ TEST(BeamSearch, GivesTheHypothesesOfTransformers) {
       const double score = expected["score"];
       EXPECT_NEAR(actual[i].score, score, 2e-6 * std::abs(score) + 1e-5) << "hypothesis " << i;
       const std::vector<TokenId>& eos = model.eos_ids;
-      EXPECT_EQ(actual[i].stopped, std::find(eos.begin(), eos.end(), actual[i].token_ids.back()) != eos.end());
+      const bool by_id = std::find(eos.begin(), eos.end(), actual[i].token_ids.back()) != eos.end();
+      EXPECT_EQ(actual[i].end == Hypothesis::End::kStopId, by_id);
+      ended_by_text += actual[i].end == Hypothesis::End::kEnding;
+    }
+  }
+  EXPECT_GT(ended_by_text, 50);
+}
+
+// The path's own log-probabilities, whatever penalties the search itself goes by.
+TEST(BeamSearch, ReportsTheLogprobsOfTheChosenPath) {
+  for (const float penalty : {1.0f, 1.3f}) {
+    SamplingParams params;
+    params.temperature = 0.0f;
+    params.num_beams = 4;
+    params.repetition_penalty = penalty;
+    params.logprobs = 3;
+    ModelSpec spec;
+    spec.vocab_size = 60;
+    spec.eos_ids = {5};
+    const PrefixModel model(spec.vocab_size);
+    LogprobRanker ranker;
+    for (const Hypothesis& hypothesis : Search(params, spec, {1, 2}, 8)) {
+      ASSERT_EQ(hypothesis.logprobs.size(), hypothesis.token_ids.size());
+      std::vector<TokenId> prefix = {1, 2};
+      double sum = 0.0;
+      for (std::size_t i = 0; i < hypothesis.token_ids.size(); ++i) {
+        std::vector<float> logits;
+        model.Append(prefix, &logits);
+        std::vector<TokenLogprob> expected;
+        ranker.Rank(logits, hypothesis.token_ids[i], 3, &expected);
+        const std::vector<TokenLogprob>& actual = hypothesis.logprobs[i];
+        ASSERT_EQ(actual.size(), 4u);
+        for (std::size_t j = 0; j < actual.size(); ++j) {
+          EXPECT_EQ(actual[j].token, expected[j].token);
+          EXPECT_EQ(actual[j].rank, expected[j].rank);
+          EXPECT_NEAR(actual[j].logprob, expected[j].logprob, 2e-5);
+        }
+        sum += static_cast<double>(actual[0].logprob);
+        prefix.push_back(hypothesis.token_ids[i]);
+      }
+      if (penalty == 1.0f) {
+        EXPECT_NEAR(hypothesis.logprob, sum, 1e-4);
+      }
     }
   }
 }
