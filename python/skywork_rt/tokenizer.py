@@ -101,6 +101,7 @@ class SentencePieceTokenizer(_Base):
             raise CorruptBundleError(f"tokenizer.model does not load: {error}") from error
         self._size = size
         self._special = {i for i in range(size) if self._native.is_control(i) or self._native.is_unknown(i)}
+        self._anchor = self._find_anchor()
         controls = [self._native.id_to_piece(i) for i in range(size) if self._native.is_control(i)]
         longest_first = sorted(controls, key=len, reverse=True)
         self._splitter = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")") if controls else None
@@ -129,14 +130,32 @@ class SentencePieceTokenizer(_Base):
         return self._decode_with_specials(checked)
 
     def _decode_with_specials(self, ids: list[int]) -> str:
+        """Only the text's own beginning loses the dummy prefix, as in the engine and in transformers; what follows a
+        special token keeps its space."""
         text, run = "", list[int]()
         for token_id in ids:
             if token_id in self._special:
-                text += str(self._native.decode(run)) if run else ""
-                text, run = text + str(self._native.id_to_piece(token_id)), []
+                text += self._decode_run(run, not text) + str(self._native.id_to_piece(token_id))
+                run = []
             else:
                 run.append(token_id)
-        return text + (str(self._native.decode(run)) if run else "")
+        return text + self._decode_run(run, not text)
+
+    def _decode_run(self, run: list[int], at_start: bool) -> str:
+        if not run:
+            return ""
+        if at_start or self._anchor is None:
+            return str(self._native.decode(run))
+        anchor_id, anchor = self._anchor  # the library strips what begins a text, so another piece begins it
+        return str(self._native.decode([anchor_id, *run]))[len(anchor) :]
+
+    def _find_anchor(self) -> tuple[int, str] | None:
+        for token_id in range(self._size):
+            piece = str(self._native.id_to_piece(token_id))
+            plain = token_id not in self._special and not self._native.is_byte(token_id)
+            if plain and piece.isalnum() and self._native.decode([token_id]) == piece:
+                return token_id, piece
+        return None
 
     def token(self, token_id: int) -> str:
         return str(self._native.id_to_piece(token_id))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -14,6 +15,7 @@ from skywork_rt.export.vocabulary import byte_level_entry, sentencepiece_entry
 __all__ = ["load_tokenizer", "tokenizer_json_files"]
 
 _PROBE = "a"
+_WORD_BEGIN = "\u2581"
 
 
 def load_tokenizer(content: str, where: str) -> Tokenizer:
@@ -37,21 +39,19 @@ def tokenizer_json_files(
     """Checks tokenizer.json and lists what its ids stand for.
 
     `add_bos` None asks the tokenizer itself. Raises CheckpointError for a file that the library rejects, and
-    UnsupportedError for a decoder that is neither byte-level nor SentencePiece-like.
+    UnsupportedError for a decoder that vocab.bin cannot express exactly.
     """
     tokenizer = load_tokenizer(content, where)
     decoders = _decoders(json.loads(content).get("decoder"))
     byte_level = any(decoder.get("type") == "ByteLevel" for decoder in decoders)
-    if not byte_level and not _is_sentencepiece_like(decoders):
-        names = ", ".join(str(decoder.get("type")) for decoder in decoders) or "none"
-        raise UnsupportedError(f"{where} has the decoder {names}; supported are byte-level and SentencePiece-like ones")
+    strips = not byte_level and _strips_first_space(decoders, tokenizer, where)
     return TokenizerFiles(
         kind="tokenizers",
         content=content.encode("utf-8"),
-        entries=_entries(tokenizer, byte_level),
+        entries=_entries(tokenizer, byte_level, any(decoder.get("type") == "ByteFallback" for decoder in decoders)),
         byte_level=byte_level,
         add_bos=_adds_bos(tokenizer, bos_id) if add_bos is None else add_bos,
-        strip_first_space=not byte_level and _strips_first_space(decoders),
+        strip_first_space=strips,
         chat_template=chat_template,
         bos_id=bos_id,
         pad_id=pad_id,
@@ -68,21 +68,45 @@ def _decoders(decoder: Any) -> list[dict[str, Any]]:
     return [decoder]
 
 
-def _is_sentencepiece_like(decoders: list[dict[str, Any]]) -> bool:
-    return any(
-        decoder.get("type") in ("Metaspace", "ByteFallback")
-        or (decoder.get("type") == "Replace" and decoder.get("content") == " ")
-        for decoder in decoders
-    )
+def _strips_first_space(decoders: list[dict[str, Any]], tokenizer: Tokenizer, where: str) -> bool:
+    """Whether a SentencePiece-like decoder takes one leading space from the text.
+
+    Known are U+2581 as space by Replace, then maybe ByteFallback, Fuse and Strip, as Llama's tokenizers have it, and a
+    lone Metaspace.
+    """
+    names = [str(decoder.get("type")) for decoder in decoders]
+    if names == ["Metaspace"] and decoders[0].get("replacement") == _WORD_BEGIN:
+        return _metaspace_strips(decoders[0], tokenizer, where)
+    known = re.fullmatch("Replace(,ByteFallback)?(,Fuse(,Strip)?)?", ",".join(names))
+    if known is None or not _replaces_word_begin(decoders[0]) or (known[3] and not _strips_one_space(decoders[-1])):
+        raise UnsupportedError(
+            f"{where} has the decoder {', '.join(names) or 'none'}; supported are ByteLevel, Metaspace, and Replace "
+            "(U+2581 by a space), which ByteFallback, Fuse and Strip (' ', 1, 0) may follow in this order"
+        )
+    return known[3] is not None
 
 
-def _strips_first_space(decoders: list[dict[str, Any]]) -> bool:
-    for decoder in decoders:
-        if decoder.get("type") == "Strip" and decoder.get("content") == " " and decoder.get("start") == 1:
-            return True
-        if decoder.get("type") == "Metaspace":
-            return bool(decoder.get("prepend_scheme", "always") != "never" and decoder.get("add_prefix_space", True))
-    return False
+def _replaces_word_begin(decoder: dict[str, Any]) -> bool:
+    return decoder.get("pattern") == {"String": _WORD_BEGIN} and decoder.get("content") == " "
+
+
+def _strips_one_space(decoder: dict[str, Any]) -> bool:
+    return (decoder.get("content"), decoder.get("start"), decoder.get("stop")) == (" ", 1, 0)
+
+
+def _metaspace_strips(decoder: dict[str, Any], tokenizer: Tokenizer, where: str) -> bool:
+    """Metaspace leaves out every U+2581 of the first token. That is one leading space less as long as no token has
+    another one, and can't be said in vocab.bin otherwise."""
+    if decoder.get("prepend_scheme", "always") == "never" or decoder.get("add_prefix_space") is False:
+        return False
+    for token, index in tokenizer.get_vocab(with_added_tokens=True).items():
+        if not token or token.startswith(" ") or _WORD_BEGIN in token[1:]:
+            raise UnsupportedError(
+                f"{where} has the decoder Metaspace, which leaves out every U+2581 of a text's first token, and token "
+                f"{index} is {token!r}: a bundle can leave out one leading space only; give the file Llama's decoder, "
+                "the Sequence of Replace (U+2581 by a space), ByteFallback, Fuse, Strip (' ', 1, 0)"
+            )
+    return True
 
 
 def _adds_bos(tokenizer: Tokenizer, bos_id: int | None) -> bool:
@@ -91,12 +115,14 @@ def _adds_bos(tokenizer: Tokenizer, bos_id: int | None) -> bool:
     return bos_id is not None and ids[:1] == [bos_id] and plain[:1] != [bos_id]
 
 
-def _entries(tokenizer: Tokenizer, byte_level: bool) -> list[VocabularyEntry]:
+def _entries(tokenizer: Tokenizer, byte_level: bool, byte_fallback: bool) -> list[VocabularyEntry]:
     vocabulary: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
     added = tokenizer.get_added_tokens_decoder()
     entries = [VocabularyEntry(b"", unused=True)] * (max(vocabulary.values(), default=-1) + 1)
     for token, index in vocabulary.items():
         special = index in added and added[index].special
-        make = byte_level_entry if byte_level else sentencepiece_entry
-        entries[index] = make(token, special=special)
+        if byte_level:
+            entries[index] = byte_level_entry(token, special=special)
+        else:
+            entries[index] = sentencepiece_entry(token, special=special, byte_fallback=byte_fallback)
     return entries

@@ -75,12 +75,25 @@ def test_special_tokens_in_text_are_ids(sentencepiece: Tokenizer, byte_level: To
     ids = sentencepiece.encode("<s>hello</s>")
     assert (ids[0], ids[-1]) == (1, 2)
     assert sentencepiece.decode(ids) == "hello"
-    assert sentencepiece.decode(ids, skip_special_tokens=False) == "<s>hello</s>"
+    assert sentencepiece.decode(ids, skip_special_tokens=False) == "<s> hello</s>"
     eos = byte_level.token(2)
     assert byte_level.encode(f"hello{eos}")[-1] == 2
     assert byte_level.decode(byte_level.encode(f"hello{eos}")) == "hello"
     plain = byte_level.encode(f"hello{eos}", add_special_tokens=False)
     assert byte_level.decode(plain, skip_special_tokens=False) == f"hello{eos}"
+
+
+def test_only_the_texts_own_beginning_loses_the_dummy_prefix(sentencepiece: Tokenizer) -> None:
+    """What transformers 5.24 decodes with this very tokenizer.model."""
+    hello, world = sentencepiece.encode("hello"), sentencepiece.encode("world")
+    for ids, with_special, without in (
+        ([1, *hello], "<s> hello", "hello"),
+        ([1, *hello, 2, *world], "<s> hello</s> world", "hello world"),
+        ([*hello, 2, *world], "hello</s> world", "hello world"),
+        ([1, 2, *hello], "<s></s> hello", "hello"),
+    ):
+        assert sentencepiece.decode(ids, skip_special_tokens=False) == with_special
+        assert sentencepiece.decode(ids) == without
 
 
 @pytest.mark.parametrize("bad", [-1, 10**6])
@@ -112,4 +125,5 @@ def test_the_engine_decodes_as_the_tokenizer_does(engine: Generator, data: st.Da
     tokenizer = engine.tokenizer
     assert tokenizer is not None
     ids = data.draw(st.lists(st.integers(0, tokenizer.vocab_size - 1), min_size=1, max_size=24))
-    assert engine.decode(ids) == tokenizer.decode(ids)
+    for skip in (True, False):
+        assert engine.decode(ids, skip_special_tokens=skip) == tokenizer.decode(ids, skip_special_tokens=skip)

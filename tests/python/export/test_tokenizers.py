@@ -21,6 +21,7 @@ from skywork_rt.export.sources import open_source
 from skywork_rt.export.sources.gguf_tokenizer import PRE_TOKENIZERS
 from skywork_rt.export.synth_files import CORPUS
 from skywork_rt.export.tokenizer_files import TokenizerFiles
+from skywork_rt.export.tokenizer_json import tokenizer_json_files
 from skywork_rt.export.vocabulary import encode_vocabulary
 from skywork_rt.testdata import mistral_tokenizer
 
@@ -314,6 +315,27 @@ def test_a_decoder_of_another_kind_is_refused_by_name(tmp_path: Path) -> None:
     tokenizer.save(str(directory / "tokenizer.json"))
     with pytest.raises(UnsupportedError, match="decoder WordPiece"):
         open_source(directory)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "why"),
+    [
+        (decoders.Sequence([decoders.Replace("▁", " "), decoders.Strip(" ", 1, 0)]), "Replace, Strip"),
+        (decoders.Sequence([decoders.Replace("_", " "), decoders.Fuse()]), "Replace, Fuse"),
+        (
+            decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 2, 0)]),
+            "Replace, Fuse, Strip",
+        ),
+        (decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()]), "ByteFallback, Metaspace"),
+        (decoders.Metaspace(replacement="_"), "Metaspace"),
+        (decoders.Metaspace(), "token 2 is '▁▁'.*Llama's decoder"),
+    ],
+)
+def test_a_decoder_that_a_bundle_cannot_express_exactly_is_refused(decoder: Any, why: str) -> None:
+    tokenizer = Tokenizer(models.BPE({"a": 0, "▁a": 1, "▁▁": 2}, []))
+    tokenizer.decoder = decoder
+    with pytest.raises(UnsupportedError, match=f"decoder {why}" if "token" not in why else why):
+        tokenizer_json_files(tokenizer.to_str())
 
 
 def test_types_of_pieces_are_those_of_sentencepiece() -> None:
