@@ -51,7 +51,8 @@ class SkyworkLM(TemplateLM):  # type: ignore[misc]  # the harness has no types
     options: those of Generator, such as backend, weights, max_length, max_batch, threads.
 
     lm-eval's batch_size and max_batch_size have no meaning here: the engine forms its own batches, of at most max_batch
-    sequences. Contexts too long for the model are cut on the left, as with lm-eval's other models.
+    sequences. Of its --device, "cpu" and "ascend" have one; torch's names, which it gives by itself, have none.
+    Contexts too long for the model are cut on the left, as with lm-eval's other models.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class SkyworkLM(TemplateLM):  # type: ignore[misc]  # the harness has no types
         super().__init__()
         if not bundle:
             raise InvalidArgumentError("the model needs a bundle: --model_args bundle=DIRECTORY")
-        if device is not None:
+        if device in ("cpu", "ascend"):
             options["device"] = device
         self._generator = Generator(str(bundle), **options)
         self._bundle = BundleInfo.open(str(bundle))

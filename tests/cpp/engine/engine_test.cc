@@ -267,6 +267,33 @@ TEST(EngineTest, StopTextEndsTheOutputBeforeItself) {
   EXPECT_EQ(RunOne(engine.get(), request).samples.at(0).text, cut.text + stop);
 }
 
+TEST(EngineTest, BeamsEndWhereASampleWithTheirTokensWould) {
+  auto engine = TextEngine();
+  Request request = LongRequest({9, 9}, 24);
+  request.sampling.num_beams = 4;
+  request.sampling.n = 4;
+  const Result free_run = RunOne(engine.get(), request);
+  // Two bytes of two tokens, so that the text crosses their border; the first beam's may be in the others, too.
+  const std::string stop = free_run.samples.at(0).text.substr(10, 2);
+  for (const bool included : {false, true}) {
+    request.sampling.stop = {"never", stop};
+    request.sampling.include_stop_str_in_output = included;
+    request.sampling.logprobs = 2;
+    int stopped = 0;
+    for (const Sample& sample : RunOne(engine.get(), request).samples) {
+      const std::string whole = engine->vocabulary()->Decode(Span<const TokenId>(sample.token_ids));
+      const std::size_t found = whole.find(stop);
+      const bool has_stop = found != std::string::npos;
+      EXPECT_EQ(sample.finish_reason, has_stop ? FinishReason::kStop : FinishReason::kLength);
+      EXPECT_EQ(sample.stop_reason, has_stop ? stop : "");
+      EXPECT_EQ(sample.text, has_stop ? whole.substr(0, found) + (included ? stop : "") : whole);
+      EXPECT_EQ(sample.logprobs.size(), sample.token_ids.size());
+      stopped += has_stop;
+    }
+    EXPECT_GT(stopped, 0);
+  }
+}
+
 // ----------------------------------------------------------------------------------------------------------- updates
 
 TEST(EngineTest, UpdatesTogetherAreTheResult) {

@@ -1,4 +1,4 @@
-"""What a request gets does not depend on its neighbours: random schedules on the real backends, greedy.
+"""What a request gets does not depend on its neighbours: random schedules on the real backends, greedy and seeded.
 
 The native backend promises the same bits. Lite's float32 sums differ by about 1e-6 between a batch and a single row, so
 there a difference counts only where the two best tokens lie further apart than MARGIN; the others are counted and
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bundles import BACKENDS
 from skywork_rt import Generator, RequestOutput, SamplingParams
 
 SCHEDULES = 20
@@ -66,3 +67,30 @@ def test_what_a_request_gets_does_not_depend_on_its_neighbours(tiny_bundle: Path
                 ties += 1
         assert (crowded.stats()["prefix_hit_tokens"] > 0) == bool(WAYS[way]["prefix_cache"])
     print(f"{backend}, {way}: {ties} near ties went the other way")
+
+
+def _drawn(seed: int) -> SamplingParams:
+    """Parameters of one seeded request, n samples and every cut among them."""
+    draw = random.Random(seed)
+    return SamplingParams(
+        seed=draw.randrange(2**64), n=draw.randint(1, 3), max_tokens=draw.randint(1, 16), ignore_eos=True,
+        temperature=draw.choice([0.5, 1.0, 1.7]), top_k=draw.choice([0, 5, 100]), top_p=draw.choice([1.0, 0.9, 0.5]),
+        min_p=draw.choice([0.0, 0.02]), typical_p=draw.choice([1.0, 0.8]), logprobs=1,
+        repetition_penalty=draw.choice([1.0, 1.2]), no_repeat_ngram_size=draw.choice([0, 3]),
+    )  # fmt: skip
+
+
+@pytest.mark.skipif("native" not in BACKENDS, reason="only the native backend promises the same logits")
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("way", WAYS)
+def test_seeded_samples_are_the_same_with_any_threads_and_neighbours(tiny_bundle: Path, way: str, threads: int) -> None:
+    with (
+        Generator(tiny_bundle, backend="native", max_batch=4, threads=1, prefix_cache=False) as lonely,
+        Generator(tiny_bundle, backend="native", threads=threads, **{**WAYS[way], "max_batch": 8}) as crowded,
+    ):
+        for seed in range(5):
+            prompts, _ = _schedule(seed, lonely.model.vocab_size)
+            params = [_drawn(100 * seed + i) for i in range(len(prompts))]
+            alone = [lonely.generate(prompt, one) for prompt, one in zip(prompts, params, strict=True)]
+            for expected, result in zip(alone, crowded.generate(prompts, params), strict=True):
+                assert result.outputs == expected.outputs, f"schedule {seed}, prompt {expected.prompt_token_ids}"
