@@ -117,7 +117,8 @@ def _half(values: Float32Array, name: str) -> NDArray[np.float16]:
 
 def _inverse(scales: NDArray[np.float16]) -> Float32Array:
     wide = scales.astype(np.float32)
-    return np.divide(np.float32(1), wide, out=np.zeros_like(wide), where=wide != 0)
+    inverse: Float32Array = np.divide(np.float32(1), wide, out=np.zeros_like(wide), where=wide != 0)
+    return inverse
 
 
 def _int4_codes(groups: Float32Array, scales: NDArray[np.float16], minimums: NDArray[np.float16]) -> Float32Array:
