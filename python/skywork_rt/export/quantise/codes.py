@@ -123,7 +123,8 @@ def _inverse(scales: NDArray[np.float16]) -> Float32Array:
 
 def _int4_codes(groups: Float32Array, scales: NDArray[np.float16], minimums: NDArray[np.float16]) -> Float32Array:
     steps = (groups - minimums.astype(np.float32)[..., None]) * _inverse(scales)[..., None]
-    return np.clip(np.rint(steps, out=steps), 0, _INT4_TOP, out=steps)
+    codes: Float32Array = np.clip(np.rint(steps, out=steps), 0, _INT4_TOP, out=steps)
+    return codes
 
 
 def _squared_error(
