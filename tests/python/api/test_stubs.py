@@ -52,7 +52,7 @@ def test_generator_has_every_option_of_the_core_with_its_default() -> None:
     for name, default in _core.generator_option_defaults().items():
         assert name in parameters, f"Generator lacks {name}"
         ours = parameters[name].default
-        assert ours == default or (ours is None and default == 0), name
+        assert ours == default or (ours is None and not default), name
 
 
 def test_every_public_name_resolves() -> None:
