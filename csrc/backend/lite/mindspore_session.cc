@@ -5,7 +5,6 @@
 #include <sched.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -14,6 +13,7 @@
 #include <thread>
 #include <utility>
 
+#include "backend/lite/exit_gate.h"
 #include "backend/lite/mapped_file.h"
 #include "backend/lite/session_entry.h"
 #include "skywork_rt/error.h"
@@ -22,17 +22,6 @@
 
 namespace skywork_rt::lite {
 namespace {
-
-/// Set when the process has begun to exit: Lite's own static objects may be gone, and a model that is destroyed then
-/// crashes, so it is left to the kernel.
-std::atomic<bool>& ProcessIsExiting() {
-  static std::atomic<bool> exiting{false};
-  return exiting;
-}
-
-void NoteProcessExit() {
-  ProcessIsExiting() = true;
-}
 
 std::string ShapeText(const Shape& shape) {
   std::string text = "[";
@@ -53,6 +42,7 @@ class MindSporeSession final : public Session {
  public:
   MindSporeSession(std::string path, int threads, const std::vector<int>& affinity, const LogHooks& hooks)
       : path_(std::move(path)), hooks_(hooks), cores_(affinity) {
+    const ExitGate::Pass pass(&TheExitGate());
     const CoreScope place(cores_);  // Lite moves the thread that builds, and leaves it there
     hooks_.begin_load();
     model_ = std::make_unique<mindspore::Model>();
@@ -68,7 +58,12 @@ class MindSporeSession final : public Session {
   }
 
   ~MindSporeSession() override {
-    if (ProcessIsExiting()) {
+    try {
+      const ExitGate::Pass pass(&TheExitGate());
+      outputs_.clear();
+      tensors_.clear();
+      model_.reset();
+    } catch (const Error&) {  // the process exits, Lite's own static objects may be gone: all is the kernel's
       static_cast<void>(model_.release());
       for (auto& tensor : tensors_) static_cast<void>(new mindspore::MSTensor(std::move(tensor)));
       for (auto& tensor : outputs_) static_cast<void>(new mindspore::MSTensor(std::move(tensor)));
@@ -81,6 +76,7 @@ class MindSporeSession final : public Session {
   const std::vector<TensorInfo>& inputs() const override { return inputs_; }
 
   void Resize(const std::vector<Shape>& shapes) override {
+    const ExitGate::Pass pass(&TheExitGate());
     Check(model_->Resize(tensors_, shapes), "resize");
     tensors_ = model_->GetInputs();
     outputs_.clear();
@@ -97,6 +93,7 @@ class MindSporeSession final : public Session {
   }
 
   void Run() override {
+    const ExitGate::Pass pass(&TheExitGate());
     outputs_.clear();
     const CoreScope place(cores_);  // the calling thread computes beside Lite's own
     Check(model_->Predict(tensors_, &outputs_), "run");
@@ -191,7 +188,8 @@ class MindSporeSession final : public Session {
 
 std::unique_ptr<Session> OpenSession(const std::string& path, int threads, const std::vector<int>& affinity,
                                      const LogHooks& hooks) {
-  static const int registered = std::atexit(NoteProcessExit);  // Lite is loaded: runs before its own destructors
+  static const int registered =
+      std::atexit([] { TheExitGate().Close(); });  // before the destructors of Lite, which is loaded
   static_cast<void>(registered);
   return std::make_unique<MindSporeSession>(path, threads, affinity, hooks);
 }

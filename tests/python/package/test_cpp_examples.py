@@ -27,11 +27,11 @@ def _tool(name: str) -> str:
     return found
 
 
-def _build(example: str, directory: Path) -> Path:
+def _build(example: str, directory: Path, parent: Path = EXAMPLES) -> Path:
     where = subprocess.run(
         [sys.executable, "-m", "skywork_rt", "--cmakedir"], check=True, capture_output=True, text=True
     )
-    configure = [_tool("cmake"), "-S", str(EXAMPLES / example), "-B", str(directory), "-DCMAKE_BUILD_TYPE=Release"]
+    configure = [_tool("cmake"), "-S", str(parent / example), "-B", str(directory), "-DCMAKE_BUILD_TYPE=Release"]
     configure += [f"-Dskywork_rt_DIR={where.stdout.strip()}", "-DCMAKE_CXX_FLAGS=-Wall -Wextra -Werror"]
     for command in (configure, [_tool("cmake"), "--build", str(directory)]):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -55,6 +55,24 @@ def test_hello_prints_the_ids_that_python_generates(
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert [int(word) for word in done.stdout.splitlines()[-1].split()] == expected[0]
+
+
+@pytest.fixture(scope="module")
+def at_exit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program that exits with its generator alive."""
+    return _build("at_exit", tmp_path_factory.mktemp("at_exit"), Path(__file__).parent)
+
+
+@pytest.mark.parametrize("state", ["idle", "running"])
+@pytest.mark.parametrize("place", ["global", "local"])
+def test_a_program_may_exit_with_its_generator_alive(
+    at_exit: Path, endless_bundle: Path, backend: str, place: str, state: str
+) -> None:
+    """Whether statics of the libraries below are destroyed before it or after it, and in the midst of an answer."""
+    for _ in range(3):  # what depends on threads shows now and then
+        command = [str(at_exit), str(endless_bundle), backend, place, state]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "generated\n", "")
 
 
 @pytest.fixture
