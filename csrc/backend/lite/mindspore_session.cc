@@ -23,6 +23,12 @@
 namespace skywork_rt::lite {
 namespace {
 
+/// exit() destroys the static objects that were made last first, and Lite makes some when it first builds or runs a
+/// graph: only a handler that is registered after that comes before them.
+void CloseTheGateAtExit() {
+  std::atexit([] { TheExitGate().Close(); });
+}
+
 std::string ShapeText(const Shape& shape) {
   std::string text = "[";
   for (std::size_t i = 0; i < shape.size(); ++i) text += StrCat(i == 0 ? "" : ",", shape[i]);
@@ -49,6 +55,7 @@ class MindSporeSession final : public Session {
     hooks_.begin_load();  // the constructor has put the log back
     const mindspore::Status status = Build(CpuContext(threads, affinity));
     hooks_.end_load();
+    CloseTheGateAtExit();
     Check(status, "load");
     tensors_ = model_->GetInputs();
     for (auto& tensor : tensors_) {
@@ -97,6 +104,8 @@ class MindSporeSession final : public Session {
     outputs_.clear();
     const CoreScope place(cores_);  // the calling thread computes beside Lite's own
     Check(model_->Predict(tensors_, &outputs_), "run");
+    if (!has_run_) CloseTheGateAtExit();
+    has_run_ = true;
   }
 
   Span<const float> Output(std::size_t index) override {
@@ -184,13 +193,11 @@ class MindSporeSession final : public Session {
   std::vector<mindspore::MSTensor> tensors_;
   std::vector<mindspore::MSTensor> outputs_;
   std::vector<TensorInfo> inputs_;
+  bool has_run_ = false;
 };
 
 std::unique_ptr<Session> OpenSession(const std::string& path, int threads, const std::vector<int>& affinity,
                                      const LogHooks& hooks) {
-  static const int registered =
-      std::atexit([] { TheExitGate().Close(); });  // before the destructors of Lite, which is loaded
-  static_cast<void>(registered);
   return std::make_unique<MindSporeSession>(path, threads, affinity, hooks);
 }
 
