@@ -33,8 +33,8 @@ demo: $(VENV)/.installed  ## install, export SmolLM2-135M and stream text from i
 test: lint test-cpp test-sanitizers test-python  ## lint, sanitizers, fuzzing and every test, C++ and Python
 
 .PHONY: test-fast
-test-fast: $(VENV)/.cpp-$(PRESET) $(VENV)/.requirements-test $(VENV)/.installed  ## the quick tests, under three minutes
-	$(BIN)/ctest --preset $(PRESET) -L fast -j2
+test-fast: $(VENV)/.cpp-release $(VENV)/.requirements-test $(VENV)/.installed  ## the quick tests, under three minutes
+	$(BIN)/ctest --preset release -L fast -j2
 	$(BIN)/python -m pytest -q -m "not slow and not long"
 
 .PHONY: test-cpp
@@ -51,12 +51,11 @@ fuzz: $(VENV)/.cpp-sanitize  ## the fuzz targets alone, two at a time (FUZZ_SECO
 	$(BIN)/ctest --preset sanitize -L fuzz -j2
 
 .PHONY: test-python
-test-python: $(VENV)/.requirements-test $(VENV)/.installed  ## install and run the Python tests
+test-python: $(VENV)/.cpp-release $(VENV)/.requirements-test $(VENV)/.installed  ## install and run the Python tests
 	$(BIN)/python -m pytest -q -m "not long"
 
 .PHONY: test-long
-test-long: $(VENV)/.cpp-$(PRESET) $(VENV)/.requirements-test $(VENV)/.installed  ## the long tier: soak and stress on the real runtime
-	$(BIN)/ctest --preset $(PRESET) -L long
+test-long: $(VENV)/.cpp-release $(VENV)/.requirements-test $(VENV)/.installed  ## soak and stress on the real runtime, large models
 	$(BIN)/python -m pytest -q -m long
 
 .PHONY: lint
