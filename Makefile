@@ -65,17 +65,23 @@ lint: $(VENV)/.requirements-dev $(VENV)/.requirements-test  ## ruff, mypy --stri
 	$(BIN)/ruff format --check python tests examples cmake
 	git ls-files '*.h' '*.cc' | xargs $(BIN)/clang-format --dry-run -Werror
 
+.PHONY: tidy
+tidy: $(VENV)/.cpp-release | debian-tidy  ## clang-tidy over the library and its programs (four minutes)
+	run-clang-tidy -p build/release -j2 -quiet -extra-arg=-Wno-unknown-warning-option "$(CURDIR)/csrc/"
+
 .PHONY: clean
 clean:  ## remove the builds and the virtual environment (not the cache)
 	rm -rf build $(VENV)
 
-.PHONY: debian-build debian-test debian-sanitize
+.PHONY: debian-build debian-test debian-sanitize debian-tidy
 debian-build:
 	@./cmake/scripts/debian_packages.sh $(DEBIAN_BUILD)
 debian-test:
 	@./cmake/scripts/debian_packages.sh $(DEBIAN_BUILD) $(DEBIAN_TEST)
 debian-sanitize:
 	@./cmake/scripts/debian_packages.sh $(DEBIAN_BUILD) $(DEBIAN_TEST) $(DEBIAN_SANITIZE)
+debian-tidy:
+	@./cmake/scripts/debian_packages.sh clang-tidy
 
 $(VENV)/.created: | debian-build
 	$(PYTHON) -m venv $(VENV)

@@ -19,7 +19,7 @@
 
 namespace {
 
-using namespace skywork_rt;  // NOLINT(build/namespaces): a program of one file
+using namespace skywork_rt;  // NOLINT(google-build-using-namespace): a program of one file
 using Clock = std::chrono::steady_clock;
 
 double SecondsSince(Clock::time_point start) {
@@ -44,7 +44,7 @@ double Median(std::vector<double> values) {
 
 int Argument(std::map<std::string, std::string>& given, const std::string& name, int otherwise) {
   const auto found = given.find("--" + name);
-  return found == given.end() ? otherwise : std::atoi(found->second.c_str());
+  return found == given.end() ? otherwise : std::stoi(found->second);
 }
 
 struct Times {
@@ -62,9 +62,10 @@ Times RunOnce(Backend& backend, int prompt, int decode, int batch) {
   Times times;
   for (int b = 0; b < batch; ++b) {
     std::vector<TokenId> tokens;
+    tokens.reserve(static_cast<std::size_t>(prompt));
     for (int i = 0; i < prompt; ++i) tokens.push_back((i * 131 + b * 17) % backend.model().vocab_size);
     const int last = prompt - 1;
-    sequences.push_back(backend.Open(static_cast<std::size_t>(prompt + decode)));
+    sequences.push_back(backend.Open(static_cast<std::size_t>(prompt) + static_cast<std::size_t>(decode)));
     const Chunk chunk{sequences.back(), tokens, {&last, 1}};
     const auto start = Clock::now();
     const double cpu = CpuSeconds();
@@ -77,6 +78,7 @@ Times RunOnce(Backend& backend, int prompt, int decode, int batch) {
   const double cpu = CpuSeconds();
   for (int i = 0; i < decode; ++i) {
     std::vector<Chunk> chunks;
+    chunks.reserve(sequences.size());
     for (int b = 0; b < batch; ++b) {
       chunks.push_back({sequences[static_cast<std::size_t>(b)], {&next[static_cast<std::size_t>(b)], 1}, {&row, 1}});
     }
@@ -112,7 +114,7 @@ int Main(int argc, char** argv) {
   options.threads = Argument(given, "threads", 2);
   if (given.count("--mmap") != 0) options.mmap = Argument(given, "mmap", 0) != 0;
   options.max_batch = batch;
-  options.max_length = static_cast<std::size_t>(prompt + decode);
+  options.max_length = static_cast<std::size_t>(prompt) + static_cast<std::size_t>(decode);
   const auto start = Clock::now();
   const auto backend = MakeNativeBackend(bundle, options);
   const double load = SecondsSince(start);

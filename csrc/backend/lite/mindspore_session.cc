@@ -57,8 +57,8 @@ class MindSporeSession final : public Session {
     hooks_.end_load();
     CloseTheGateAtExit();
     Check(status, "load");
-    tensors_ = model_->GetInputs();
-    for (auto& tensor : tensors_) {
+    tensors_->inputs = model_->GetInputs();
+    for (auto& tensor : tensors_->inputs) {
       inputs_.push_back({tensor.Name(), ElementTypeOf(tensor.DataType()), tensor.Shape()});
     }
     malloc_trim(0);  // building leaves the allocator with copies of the weights that are free by now
@@ -67,13 +67,11 @@ class MindSporeSession final : public Session {
   ~MindSporeSession() override {
     try {
       const ExitGate::Pass pass(&TheExitGate());
-      outputs_.clear();
-      tensors_.clear();
+      tensors_.reset();
       model_.reset();
     } catch (const Error&) {  // the process exits, Lite's own static objects may be gone: all is the kernel's
       static_cast<void>(model_.release());
-      for (auto& tensor : tensors_) static_cast<void>(new mindspore::MSTensor(std::move(tensor)));
-      for (auto& tensor : outputs_) static_cast<void>(new mindspore::MSTensor(std::move(tensor)));
+      static_cast<void>(tensors_.release());
     }
   }
 
@@ -84,13 +82,13 @@ class MindSporeSession final : public Session {
 
   void Resize(const std::vector<Shape>& shapes) override {
     const ExitGate::Pass pass(&TheExitGate());
-    Check(model_->Resize(tensors_, shapes), "resize");
-    tensors_ = model_->GetInputs();
-    outputs_.clear();
+    Check(model_->Resize(tensors_->inputs, shapes), "resize");
+    tensors_->inputs = model_->GetInputs();
+    tensors_->outputs.clear();
   }
 
   void Bind(std::size_t input, const void* data, std::size_t bytes) override {
-    mindspore::MSTensor& tensor = tensors_.at(input);
+    mindspore::MSTensor& tensor = tensors_->inputs.at(input);
     const auto wanted = static_cast<std::size_t>(tensor.ElementNum()) * sizeof(float);
     if (bytes != wanted) {
       throw Error(ErrorCode::kInternal, StrCat("input ", tensor.Name(), " ", ShapeText(tensor.Shape()), " of ", path_,
@@ -101,19 +99,20 @@ class MindSporeSession final : public Session {
 
   void Run() override {
     const ExitGate::Pass pass(&TheExitGate());
-    outputs_.clear();
+    tensors_->outputs.clear();
     const CoreScope place(cores_);  // the calling thread computes beside Lite's own
-    Check(model_->Predict(tensors_, &outputs_), "run");
+    Check(model_->Predict(tensors_->inputs, &tensors_->outputs), "run");
     if (!has_run_) CloseTheGateAtExit();
     has_run_ = true;
   }
 
   Span<const float> Output(std::size_t index) override {
-    if (index >= outputs_.size() || outputs_[index].DataType() != mindspore::DataType::kNumberTypeFloat32) {
-      throw Error(ErrorCode::kBackend, StrCat("graph ", path_, " has no float32 output ", index, " (", outputs_.size(),
-                                              " outputs); export the bundle again"));
+    if (index >= tensors_->outputs.size() ||
+        tensors_->outputs[index].DataType() != mindspore::DataType::kNumberTypeFloat32) {
+      throw Error(ErrorCode::kBackend, StrCat("graph ", path_, " has no float32 output ", index, " (",
+                                              tensors_->outputs.size(), " outputs); export the bundle again"));
     }
-    mindspore::MSTensor& tensor = outputs_[index];
+    mindspore::MSTensor& tensor = tensors_->outputs[index];
     return {static_cast<const float*>(tensor.MutableData()), static_cast<std::size_t>(tensor.ElementNum())};
   }
 
@@ -177,7 +176,7 @@ class MindSporeSession final : public Session {
                                  static_cast<int>(status.StatusCode()), ": ", status.ToString(), ")");
     if (!inputs_.empty()) {
       message += "; inputs:";
-      for (auto& tensor : tensors_) {
+      for (auto& tensor : tensors_->inputs) {
         if (tensor.Name().compare(0, 3, "key") == 0 || tensor.Name().compare(0, 5, "value") == 0) continue;
         message += StrCat(" ", tensor.Name(), " ", ShapeText(tensor.Shape()));
       }
@@ -190,8 +189,11 @@ class MindSporeSession final : public Session {
   LogHooks hooks_;
   CoreSet cores_;
   std::unique_ptr<mindspore::Model> model_;
-  std::vector<mindspore::MSTensor> tensors_;
-  std::vector<mindspore::MSTensor> outputs_;
+  struct Tensors {
+    std::vector<mindspore::MSTensor> inputs;
+    std::vector<mindspore::MSTensor> outputs;
+  };
+  std::unique_ptr<Tensors> tensors_ = std::make_unique<Tensors>();
   std::vector<TensorInfo> inputs_;
   bool has_run_ = false;
 };

@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <string>
@@ -88,8 +88,9 @@ class File {
 std::size_t AvailableMemory() {
   std::ifstream lines("/proc/meminfo");
   for (std::string line; std::getline(lines, line);) {
-    std::size_t kibibytes = 0;
-    if (std::sscanf(line.c_str(), "MemAvailable: %zu kB", &kibibytes) == 1) return kibibytes << 10;
+    constexpr const char kField[] = "MemAvailable:";
+    if (line.compare(0, sizeof(kField) - 1, kField) != 0) continue;
+    return static_cast<std::size_t>(std::strtoull(line.c_str() + sizeof(kField) - 1, nullptr, 10)) << 10;
   }
   return 0;
 }
@@ -108,8 +109,8 @@ AnonymousMemory::AnonymousMemory(std::size_t bytes, const char* purpose) {
                        "). Lower max_length, max_cached_tokens or max_batch."));
   }
   auto* begin = static_cast<std::uint8_t*>(raw);
-  auto* aligned =
-      reinterpret_cast<std::uint8_t*>((reinterpret_cast<std::uintptr_t>(raw) + kHugePage - 1) / kHugePage * kHugePage);
+  const std::size_t beyond = reinterpret_cast<std::uintptr_t>(raw) % kHugePage;
+  auto* aligned = begin + (beyond == 0 ? 0 : kHugePage - beyond);
   if (aligned != begin) munmap(begin, static_cast<std::size_t>(aligned - begin));
   const auto tail = static_cast<std::size_t>(begin + kHugePage - aligned);
   if (tail != 0) munmap(aligned + size, tail);

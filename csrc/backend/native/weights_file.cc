@@ -139,6 +139,7 @@ StoredTensor ParseTensor(const std::string& tensor, const Json& entry, Span<cons
 void CheckNoHoles(const std::map<std::string, StoredTensor>& tensors, Span<const std::uint8_t> data,
                   const Complaint& complain) {
   std::vector<std::pair<const StoredTensor*, const std::string*>> order;
+  order.reserve(tensors.size());
   for (const auto& [name, stored] : tensors) order.emplace_back(&stored, &name);
   std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
     return std::make_pair(a.first->data, a.first->bytes) < std::make_pair(b.first->data, b.first->bytes);

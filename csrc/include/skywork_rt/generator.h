@@ -160,7 +160,7 @@ class SKYWORK_RT_API Generator {
 
   /// Opens a bundle directory. Throws Error: kNotFound, kCorruptBundle, kUnsupported, kBackendUnavailable,
   /// kInvalidArgument.
-  Generator(const std::string& bundle, const GeneratorOptions& options = {});
+  explicit Generator(const std::string& bundle, const GeneratorOptions& options = {});
   /// Runs on a backend of the caller's own (tests, experiments). `options.backend` is not looked at.
   Generator(std::unique_ptr<Backend> backend, const GeneratorOptions& options);
   ~Generator();  // Close(kCancel)

@@ -16,6 +16,8 @@ class Span {
   constexpr Span() noexcept = default;
   constexpr Span(T* data, std::size_t size) noexcept : data_(data), size_(size) {}
 
+  // As std::span of C++20, it comes by itself from what it looks at.
+  // NOLINTBEGIN(google-explicit-constructor)
   template <std::size_t N>
   constexpr Span(T (&array)[N]) noexcept : data_(array), size_(N) {}
 
@@ -26,6 +28,7 @@ class Span {
 
   template <typename U, typename = std::enable_if_t<std::is_same_v<const U, T>>>
   Span(Span<U> other) noexcept : data_(other.data()), size_(other.size()) {}
+  // NOLINTEND(google-explicit-constructor)
 
   constexpr T* data() const noexcept { return data_; }
   constexpr std::size_t size() const noexcept { return size_; }
