@@ -23,10 +23,10 @@ using Raw = Simd::Raw;
 constexpr int kWidest = Simd::kTile;
 
 // With few tokens a matrix is read at the memory's speed, and with 8 or 16 its lines are still waited for. The
-// processor's own prefetching stops at the end of each page and is led astray by groups read side by side. Asking early,
-// and for the second-level cache (the first has too few outstanding misses to keep the memory busy), makes reading
-// nearly twice as fast. Every line is asked for once and in the order of memory, scales and codes alike: a line left out
-// stalls its panel.
+// processor's own prefetching stops at the end of each page and is led astray by groups read side by side. Asking
+// early, and for the second-level cache (the first has too few outstanding misses to keep the memory busy), makes
+// reading nearly twice as fast. Every line is asked for once and in the order of memory, scales and codes alike: a line
+// left out stalls its panel.
 constexpr std::size_t kPrefetchBytes = 16384;
 
 SKYWORK_RT_INLINE void PrefetchNext(const std::uint8_t*& ahead) {
