@@ -28,7 +28,6 @@ Runtimes: TypeAlias = Annotated[
     ),
 ]
 
-_LARGE_BYTES = 2e9
 """Weights to read a token from which a whole run would take hours."""
 _LARGE_METRICS = ("load", "peak_rss", "prefill_512", "decode_b1", "ttft_512", "tpot_p50", "tpot_p90")
 
@@ -81,12 +80,12 @@ def run(
     """
     from skywork_rt.bench.metrics import select_metrics
     from skywork_rt.bench.plot import require_matplotlib
-    from skywork_rt.bench.subjects import list_subjects, select_subjects
+    from skywork_rt.bench.subjects import LARGE_BYTES, list_subjects, select_subjects
 
     if plot is not None:
         require_matplotlib()
     subjects = select_subjects(list_subjects(bundle), runtime or [])
-    large = min((subject.weight_bytes for subject in subjects), default=0) > _LARGE_BYTES
+    large = min((subject.weight_bytes for subject in subjects), default=0) > LARGE_BYTES
     metrics = select_metrics(metric or (_LARGE_METRICS if large else []))
     if quick and not metric:
         metrics = [m for m in metrics if m.name not in ("decode_b16", "new_256", "new_512", "new_1024")]

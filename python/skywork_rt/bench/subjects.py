@@ -12,12 +12,25 @@ from skywork_rt.bench.weights_header import embedding_bytes
 from skywork_rt.bundle import BundleInfo
 from skywork_rt.errors import CorruptBundleError, InvalidArgumentError
 
-__all__ = ["LITE", "NATIVE", "PREDICT", "RECIPE", "Subject", "count_parameters", "list_subjects", "select_subjects"]
+__all__ = [
+    "LARGE_BYTES",
+    "LITE",
+    "NATIVE",
+    "PREDICT",
+    "RECIPE",
+    "Subject",
+    "count_parameters",
+    "list_subjects",
+    "select_subjects",
+]
 
 LITE = "skywork_rt:lite"
 NATIVE = "skywork_rt:native"
 PREDICT = "lite:predict"
 RECIPE = "recipe:python-loop"
+
+LARGE_BYTES = 2e9
+"""A model that reads more weights than this a token is large: nothing but the memory matters to its speed."""
 
 _LITE_RUNTIMES = (LITE, PREDICT, RECIPE)
 _FULL_CONTRACT = "host-cache/full"
