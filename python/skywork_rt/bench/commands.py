@@ -28,7 +28,6 @@ Runtimes: TypeAlias = Annotated[
     ),
 ]
 
-"""Weights to read a token from which a whole run would take hours."""
 _LARGE_METRICS = ("load", "peak_rss", "prefill_512", "decode_b1", "ttft_512", "tpot_p50", "tpot_p90")
 
 

@@ -30,7 +30,8 @@ PREDICT = "lite:predict"
 RECIPE = "recipe:python-loop"
 
 LARGE_BYTES = 2e9
-"""A model that reads more weights than this a token is large: nothing but the memory matters to its speed."""
+"""A model that reads more weights than this a token is large: nothing but the memory matters to its speed, and a whole
+run would take hours."""
 
 _LITE_RUNTIMES = (LITE, PREDICT, RECIPE)
 _FULL_CONTRACT = "host-cache/full"
