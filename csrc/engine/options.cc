@@ -6,7 +6,6 @@
 #include "skywork_rt/error.h"
 #include "support/core_set.h"
 #include "support/format.h"
-#include "support/thread_pool.h"
 
 namespace skywork_rt {
 namespace {
@@ -28,10 +27,6 @@ void CheckAffinity(const GeneratorOptions& options) {
                      cores.ToString(), "). Name at least one core a thread, or leave threads to follow affinity."));
 }
 
-int DefaultThreads(const GeneratorOptions& options) {
-  return options.affinity.empty() ? AvailableCores() : static_cast<int>(options.affinity.size());
-}
-
 std::size_t SaturatingProduct(std::size_t a, std::size_t b) {
   return b != 0 && a > std::numeric_limits<std::size_t>::max() / b ? std::numeric_limits<std::size_t>::max() : a * b;
 }
@@ -48,7 +43,7 @@ GeneratorOptions ResolveOptions(const GeneratorOptions& options, const ModelSpec
   RequireRange("max_queue", options.max_queue, std::size_t{1}, kUnbounded);
   const auto model_length = static_cast<std::size_t>(model.max_length);
   if (options.max_length != 0) RequireRange("max_length", options.max_length, std::size_t{2}, model_length);
-  if (resolved.threads == 0) resolved.threads = DefaultThreads(options);
+  resolved.threads = ThreadsToUse(options.threads, options.affinity);
   if (resolved.max_length == 0) resolved.max_length = model_length;
   if (resolved.max_cached_tokens == 0) {
     resolved.max_cached_tokens = SaturatingProduct(resolved.max_length, static_cast<std::size_t>(resolved.max_batch));

@@ -1,5 +1,8 @@
 #include "support/core_set.h"
 
+#include <algorithm>
+#include <thread>
+
 #include "skywork_rt/error.h"
 #include "support/format.h"
 
@@ -42,6 +45,13 @@ std::string CoreSet::ToString() const {
 
 bool CoreSet::Confine() const noexcept {
   return sched_setaffinity(0, sizeof(set_), &set_) == 0;
+}
+
+int ThreadsToUse(int threads, const std::vector<int>& affinity) {
+  if (threads > 0) return threads;
+  if (!affinity.empty()) return static_cast<int>(affinity.size());
+  const int cores = CoreSet::OfThisThread().size();
+  return std::max(1, cores > 0 ? cores : static_cast<int>(std::thread::hardware_concurrency()));
 }
 
 CoreScope::CoreScope(const CoreSet& cores) {

@@ -32,6 +32,10 @@ class SKYWORK_RT_API CoreSet {
   cpu_set_t set_;
 };
 
+/// How many threads to compute with: `threads` if there are any, else one a core of `affinity`, else as many as the
+/// cores that the calling thread may run on; at least 1.
+SKYWORK_RT_API int ThreadsToUse(int threads, const std::vector<int>& affinity);
+
 /// Keeps the calling thread on some cores until the end of the scope, then it may run where it could before. Does
 /// nothing for an empty set. Throws Error(kCapacity) when the system refuses the cores.
 class SKYWORK_RT_API CoreScope {

@@ -31,11 +31,6 @@ std::uint64_t EpochOf(std::uint64_t gate) {
 
 }  // namespace
 
-int AvailableCores() {
-  const int cores = CoreSet::OfThisThread().size();
-  return std::max(1, cores > 0 ? cores : static_cast<int>(std::thread::hardware_concurrency()));
-}
-
 ThreadPool& ThreadPool::Global() {
   ThreadPool* pool = g_pool.load(std::memory_order_acquire);
   if (pool != nullptr) return *pool;

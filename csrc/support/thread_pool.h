@@ -12,9 +12,6 @@
 
 namespace skywork_rt {
 
-/// The cores that this process may run on: the size of its affinity mask, at least 1.
-int AvailableCores();
-
 /// The one pool of worker threads of this process, shared by every model in it.
 ///
 /// One lease holds it at a time, first come first served, so two models take turns step by step and never run more

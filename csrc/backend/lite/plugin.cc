@@ -1,31 +1,19 @@
 #include "backend/plugin.h"
 
-#include <sched.h>
-
-#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <string>
-#include <thread>
 
 #include "backend/lite/lite_backend.h"
 #include "backend/lite/lite_library.h"
 #include "skywork_rt/error.h"
+#include "support/core_set.h"
 #include "support/format.h"
 
 namespace skywork_rt::lite {
 namespace {
 
 constexpr const char* kFlavour = "lite2.0-cpu";
-
-/// Cores that this process may use.
-int AvailableCores() {
-  cpu_set_t mask;
-  CPU_ZERO(&mask);
-  if (sched_getaffinity(0, sizeof mask, &mask) != 0)
-    return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  return std::max(1, CPU_COUNT(&mask));
-}
 
 void RequireOption(const char* name, const std::string& value, const std::string& only) {
   if (value == "auto" || value == only) return;
@@ -64,7 +52,7 @@ std::unique_ptr<Backend> Make(const Bundle& bundle, const BackendOptions& option
                 StrCat("the bundle ", bundle.directory().string(), " has no graph ", "host-cache/full of flavour ",
                        kFlavour, "; export it with --for lite"));
   }
-  const int threads = options.threads > 0 ? options.threads : AvailableCores();
+  const int threads = ThreadsToUse(options.threads, options.affinity);
   LiteLimits limits;
   limits.max_batch = options.max_batch;
   limits.max_length = options.max_length > 0 ? options.max_length : static_cast<std::size_t>(bundle.model().max_length);
@@ -77,7 +65,7 @@ std::unique_ptr<Backend> Make(const Bundle& bundle, const BackendOptions& option
 }
 
 std::unique_ptr<GraphSession> OpenGraph(const Bundle& bundle, const std::string& file, int threads) {
-  return Opener(bundle, file, threads > 0 ? threads : AvailableCores(), {})();
+  return Opener(bundle, file, ThreadsToUse(threads, {}), {})();
 }
 
 }  // namespace

@@ -91,14 +91,10 @@ std::size_t CacheTokens(const ModelSpec& spec, const BackendOptions& options) {
   return std::max(longest, std::min(wanted, fits));
 }
 
-int Threads(const BackendOptions& options) {
-  if (options.threads > 0) return options.threads;
-  return options.affinity.empty() ? AvailableCores() : static_cast<int>(options.affinity.size());
-}
-
 FileContents ReadWeights(const std::filesystem::path& path, const BackendOptions& options) {
   const bool map = options.mmap.has_value() ? *options.mmap : !FileContents::BetterCopied(path);
-  return map ? FileContents::Map(path) : FileContents::Copy(path, Threads(options), CoreSet(options.affinity));
+  return map ? FileContents::Map(path)
+             : FileContents::Copy(path, ThreadsToUse(options.threads, options.affinity), CoreSet(options.affinity));
 }
 
 class NativeBackend final : public Backend {
@@ -108,7 +104,7 @@ class NativeBackend final : public Backend {
         file_(weights, ReadWeights(weights, options)),
         weights_(spec_, file_),
         cache_(spec_, ParseCacheKind(options.kv_cache), CacheTokens(spec_, options), options.max_batch),
-        threads_(Threads(options)),
+        threads_(ThreadsToUse(options.threads, options.affinity)),
         cores_(options.affinity),
         decoder_(spec_, weights_, ChooseKernels(), cache_, threads_,
                  ChooseInt8Activations(weights_, options.activations)),

@@ -77,5 +77,11 @@ TEST(CoreScope, ConfinesTheThreadAndLetsItGo) {
   EXPECT_EQ(CoreSet::OfThisThread(), before);
 }
 
+TEST(ThreadsToUse, AreThoseAskedForElseOneACore) {
+  EXPECT_EQ(ThreadsToUse(3, {0}), 3);
+  EXPECT_EQ(ThreadsToUse(0, {0, 1}), 2);
+  EXPECT_EQ(ThreadsToUse(0, {}), CoreSet::OfThisThread().size());
+}
+
 }  // namespace
 }  // namespace skywork_rt
