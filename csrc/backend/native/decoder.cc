@@ -34,37 +34,38 @@ std::size_t Padded(int width) {
   return RoundUp(static_cast<std::size_t>(width), kGroup);
 }
 
+std::size_t WidestInput(const ModelSpec& spec) {
+  return static_cast<std::size_t>(std::max({spec.hidden_size, spec.heads * spec.head_dim, spec.intermediate_size}));
+}
+
 }  // namespace
 
 Decoder::Decoder(const ModelSpec& spec, const ModelWeights& weights, const Kernels& kernels, const PagedCache& cache,
-                 int threads, bool int8_activations)
+                 int threads, Arithmetic arithmetic)
     : spec_(spec),
       weights_(weights),
       kernels_(kernels),
       cache_(cache),
-      int8_activations_(int8_activations),
       q_width_(spec.heads * spec.head_dim),
       kv_width_(spec.kv_heads * spec.head_dim),
       hidden_stride_(Padded(spec.hidden_size)),
       qkv_stride_(Padded(q_width_ + 2 * kv_width_)),
       wide_stride_(Padded(spec.intermediate_size)),
-      state_stride_(static_cast<std::size_t>(kStateHeader + cache.padded_dim())) {
-  const std::size_t inputs = std::max({hidden_stride_, Padded(q_width_), wide_stride_});
+      state_stride_(static_cast<std::size_t>(kStateHeader + cache.padded_dim())),
+      arithmetic_(arithmetic),
+      input_(kernels, WidestInput(spec), FormsOfAll(), arithmetic) {
   const std::size_t half = Padded(spec.head_dim / 2);
   struct Part {
     float** pointer;
     std::size_t floats;  // a row
   };
-  const std::array<Part, 10> parts{{{&x_, hidden_stride_},
-                                    {&code_scales_, inputs / kGroup},
-                                    {&normed_, hidden_stride_},
-                                    {&qkv_, qkv_stride_},
-                                    {&attended_, qkv_stride_},
-                                    {&wide_, wide_stride_},
-                                    {&packed_, inputs},
-                                    {&sums_, inputs / kGroup},
-                                    {&cosine_, half},
-                                    {&sine_, half}}};
+  const std::array<Part, 7> parts{{{&x_, hidden_stride_},
+                                   {&normed_, hidden_stride_},
+                                   {&qkv_, qkv_stride_},
+                                   {&attended_, qkv_stride_},
+                                   {&wide_, wide_stride_},
+                                   {&cosine_, half},
+                                   {&sine_, half}}};
   std::size_t total = 0;
   for (const Part& part : parts) total += RoundUp(part.floats * kMostRows, 16);
   memory_ = AnonymousMemory(total * sizeof(float), "the activations");
@@ -72,12 +73,6 @@ Decoder::Decoder(const ModelSpec& spec, const ModelWeights& weights, const Kerne
   for (const Part& part : parts) {
     *part.pointer = next;
     next += RoundUp(part.floats * kMostRows, 16);
-  }
-  if (int8_activations_) {
-    const std::size_t codes = RoundUp(inputs / 4 * kMostRows, 16);
-    code_memory_ = AnonymousMemory((codes + inputs / kGroup * kMostRows) * sizeof(std::int32_t), "the activations");
-    codes_ = reinterpret_cast<std::int32_t*>(code_memory_.data());
-    offsets_ = codes_ + codes;
   }
   scratch_.resize(static_cast<std::size_t>(threads));
   for (Scratch& scratch : scratch_) {
@@ -159,83 +154,77 @@ std::array<MatmulArgs, 3> Decoder::QkvJobs(const LayerWeights& layer) const {
   const auto bias = [](const PaddedVector& b) { return b.empty() ? nullptr : b.data(); };
   float* k = qkv_ + q_width_;
   float* v = k + kv_width_;
-  return {{{&layer.q, nullptr, &input_, bias(layer.q_bias), qkv_, qkv_stride_, Epilogue::kStore},
-           {&layer.k, nullptr, &input_, bias(layer.k_bias), k, qkv_stride_, Epilogue::kStore},
-           {&layer.v, nullptr, &input_, bias(layer.v_bias), v, qkv_stride_, Epilogue::kStore}}};
+  return {{{&layer.q, nullptr, &input_.input(), bias(layer.q_bias), qkv_, qkv_stride_, Epilogue::kStore},
+           {&layer.k, nullptr, &input_.input(), bias(layer.k_bias), k, qkv_stride_, Epilogue::kStore},
+           {&layer.v, nullptr, &input_.input(), bias(layer.v_bias), v, qkv_stride_, Epilogue::kStore}}};
 }
 
 MatmulArgs Decoder::HeadJob(float* logits) const {
   const auto stride = static_cast<std::size_t>(spec_.vocab_size);
-  return {&weights_.head, nullptr, &input_, nullptr, logits, stride, Epilogue::kStore};
+  return {&weights_.head, nullptr, &input_.input(), nullptr, logits, stride, Epilogue::kStore};
 }
 
 /// `next` is what the region after this layer multiplies by.
 void Decoder::Layer(int index, const Pass& pass, Span<const MatmulArgs> next) {
   const LayerWeights& layer = weights_.layers[static_cast<std::size_t>(index)];
   const int rows = static_cast<int>(pass.tokens.size());
-  const MatmulArgs o{&layer.o, nullptr, &input_, nullptr, x_, hidden_stride_, Epilogue::kAdd};
-  const MatmulArgs up{&layer.up, &layer.gate, &input_, nullptr, wide_, wide_stride_, Epilogue::kSwiGlu};
-  const MatmulArgs down{&layer.down, nullptr, &input_, nullptr, x_, hidden_stride_, Epilogue::kAdd};
+  const MatmulArgs o{&layer.o, nullptr, &input_.input(), nullptr, x_, hidden_stride_, Epilogue::kAdd};
+  const MatmulArgs up{&layer.up, &layer.gate, &input_.input(), nullptr, wide_, wide_stride_, Epilogue::kSwiGlu};
+  const MatmulArgs down{&layer.down, nullptr, &input_.input(), nullptr, x_, hidden_stride_, Epilogue::kAdd};
   const auto warm = [this](const MatmulArgs& job) { return [this, &job](int slot) { WarmMatmuls({&job, 1}, slot); }; };
 
-  NormAndPack(nullptr, rows, layer.input_norm);
+  NormAndPack(nullptr, rows, layer.input_norm, FormsOf({&layer.q, &layer.k, &layer.v}));
   const std::array<MatmulArgs, 3> qkv = QkvJobs(layer);
   RunMatmuls({qkv.data(), qkv.size()}, [&](int slot) { WarmAttention(index, slot); });
   RotateAndStore(pass, index);
   Attention(index, warm(o));
-  PackRows(attended_, qkv_stride_, rows, q_width_);
+  PackRows(attended_, qkv_stride_, rows, q_width_, FormsOf({&layer.o}));
   RunMatmuls({&o, 1}, warm(up));
-  NormAndPack(nullptr, rows, layer.post_attention_norm);
+  NormAndPack(nullptr, rows, layer.post_attention_norm, FormsOf({&layer.up, &layer.gate}));
   RunMatmuls({&up, 1}, warm(down));
-  PackRows(wide_, wide_stride_, rows, spec_.intermediate_size);
+  PackRows(wide_, wide_stride_, rows, spec_.intermediate_size, FormsOf({&layer.down}));
   RunMatmuls({&down, 1}, [&](int slot) { WarmMatmuls(next, slot); });
 }
 
 void Decoder::Logits(const Pass& pass, float* logits) {
-  NormAndPack(&pass.wanted, static_cast<int>(pass.wanted.size()), weights_.norm);
+  NormAndPack(&pass.wanted, static_cast<int>(pass.wanted.size()), weights_.norm,
+              FormsOf({&weights_.head}));
   const MatmulArgs head = HeadJob(logits);
   RunMatmuls({&head, 1}, [](int) {});
 }
 
-void Decoder::NormAndPack(const std::vector<int>* rows, int count, const PaddedVector& weight) {
+InputForms Decoder::FormsOf(std::initializer_list<const PackedMatrix*> matrices) const {
+  InputForms forms = 0;
+  for (const PackedMatrix* matrix : matrices) forms |= FormBit(kernels_.form(matrix->kind, arithmetic_));
+  return forms;
+}
+
+InputForms Decoder::FormsOfAll() const {
+  InputForms forms = FormsOf({&weights_.head});
+  for (const LayerWeights& layer : weights_.layers) {
+    forms |= FormsOf({&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down});
+  }
+  return forms;
+}
+
+void Decoder::NormAndPack(const std::vector<int>* rows, int count, const PaddedVector& weight, InputForms forms) {
   const auto eps = static_cast<float>(spec_.rms_norm_eps);
-  const int tiles = CeilDiv(count, kernels_.tile);
-  ForEach(tiles, count > kFewRows, [&](int tile) {
-    const int end = std::min(count, (tile + 1) * kernels_.tile);
-    for (int i = tile * kernels_.tile; i < end; ++i) {
+  const int step = input_.Begin(count, spec_.hidden_size, forms);
+  ForEach(CeilDiv(count, step), count > kFewRows, [&](int task) {
+    const int end = std::min(count, (task + 1) * step);
+    for (int i = task * step; i < end; ++i) {
       const auto row = static_cast<std::size_t>(rows == nullptr ? i : (*rows)[static_cast<std::size_t>(i)]);
       kernels_.rms_norm(x_ + row * hidden_stride_, weight.data(), spec_.hidden_size, eps,
                         normed_ + static_cast<std::size_t>(i) * hidden_stride_);
     }
-    PackTile(normed_, hidden_stride_, count, spec_.hidden_size, tile);
+    input_.Pack(normed_, hidden_stride_, task * step, end);
   });
-  input_ = Input(count);
 }
 
-void Decoder::PackRows(const float* rows, std::size_t stride, int count, int cols) {
-  ForEach(CeilDiv(count, kernels_.tile), count > kFewRows,
-          [&](int tile) { PackTile(rows, stride, count, cols, tile); });
-  input_ = Input(count);
-}
-
-void Decoder::PackTile(const float* rows, std::size_t stride, int count, int cols, int tile) {
-  const int first = tile * kernels_.tile;
-  const int tokens = std::min(kernels_.tile, count - first);
-  const int width = tokens == kernels_.tile ? tokens : kernels_.tile_width(tokens);
-  const auto before = static_cast<std::size_t>(first) * Padded(cols);
-  const float* begin = rows + static_cast<std::size_t>(first) * stride;
-  const std::size_t groups = before / kGroup;
-  if (int8_activations_) {
-    kernels_.quantise(begin, stride, tokens, width, cols, codes_ + before / 4, code_scales_ + groups, offsets_ + groups,
-                      sums_ + groups);
-  } else {
-    kernels_.pack(begin, stride, tokens, width, cols, packed_ + before, sums_ + groups);
-  }
-}
-
-PackedInput Decoder::Input(int count) const {
-  if (int8_activations_) return {nullptr, sums_, count, codes_, code_scales_, offsets_};
-  return {packed_, sums_, count};
+void Decoder::PackRows(const float* rows, std::size_t stride, int count, int cols, InputForms forms) {
+  const int step = input_.Begin(count, cols, forms);
+  ForEach(CeilDiv(count, step), count > kFewRows,
+          [&](int task) { input_.Pack(rows, stride, task * step, std::min(count, (task + 1) * step)); });
 }
 
 int Decoder::Grain(int panels) const {

@@ -3,10 +3,12 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <utility>
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/native/input_buffer.h"
 #include "backend/native/kernels.h"
 #include "backend/native/memory.h"
 #include "backend/native/model_weights.h"
@@ -35,10 +37,10 @@ struct Pass {
 /// The layers of the model over the kernels: it knows matrices, rows and pages, not sequences.
 class Decoder {
  public:
-  static constexpr int kMostRows = 96;  // their activations fit the second-level cache of one core
+  static constexpr int kMostRows = kMostTokens;
 
   Decoder(const ModelSpec& spec, const ModelWeights& weights, const Kernels& kernels, const PagedCache& cache,
-          int threads, bool int8_activations);
+          int threads, Arithmetic arithmetic);
 
   /// Runs `pass` on the leased threads; logits is [wanted, vocabulary]. Allocates only while the pass is planned, and
   /// never fails after it has begun to compute.
@@ -68,10 +70,11 @@ class Decoder {
   void Layer(int index, const Pass& pass, Span<const MatmulArgs> next);
   void Logits(const Pass& pass, float* logits);
 
-  void NormAndPack(const std::vector<int>* rows, int count, const PaddedVector& weight);
-  void PackRows(const float* rows, std::size_t stride, int count, int cols);
-  void PackTile(const float* rows, std::size_t stride, int count, int cols, int tile);
-  PackedInput Input(int count) const;
+  InputForms FormsOf(std::initializer_list<const PackedMatrix*> matrices) const;
+  InputForms FormsOfAll() const;
+  /// Packs `rows` (all when null), `count` of them, for matrices that read `forms`.
+  void NormAndPack(const std::vector<int>* rows, int count, const PaddedVector& weight, InputForms forms);
+  void PackRows(const float* rows, std::size_t stride, int count, int cols, InputForms forms);
   std::array<MatmulArgs, 3> QkvJobs(const LayerWeights& layer) const;
   MatmulArgs HeadJob(float* logits) const;
   /// Runs the products of `jobs`, which share an input, as one region. Threads that are done call after(slot).
@@ -102,7 +105,6 @@ class Decoder {
   const ModelWeights& weights_;
   const Kernels& kernels_;
   const PagedCache& cache_;
-  const bool int8_activations_;
   const int q_width_;
   const int kv_width_;
   const std::size_t hidden_stride_;
@@ -110,25 +112,20 @@ class Decoder {
   const std::size_t wide_stride_;
   const std::size_t state_stride_;
 
+  const Arithmetic arithmetic_;
+  InputBuffer input_;
   AnonymousMemory memory_;
-  AnonymousMemory code_memory_;
   float* x_ = nullptr;               // [rows, hidden]: the residual stream
   float* normed_ = nullptr;          // [rows, hidden]
   float* qkv_ = nullptr;             // [rows, q | k | v]
   float* attended_ = nullptr;        // [rows, q], in the stride of qkv_
   float* wide_ = nullptr;            // [rows, intermediate]
-  float* packed_ = nullptr;          // PackedInput::values
-  std::int32_t* codes_ = nullptr;    // PackedInput::codes, with int8 activations
-  std::int32_t* offsets_ = nullptr;  // PackedInput::offsets
-  float* code_scales_ = nullptr;     // PackedInput::code_scales
-  float* sums_ = nullptr;            // PackedInput::sums
   float* cosine_ = nullptr;          // [rows, head_dim / 2]
   float* sine_ = nullptr;
   std::vector<Scratch> scratch_;  // a thread each
   std::vector<AttentionItem> items_;
   std::vector<std::pair<int, int>> item_blocks_;  // (item, block), when blocks are computed apart
   std::vector<float> states_;                     // [state, state_stride_] likewise
-  PackedInput input_;
   ThreadPool::Lease* lease_ = nullptr;  // during Run
   bool streaming_ = false;              // few rows: a step is as long as its weights take to read
 };

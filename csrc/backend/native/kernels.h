@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "backend/native/digits.h"
 #include "backend/native/packed_matrix.h"
 
 namespace skywork_rt::native {
@@ -13,17 +14,19 @@ constexpr int kBlockPages = kBlockTokens / kPageTokens;
 constexpr int kMostQueries = 24;  // queries of one AttendBlock call
 constexpr int kStateHeader = 16;  // floats before the output of an attention state: maximum, sum, padding
 
-/// Activations of some tokens as the matmul reads them: tiles of `tile` tokens, each [groups * 32][width] with the
-/// tokens of one input side by side; the last tile is narrower (Kernels::tile_width). Unused lanes are zero.
+constexpr int kMostTokens = 96;  // of one product: their activations fit the second-level cache of one core
+
+/// Activations of some tokens in the forms that the matrices of a product read (Kernels::form), the others null.
 struct PackedInput {
-  const float* values = nullptr;
+  int tokens = 0;  // 1 … kMostTokens
+  Arithmetic arithmetic = Arithmetic::kFloat32;
+  /// kFloats: tiles of `tile` tokens, each [groups * 32][width] with the tokens of one input side by side; the last
+  /// tile is narrower (Kernels::tile_width). Unused lanes are zero.
+  const float* floats = nullptr;
   const float* sums = nullptr;  // per tile [groups][width]: the sum of each group's inputs
-  int tokens = 0;
-  // Instead of `values`, each group of 32 inputs of a token rounded to a scale times int8 codes (`sums` then adds up
-  // what the codes mean). Only for int8 and int4 weights.
-  const std::int32_t* codes = nullptr;    // per tile [groups * 8][width]: four inputs, lowest byte first
-  const float* code_scales = nullptr;     // per tile [groups][width]
-  const std::int32_t* offsets = nullptr;  // per tile [groups][width]: -128 times the sum of the codes
+  /// kBytes and kHalves: [groups][tokens] of ByteRecord and of HalfRecord.
+  const void* bytes = nullptr;
+  const void* halves = nullptr;
 };
 
 enum class Epilogue { kStore, kAdd, kSwiGlu };
@@ -60,18 +63,20 @@ constexpr std::size_t CacheElementBytes(CacheKind kind) {
   return kind == CacheKind::kF32 ? 4 : 2;
 }
 
-/// The kernels of one instruction set. All sets give the same bits: every output is one chain of IEEE operations
-/// whose order depends on its own indices only, never on the tile, the thread or the set that computes it.
+/// The kernels of one instruction set. All sets give the same bits for the same arithmetic: every output is one chain
+/// of operations whose order depends on its own indices only, never on the tile, the thread or the set that computes it.
 struct Kernels {
   const char* name;
   int tile;                       // tokens of a full tile
   int (*tile_width)(int tokens);  // narrowest tile for 1 … tile tokens
   void (*matmul)(const MatmulArgs& args, int panel_begin, int panel_end);
+  Arithmetic exact;  // of int8 and int4 weights with activations="f32": the faster one
+  bool fixed24;      // whether it computes kFixed24
+  InputForm (*form)(WeightKind kind, Arithmetic arithmetic);
   /// Packs `tokens` rows of `cols` floats (`stride` apart) into one tile of the given width.
-  void (*pack)(const float* rows, std::size_t stride, int tokens, int width, int cols, float* values, float* sums);
-  /// The same rounded to int8: see PackedInput.
-  void (*quantise)(const float* rows, std::size_t stride, int tokens, int width, int cols, std::int32_t* codes,
-                   float* scales, std::int32_t* offsets, float* sums);
+  void (*pack)(const float* rows, std::size_t stride, int tokens, int width, int cols, float* floats, float* sums);
+  /// One row of `cols` floats as records, one a group, `step` records apart.
+  void (*split)(const float* row, int cols, InputForm form, Arithmetic arithmetic, void* records, std::size_t step);
   /// out = x / sqrt(mean(x²) + eps) * weight; all padded to a multiple of 16 with zeros, `n` counts the real ones.
   void (*rms_norm)(const float* x, const float* weight, int n, float eps, float* out);
   /// Half-split rotation of one head in place, then times `scale`. cosine, sine: [head_dim / 2].

@@ -1,6 +1,6 @@
 #pragma once
 
-// Packing, rounding, norm and rotation of activations. A part of kernels_impl.h.
+// Packing, norm and rotation of activations. A part of kernels_impl.h.
 
 #include "backend/native/kernels_common.h"
 
@@ -17,70 +17,25 @@ void GroupSums(const float* x, int width, float* sums) {
   for (int t = 0; t < width; ++t) sums[t] = s[t];
 }
 
-void Pack(const float* rows, std::size_t stride, int tokens, int width, int cols, float* values, float* sums) {
+void Pack(const float* rows, std::size_t stride, int tokens, int width, int cols, float* floats, float* sums) {
   const int groups = (cols + kGroup - 1) / kGroup;
   if (width == 1) {
-    if (rows != values) __builtin_memcpy(values, rows, sizeof(float) * static_cast<std::size_t>(cols));
-    for (int k = cols; k < groups * kGroup; ++k) values[k] = 0.0f;
+    if (rows != floats) __builtin_memcpy(floats, rows, sizeof(float) * static_cast<std::size_t>(cols));
+    for (int k = cols; k < groups * kGroup; ++k) floats[k] = 0.0f;
     for (int g = 0; g < groups; ++g) {
-      const float* x = values + g * kGroup;
+      const float* x = floats + g * kGroup;
       sums[g] = Simd::ReduceAdd(Simd::Add(Simd::Load(x), Simd::Load(x + 16)));
     }
     return;
   }
   for (int k = 0; k < cols; ++k) {
-    float* out = values + static_cast<std::size_t>(k) * static_cast<std::size_t>(width);
+    float* out = floats + static_cast<std::size_t>(k) * static_cast<std::size_t>(width);
     for (int t = 0; t < tokens; ++t) out[t] = rows[static_cast<std::size_t>(t) * stride + static_cast<std::size_t>(k)];
     for (int t = tokens; t < width; ++t) out[t] = 0.0f;
   }
-  float* padding = values + static_cast<std::size_t>(cols) * static_cast<std::size_t>(width);
+  float* padding = floats + static_cast<std::size_t>(cols) * static_cast<std::size_t>(width);
   for (int i = 0; i < (groups * kGroup - cols) * width; ++i) padding[i] = 0.0f;
-  for (int g = 0; g < groups; ++g) GroupSums(values + g * kGroup * width, width, sums + g * width);
-}
-
-/// The codes of one group of one token: [8] dwords, `step` apart.
-void QuantiseGroup(const float* x, std::size_t step, std::int32_t* codes, float* scale, std::int32_t* offset,
-                   float* sum) {
-  float most = 0.0f;
-  for (int i = 0; i < kGroup; ++i) {
-    const float size = __builtin_fabsf(x[i]);
-    most = size > most ? size : most;
-  }
-  *scale = most / 127.0f;
-  const float inverse = most > 0.0f ? 127.0f / most : 0.0f;
-  std::int32_t total = 0;
-  for (int quad = 0; quad < kGroup / 4; ++quad) {
-    std::uint32_t packed = 0;
-    for (int b = 0; b < 4; ++b) {
-      float value = __builtin_rintf(x[4 * quad + b] * inverse);
-      value = value > 127.0f ? 127.0f : value;  // also catches what is not a number, which no integer can hold
-      value = value >= -127.0f ? value : -127.0f;
-      const auto code = static_cast<std::int32_t>(value);
-      total += code;
-      packed |= (static_cast<std::uint32_t>(code) & 0xFFu) << (8 * b);
-    }
-    codes[static_cast<std::size_t>(quad) * step] = static_cast<std::int32_t>(packed);
-  }
-  *offset = -128 * total;
-  *sum = *scale * static_cast<float>(total);
-}
-
-void Quantise(const float* rows, std::size_t stride, int tokens, int width, int cols, std::int32_t* codes,
-              float* scales, std::int32_t* offsets, float* sums) {
-  const int groups = (cols + kGroup - 1) / kGroup;
-  for (int g = 0; g < groups; ++g) {
-    const int inputs = cols - g * kGroup < kGroup ? cols - g * kGroup : kGroup;
-    for (int t = 0; t < width; ++t) {
-      float group[kGroup] = {};
-      if (t < tokens) {
-        __builtin_memcpy(group, rows + static_cast<std::size_t>(t) * stride + static_cast<std::size_t>(g * kGroup),
-                         sizeof(float) * static_cast<std::size_t>(inputs));
-      }
-      const int at = g * width + t;
-      QuantiseGroup(group, static_cast<std::size_t>(width), codes + g * (kGroup / 4) * width + t, scales + at,
-                    offsets + at, sums + at);
-    }
-  }
+  for (int g = 0; g < groups; ++g) GroupSums(floats + g * kGroup * width, width, sums + g * width);
 }
 
 void RmsNorm(const float* x, const float* weight, int n, float eps, float* out) {

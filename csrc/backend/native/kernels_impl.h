@@ -6,6 +6,7 @@
 #include "backend/native/kernels_activations.h"
 #include "backend/native/kernels_attention.h"
 #include "backend/native/kernels_common.h"
+#include "backend/native/kernels_digits.h"
 #include "backend/native/kernels_matmul.h"
 
 namespace skywork_rt::native {
@@ -16,8 +17,11 @@ constexpr Kernels MakeKernels(const char* name) {
           Simd::kTile,
           TileWidth,
           Matmul,
+          Simd::kExact,
+          Simd::kHasFixed24,
+          Form,
           Pack,
-          Quantise,
+          Split,
           RmsNorm,
           Rotate,
           {StoreKey<float>, StoreKey<std::uint16_t>},

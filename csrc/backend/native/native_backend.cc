@@ -58,9 +58,9 @@ bool ParseInt8Activations(const std::string& name) {
   throw Error(ErrorCode::kInvalidArgument, StrCat("activations is \"", name, "\", but must be auto, f32 or int8."));
 }
 
-/// Integer dot products need integer weights.
-bool ChooseInt8Activations(const ModelWeights& weights, const std::string& name) {
-  if (!ParseInt8Activations(name)) return false;
+/// Rounded activations need integer weights.
+Arithmetic ChooseArithmetic(const ModelWeights& weights, const Kernels& kernels, const std::string& name) {
+  if (!ParseInt8Activations(name)) return kernels.exact;
   const auto require = [](const PackedMatrix& matrix) {
     if (matrix.kind == WeightKind::kInt8 || matrix.kind == WeightKind::kInt4) return;
     throw Error(ErrorCode::kUnsupported, StrCat("activations=\"int8\" needs int8 or int4 weights, and these are ",
@@ -72,7 +72,7 @@ bool ChooseInt8Activations(const ModelWeights& weights, const std::string& name)
       require(*matrix);
     }
   }
-  return true;
+  return Arithmetic::kFixed8;
 }
 
 std::size_t LongestSequence(const ModelSpec& spec, const BackendOptions& options) {
@@ -106,8 +106,9 @@ class NativeBackend final : public Backend {
         cache_(spec_, ParseCacheKind(options.kv_cache), CacheTokens(spec_, options), options.max_batch),
         threads_(ThreadsToUse(options.threads, options.affinity)),
         cores_(options.affinity),
-        decoder_(spec_, weights_, ChooseKernels(), cache_, threads_,
-                 ChooseInt8Activations(weights_, options.activations)),
+        kernels_(ChooseKernels()),
+        decoder_(spec_, weights_, kernels_, cache_, threads_,
+                 ChooseArithmetic(weights_, kernels_, options.activations)),
         longest_(LongestSequence(spec_, options)),
         max_batch_(options.max_batch) {}
 
@@ -159,6 +160,7 @@ class NativeBackend final : public Backend {
   PagedCache cache_;
   const int threads_;
   const CoreSet cores_;
+  const Kernels& kernels_;
   Decoder decoder_;
   const std::size_t longest_;
   const int max_batch_;

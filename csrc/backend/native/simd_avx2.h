@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "backend/native/digits.h"
+
 // Sixteen lanes in two AVX2 registers (with FMA and F16C).
 
 namespace skywork_rt::native {
@@ -91,20 +93,35 @@ struct Simd {
   }
   static I SetInt(std::int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
   static F ToFloat(I a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
-  static Raw AddBias(Raw raw) {
-    const __m256i bias = _mm256_set1_epi32(static_cast<int>(0x80808080u));
-    return {_mm256_xor_si256(raw.lo, bias), _mm256_xor_si256(raw.hi, bias)};
-  }
   static Raw LowHalves(Raw raw) {
     const __m256i mask = _mm256_set1_epi32(0x0F0F0F0F);
     return {_mm256_and_si256(raw.lo, mask), _mm256_and_si256(raw.hi, mask)};
   }
   static Raw HighHalves(Raw raw) { return LowHalves({_mm256_srli_epi32(raw.lo, 4), _mm256_srli_epi32(raw.hi, 4)}); }
-  static I Dot4(I acc, Raw w, std::int32_t x) {
+  static constexpr Arithmetic kExact = Arithmetic::kFloat32;
+  static constexpr bool kHasFixed24 = false;
+  static constexpr InputForm kInt8Form = InputForm::kHalves;
+  static Raw EvenBytes(Raw raw) {
+    return {_mm256_srai_epi16(_mm256_slli_epi16(raw.lo, 8), 8), _mm256_srai_epi16(_mm256_slli_epi16(raw.hi, 8), 8)};
+  }
+  static Raw OddBytes(Raw raw) { return {_mm256_srai_epi16(raw.lo, 8), _mm256_srai_epi16(raw.hi, 8)}; }
+  static I AddHalves(I acc, Raw w, std::int32_t x) {
     const __m256i v = _mm256_set1_epi32(x);
-    const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8);
-    const __m256i odd = _mm256_srai_epi16(v, 8);
-    return {Dot4Half(acc.lo, w.lo, even, odd), Dot4Half(acc.hi, w.hi, even, odd)};
+    return {_mm256_add_epi32(acc.lo, _mm256_madd_epi16(w.lo, v)), _mm256_add_epi32(acc.hi, _mm256_madd_epi16(w.hi, v))};
+  }
+  /// Sums of 16 bits, each of two of a dword's four products. Eight such, of 15 * 128 * 2 at most, fit.
+  struct NibbleSum {
+    __m256i lo, hi;
+  };
+  static NibbleSum NoNibbles() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+  static NibbleSum AddNibbles(NibbleSum acc, Raw w, std::int32_t x) {
+    const __m256i v = _mm256_set1_epi32(x);
+    return {_mm256_add_epi16(acc.lo, _mm256_maddubs_epi16(w.lo, v)),
+            _mm256_add_epi16(acc.hi, _mm256_maddubs_epi16(w.hi, v))};
+  }
+  static I Total(NibbleSum acc) {
+    const __m256i one = _mm256_set1_epi16(1);
+    return {_mm256_madd_epi16(acc.lo, one), _mm256_madd_epi16(acc.hi, one)};
   }
   template <int J>
   static F Bf16(Raw raw) {
@@ -112,12 +129,6 @@ struct Simd {
   }
 
  private:
-  /// By halves of 16 bits: the instruction for bytes saturates.
-  static __m256i Dot4Half(__m256i acc, __m256i w, __m256i even, __m256i odd) {
-    const __m256i first = _mm256_madd_epi16(_mm256_and_si256(w, _mm256_set1_epi32(0x00FF00FF)), even);
-    const __m256i second = _mm256_madd_epi16(_mm256_srli_epi16(w, 8), odd);
-    return _mm256_add_epi32(acc, _mm256_add_epi32(first, second));
-  }
   static __m256 AddExponentHalf(__m256 a, __m256 shifted) {
     return _mm256_castsi256_ps(
         _mm256_add_epi32(_mm256_castps_si256(a), _mm256_slli_epi32(_mm256_castps_si256(shifted), 23)));

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "backend/native/digits.h"
 #include "backend/native/half.h"
 
 // Sixteen lanes in plain C++: what every other Simd must equal to the bit.
@@ -151,6 +152,32 @@ struct Simd {
     }
     return acc;
   }
+  template <int N>
+  static I ShiftLeft(I a) {
+    for (std::int32_t& lane : a.lane) lane *= 1 << N;
+    return a;
+  }
+  /// Rounds down.
+  template <int N>
+  static I ShiftRight(I a) {
+    for (std::int32_t& lane : a.lane) lane >>= N;
+    return a;
+  }
+  static I LowFour(I a) {
+    for (std::int32_t& lane : a.lane) lane &= 0xF;
+    return a;
+  }
+  static I AddInt(I a, const I& b) {
+    for (int i = 0; i < 16; ++i) a.lane[i] += b.lane[i];
+    return a;
+  }
+  static constexpr Arithmetic kExact = Arithmetic::kFloat32;
+  static constexpr bool kHasFixed24 = true;
+  static constexpr InputForm kInt8Form = InputForm::kBytes;
+  using NibbleSum = I;
+  static NibbleSum NoNibbles() { return SetInt(0); }
+  static NibbleSum AddNibbles(const NibbleSum& acc, const Raw& w, std::int32_t x) { return Dot4(acc, w, x); }
+  static I Total(const NibbleSum& acc) { return acc; }
   /// Half J of each dword as bfloat16.
   template <int J>
   static F Bf16(const Raw& raw) {

@@ -1,0 +1,139 @@
+#pragma once
+
+// Activations to fixed-point digits: see digits.h. A part of kernels_impl.h. Plain loops, which compilers turn into
+// vectors well here.
+
+#include "backend/native/kernels_common.h"
+
+namespace skywork_rt::native {
+namespace {
+
+constexpr InputForm Form(WeightKind kind, Arithmetic arithmetic) {
+  const bool integers = kind == WeightKind::kInt8 || kind == WeightKind::kInt4;
+  if (!integers || arithmetic == Arithmetic::kFloat32) return InputForm::kFloats;
+  return kind == WeightKind::kInt8 ? Simd::kInt8Form : InputForm::kBytes;
+}
+
+/// A group as whole numbers times `step`.
+struct FixedGroup {
+  std::int32_t numbers[kGroup];
+  float step;
+};
+
+SKYWORK_RT_INLINE float FloatOfBits(std::uint32_t bits) {
+  float value = 0;
+  __builtin_memcpy(&value, &bits, sizeof(value));
+  return value;
+}
+
+/// The largest magnitude's bits. They order as the floats do, and infinities and what is not a number come above all.
+SKYWORK_RT_INLINE std::uint32_t LargestBits(const float* x) {
+  std::uint32_t bits[kGroup];
+  __builtin_memcpy(bits, x, sizeof(bits));
+  std::uint32_t most = 0;
+  for (std::uint32_t b : bits) {
+    b &= 0x7FFFFFFFu;
+    most = b > most ? b : most;
+  }
+  return most;
+}
+
+constexpr std::uint32_t kInfinityBits = 0x7F800000u;
+
+/// A group that holds an infinity or what is not a number makes every product that reads it not a number.
+SKYWORK_RT_INLINE void Poison(FixedGroup* group) {
+  __builtin_memset(group->numbers, 0, sizeof(group->numbers));
+  group->step = __builtin_nanf("");
+}
+
+/// Multiplying by powers of two is exact: what is rounded is rounded here, once.
+SKYWORK_RT_INLINE void ToFixed24(const float* x, FixedGroup* group) {
+  const std::uint32_t most = LargestBits(x);
+  if (most >= kInfinityBits) return Poison(group);
+  // The exponent of the largest, one more where it would exceed kLargestFixed; 2^-100 at least, so that the step is
+  // a normal number.
+  constexpr std::uint32_t kCarry = 0x01000000u - 0x00FEFEFFu;
+  const std::uint32_t exponent = (most + kCarry) >> 23 < 27 ? 27 : (most + kCarry) >> 23;
+  const float inverse = FloatOfBits((276 - exponent) << 23);
+  group->step = FloatOfBits((exponent - 22) << 23);
+  for (int i = 0; i < kGroup; ++i) group->numbers[i] = static_cast<std::int32_t>(__builtin_rintf(x[i] * inverse));
+}
+
+SKYWORK_RT_INLINE void ToFixed8(const float* x, FixedGroup* group) {
+  const std::uint32_t bits = LargestBits(x);
+  if (bits >= kInfinityBits) return Poison(group);
+  const float most = FloatOfBits(bits);
+  group->step = most / 127.0f;
+  // Dividing 127 by less would overflow.
+  const float inverse = most > 0x1p-100f ? 127.0f / most : 0.0f;
+  for (int i = 0; i < kGroup; ++i) group->numbers[i] = static_cast<std::int32_t>(__builtin_rintf(x[i] * inverse));
+}
+
+SKYWORK_RT_INLINE float Meaning(const FixedGroup& group) {
+  std::int32_t total = 0;  // 32 numbers of 24 bits
+  for (const std::int32_t number : group.numbers) total += number;
+  return group.step * static_cast<float>(total);
+}
+
+template <int Digits>
+SKYWORK_RT_INLINE void Write(const FixedGroup& group, ByteRecord<Digits>* record) {
+  // Adding 128 to each digit makes them unsigned, whose bytes can be cut out; taking it away again flips a bit.
+  constexpr std::int32_t kBias = Digits == 1 ? 0x80 : 0x808080;
+  for (int d = 0; d < Digits; ++d) {
+    std::uint8_t bytes[kGroup];  // of one digit: what is copied at once must have been written at once
+    std::int32_t total = 0;
+    for (int i = 0; i < kGroup; ++i) {
+      const std::int32_t digit = (group.numbers[i] + kBias) >> (8 * d) & 0xFF;
+      bytes[i] = static_cast<std::uint8_t>(digit ^ 0x80);
+      total += digit;
+    }
+    __builtin_memcpy(record->codes[d], bytes, sizeof(bytes));
+    record->offsets[d] = -128 * (total - 128 * kGroup);
+  }
+  record->step = group.step;
+  record->sum = Meaning(group);
+}
+
+SKYWORK_RT_INLINE void Write(const FixedGroup& group, HalfRecord* record) {
+  std::int16_t halves[kGroup];
+  for (int i = 0; i < kGroup; i += 4) {
+    halves[i] = static_cast<std::int16_t>(group.numbers[i]);
+    halves[i + 1] = static_cast<std::int16_t>(group.numbers[i + 2]);
+    halves[i + 2] = static_cast<std::int16_t>(group.numbers[i + 1]);
+    halves[i + 3] = static_cast<std::int16_t>(group.numbers[i + 3]);
+  }
+  __builtin_memcpy(record->codes, halves, sizeof(halves));
+  record->step = group.step;
+  record->sum = Meaning(group);
+}
+
+template <typename Record, Arithmetic How>
+void SplitRow(const float* row, int cols, void* records, std::size_t step) {
+  auto* record = static_cast<Record*>(records);
+  for (int k = 0; k < cols; k += kGroup, record += step) {
+    FixedGroup group;
+    float tail[kGroup] = {};
+    const float* x = row + k;
+    if (cols - k < kGroup) {
+      __builtin_memcpy(tail, x, sizeof(float) * static_cast<std::size_t>(cols - k));
+      x = tail;
+    }
+    if constexpr (How == Arithmetic::kFixed24) {
+      ToFixed24(x, &group);
+    } else {
+      ToFixed8(x, &group);
+    }
+    Write(group, record);
+  }
+}
+
+void Split(const float* row, int cols, InputForm form, Arithmetic arithmetic, void* records, std::size_t step) {
+  if (form == InputForm::kHalves) return SplitRow<HalfRecord, Arithmetic::kFixed8>(row, cols, records, step);
+  if (arithmetic == Arithmetic::kFixed8) {
+    return SplitRow<ByteRecord<1>, Arithmetic::kFixed8>(row, cols, records, step);
+  }
+  SplitRow<ByteRecord<3>, Arithmetic::kFixed24>(row, cols, records, step);
+}
+
+}  // namespace
+}  // namespace skywork_rt::native
