@@ -187,8 +187,7 @@ void Decoder::Layer(int index, const Pass& pass, Span<const MatmulArgs> next) {
 }
 
 void Decoder::Logits(const Pass& pass, float* logits) {
-  NormAndPack(&pass.wanted, static_cast<int>(pass.wanted.size()), weights_.norm,
-              FormsOf({&weights_.head}));
+  NormAndPack(&pass.wanted, static_cast<int>(pass.wanted.size()), weights_.norm, FormsOf({&weights_.head}));
   const MatmulArgs head = HeadJob(logits);
   RunMatmuls({&head, 1}, [](int) {});
 }

@@ -115,19 +115,19 @@ class Decoder {
   const Arithmetic arithmetic_;
   InputBuffer input_;
   AnonymousMemory memory_;
-  float* x_ = nullptr;               // [rows, hidden]: the residual stream
-  float* normed_ = nullptr;          // [rows, hidden]
-  float* qkv_ = nullptr;             // [rows, q | k | v]
-  float* attended_ = nullptr;        // [rows, q], in the stride of qkv_
-  float* wide_ = nullptr;            // [rows, intermediate]
-  float* cosine_ = nullptr;          // [rows, head_dim / 2]
+  float* x_ = nullptr;         // [rows, hidden]: the residual stream
+  float* normed_ = nullptr;    // [rows, hidden]
+  float* qkv_ = nullptr;       // [rows, q | k | v]
+  float* attended_ = nullptr;  // [rows, q], in the stride of qkv_
+  float* wide_ = nullptr;      // [rows, intermediate]
+  float* cosine_ = nullptr;    // [rows, head_dim / 2]
   float* sine_ = nullptr;
   std::vector<Scratch> scratch_;  // a thread each
   std::vector<AttentionItem> items_;
   std::vector<std::pair<int, int>> item_blocks_;  // (item, block), when blocks are computed apart
   std::vector<float> states_;                     // [state, state_stride_] likewise
-  ThreadPool::Lease* lease_ = nullptr;  // during Run
-  bool streaming_ = false;              // few rows: a step is as long as its weights take to read
+  ThreadPool::Lease* lease_ = nullptr;            // during Run
+  bool streaming_ = false;                        // few rows: a step is as long as its weights take to read
 };
 
 }  // namespace skywork_rt::native

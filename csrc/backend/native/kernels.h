@@ -64,7 +64,8 @@ constexpr std::size_t CacheElementBytes(CacheKind kind) {
 }
 
 /// The kernels of one instruction set. All sets give the same bits for the same arithmetic: every output is one chain
-/// of operations whose order depends on its own indices only, never on the tile, the thread or the set that computes it.
+/// of operations whose order depends on its own indices only, never on the tile, the thread or the set that computes
+/// it.
 struct Kernels {
   const char* name;
   int tile;                       // tokens of a full tile

@@ -98,30 +98,52 @@ struct Simd {
   static I ShiftRight(I a) {
     return _mm512_srai_epi32(a, N);
   }
-  static I LowFour(I a) { return _mm512_and_si512(a, _mm512_set1_epi32(0xF)); }
-  static I AddInt(I a, I b) { return _mm512_add_epi32(a, b); }
+  static I LowFour(I a) {
+    return _mm512_and_si512(a, _mm512_set1_epi32(0xF));
+  }
+  static I AddInt(I a, I b) {
+    return _mm512_add_epi32(a, b);
+  }
   static constexpr InputForm kInt8Form = InputForm::kBytes;
-  static Raw AddBias(Raw raw) { return _mm512_xor_si512(raw, _mm512_set1_epi32(static_cast<int>(0x80808080u))); }
-  static I Dot4(I acc, Raw w, std::int32_t x) { return _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(x)); }
+  static Raw AddBias(Raw raw) {
+    return _mm512_xor_si512(raw, _mm512_set1_epi32(static_cast<int>(0x80808080u)));
+  }
+  static I Dot4(I acc, Raw w, std::int32_t x) {
+    return _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(x));
+  }
   using NibbleSum = I;
-  static NibbleSum NoNibbles() { return _mm512_setzero_si512(); }
-  static NibbleSum AddNibbles(NibbleSum acc, Raw w, std::int32_t x) { return Dot4(acc, w, x); }
-  static I Total(NibbleSum acc) { return acc; }
+  static NibbleSum NoNibbles() {
+    return _mm512_setzero_si512();
+  }
+  static NibbleSum AddNibbles(NibbleSum acc, Raw w, std::int32_t x) {
+    return Dot4(acc, w, x);
+  }
+  static I Total(NibbleSum acc) {
+    return acc;
+  }
 #else
   static constexpr Arithmetic kExact = Arithmetic::kFloat32;
   static constexpr bool kHasFixed24 = false;
   static constexpr InputForm kInt8Form = InputForm::kHalves;
-  static Raw EvenBytes(Raw raw) { return _mm512_srai_epi16(_mm512_slli_epi16(raw, 8), 8); }
-  static Raw OddBytes(Raw raw) { return _mm512_srai_epi16(raw, 8); }
+  static Raw EvenBytes(Raw raw) {
+    return _mm512_srai_epi16(_mm512_slli_epi16(raw, 8), 8);
+  }
+  static Raw OddBytes(Raw raw) {
+    return _mm512_srai_epi16(raw, 8);
+  }
   static I AddHalves(I acc, Raw w, std::int32_t x) {
     return _mm512_add_epi32(acc, _mm512_madd_epi16(w, _mm512_set1_epi32(x)));
   }
   using NibbleSum = __m512i;
-  static NibbleSum NoNibbles() { return _mm512_setzero_si512(); }
+  static NibbleSum NoNibbles() {
+    return _mm512_setzero_si512();
+  }
   static NibbleSum AddNibbles(NibbleSum acc, Raw w, std::int32_t x) {
     return _mm512_add_epi16(acc, _mm512_maddubs_epi16(w, _mm512_set1_epi32(x)));
   }
-  static I Total(NibbleSum acc) { return _mm512_madd_epi16(acc, _mm512_set1_epi16(1)); }
+  static I Total(NibbleSum acc) {
+    return _mm512_madd_epi16(acc, _mm512_set1_epi16(1));
+  }
 #endif
   template <int J>
   static F Bf16(Raw raw) {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -10,6 +11,7 @@
 #include <random>
 #include <vector>
 
+#include "backend/native/cpu.h"
 #include "backend/native/native_backend.h"
 #include "native/tiny_model.h"
 #include "support/sanitizers.h"
@@ -212,6 +214,15 @@ TEST(BitwisePromise, HoldsOverRandomSchedulesWithRoundedActivations) {
   TinyOptions shape = Small();
   shape.kind = WeightKind::kInt4;
   RunSchedules(shape, "f32", 50, 4000, "int8");
+}
+
+/// What processors that do not multiply bytes do with int4 weights.
+TEST(BitwisePromise, HoldsOverRandomSchedulesWithInt4WeightsMadeFloats) {
+  TinyOptions shape = Small();
+  shape.kind = WeightKind::kInt4;
+  setenv("SKYWORK_RT_NATIVE_ISA", FindKernels("avx2") != nullptr ? "avx2" : "scalar", 1);
+  RunSchedules(shape, "f32", 50, 5000);
+  unsetenv("SKYWORK_RT_NATIVE_ISA");
 }
 
 }  // namespace
