@@ -9,22 +9,11 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from skywork_rt._host import CPU_FLAGS, available_memory, cpu_fields, huge_pages, memory_limit, total_memory
 from skywork_rt.errors import SkyworkError
 
 __all__ = ["Report", "examine"]
 
-_CPU_FLAGS = (
-    "avx2",
-    "fma",
-    "f16c",
-    "avx512f",
-    "avx512bw",
-    "avx512vl",
-    "avx512_vnni",
-    "avx_vnni",
-    "avx512_bf16",
-    "amx_int8",
-)
 _LIBRARIES = ("numpy", "tokenizers", "sentencepiece", "jinja2", "typer", "rich")
 _EXPORT_LIBRARIES = ("mindspore", "gguf", "safetensors", "protobuf")
 
@@ -67,30 +56,21 @@ def _examine_core(report: Report) -> None:
 
 
 def _examine_cpu(report: Report) -> None:
-    fields: dict[str, str] = {}
-    for line in _read("/proc/cpuinfo").splitlines():
-        name, _, value = line.partition(":")
-        fields.setdefault(name.strip(), value.strip())
+    fields = cpu_fields()
     flags = set(fields.get("flags", "").split())
     report.facts["cpu"] = f"{fields.get('model name', platform.machine())}, {len(os.sched_getaffinity(0))} cores usable"
-    report.facts["cpu features"] = ", ".join(flag for flag in _CPU_FLAGS if flag in flags) or "none of those we use"
+    report.facts["cpu features"] = ", ".join(flag for flag in CPU_FLAGS if flag in flags) or "none of those we use"
     if platform.machine() == "x86_64" and "avx2" not in flags:
         report.advice.append("this CPU has no AVX2: the native backend runs its portable kernels, which are slow")
 
 
 def _examine_memory(report: Report) -> None:
-    sizes: dict[str, int] = {}
-    for line in _read("/proc/meminfo").splitlines():
-        name, _, rest = line.partition(":")
-        number = rest.split()
-        if number:
-            sizes[name] = int(number[0]) * 1024
-    limit = _read("/sys/fs/cgroup/memory.max").strip()
-    bounded = f", limited to {int(limit) / 2**30:.1f} GiB by its control group" if limit.isdigit() else ""
-    total, free = sizes.get("MemTotal", 0), sizes.get("MemAvailable", 0)
-    report.facts["memory"] = f"{total / 2**30:.1f} GiB, {free / 2**30:.1f} GiB available{bounded}"
-    pages = _read("/sys/kernel/mm/transparent_hugepage/enabled")
-    report.facts["huge pages"] = pages[pages.find("[") + 1 : pages.find("]")] if "[" in pages else "unknown"
+    limit = memory_limit()
+    bounded = "" if limit is None else f", limited to {limit / 2**30:.1f} GiB by its control group"
+    report.facts["memory"] = (
+        f"{total_memory() / 2**30:.1f} GiB, {available_memory() / 2**30:.1f} GiB available{bounded}"
+    )
+    report.facts["huge pages"] = huge_pages()
 
 
 def _examine_lite(report: Report) -> None:
@@ -127,11 +107,3 @@ def _version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _read(path: str) -> str:
-    """The text of a file of the kernel's, which a container may hide."""
-    try:
-        return Path(path).read_text()
-    except OSError:
-        return ""

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from skywork_rt.bench.machine import available_memory
+from skywork_rt._host import available_memory
 from skywork_rt.bench.metrics import METRICS, Metric, metrics_of, workloads_of
 from skywork_rt.bench.process import BenchError, WorkerProcess
 from skywork_rt.bench.rows import Row, make_row

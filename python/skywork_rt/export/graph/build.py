@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import skywork_rt
+from skywork_rt._host import available_memory
 from skywork_rt.errors import CapacityError
 from skywork_rt.export.graph import weights
 from skywork_rt.export.graph.child import run_child
@@ -75,20 +76,12 @@ def check_memory(config: ModelConfig) -> None:
 
 def _check_memory(weight_bytes: int) -> None:
     gib = 2.0**30
-    needed, free = round(weight_bytes * CONVERTER_BYTES_PER_WEIGHT_BYTE) + _SPARE_BYTES, _available_memory()
+    needed, free = round(weight_bytes * CONVERTER_BYTES_PER_WEIGHT_BYTE) + _SPARE_BYTES, available_memory()
     if free < needed:
         raise CapacityError(
             f"Lite's converter needs about {needed / gib:.1f} GiB of memory for {weight_bytes / gib:.2f} GiB of "
             f"float32 weights; {free / gib:.1f} GiB are available. Export for the native backend instead"
         )
-
-
-def _available_memory() -> int:
-    """Bytes that a new process can have without swapping, as the kernel estimates it."""
-    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
 
 
 def _write_structure(
