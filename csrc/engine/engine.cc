@@ -9,6 +9,7 @@
 
 #include "engine/options.h"
 #include "support/current_error.h"
+#include "support/float_environment.h"
 #include "support/format.h"
 #include "support/log.h"
 #include "support/signal_block.h"
@@ -149,6 +150,7 @@ void Engine::Close(Generator::CloseMode mode) {
 void Engine::Run() {
   internal::MarkEngineThread();
   pthread_setname_np(pthread_self(), "skywork_rt");
+  UseDefaultFloatEnvironment();
   try {
     while (TakeNews()) {
       DropCancelledAndExpired();

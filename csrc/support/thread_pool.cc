@@ -56,6 +56,7 @@ ThreadPool::Lease::Lease(int threads, const CoreSet& cores)
     pool_.Release();
     throw;
   }
+  UseDefaultFloatEnvironment();
 }
 
 ThreadPool::Lease::~Lease() {
@@ -151,6 +152,7 @@ bool ThreadPool::Enter(std::uint64_t epoch, int* slot) {
 }
 
 void ThreadPool::WorkerMain() {
+  UseDefaultFloatEnvironment();
   Place place;
   std::uint64_t seen = 0;
   for (;;) {

@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "support/core_set.h"
+#include "support/float_environment.h"
 
 namespace skywork_rt {
 
@@ -69,6 +70,7 @@ class ThreadPool {
     ThreadPool& pool_;
     const int threads_;
     std::optional<CoreScope> callers_place_;
+    const FloatEnvironmentKept callers_floats_;  // all threads compute in the default one
   };
 
  private:

@@ -10,6 +10,7 @@
 #include "backend/lite/lite_log.h"
 #include "backend/lite/session_entry.h"
 #include "skywork_rt/error.h"
+#include "support/float_environment.h"
 #include "support/format.h"
 #include "support/log.h"
 
@@ -44,6 +45,7 @@ std::string MissingLibrary(const std::string& message) {
 
 /// Opens `path`, and before it whatever it misses and `folders` have: Lite's libraries carry no run path of their own.
 void OpenLibrary(const std::string& path, const std::vector<std::string>& folders, int depth = 0) {
+  const FloatEnvironmentKept kept;  // Lite's libraries flush the smallest numbers to zero when they are loaded
   constexpr int kMostNested = 64;
   for (std::string previous;;) {
     if (void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) {
@@ -87,6 +89,7 @@ fs::path FolderOfThisModule() {
 }
 
 const SessionEntry* OpenSessionModule(const fs::path& path, const LiteLocation& location) {
+  const FloatEnvironmentKept kept;
   void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (handle == nullptr) {
     const char* said = dlerror();

@@ -3,8 +3,12 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#endif
 
 #include <atomic>
+#include <limits>
 #include <numeric>
 #include <set>
 #include <thread>
@@ -148,6 +152,28 @@ TEST(ThreadPool, AllThreadsOfALeaseComputeOnItsCoresAndOnlyWhileItIsHeld) {
 }
 
 #if !defined(__SANITIZE_THREAD__)  // tsan does not follow threads started after fork
+#if defined(__SSE__)
+/// Whether the calling thread keeps numbers that are too small for full precision.
+bool KeepsTheSmallest() {
+  volatile float smallest = std::numeric_limits<float>::min();
+  return smallest * 0.5f > 0.0f;
+}
+
+TEST(ThreadPool, ComputesByIeeeRulesWhateverTheApplicationHasSet) {
+  const unsigned before = _mm_getcsr();
+  _mm_setcsr(before | 0x8040);  // flush to zero, and take the smallest for zero
+  ASSERT_FALSE(KeepsTheSmallest());
+  std::vector<int> kept(64, 0);
+  {
+    ThreadPool::Lease lease(7);  // more than other tests, so that new workers inherit what is set
+    lease.Run(64, [&](int task, int) { kept[static_cast<std::size_t>(task)] = KeepsTheSmallest() ? 1 : 0; });
+  }
+  EXPECT_EQ(kept, std::vector<int>(64, 1));
+  EXPECT_FALSE(KeepsTheSmallest()) << "the application's own setting must come back";
+  _mm_setcsr(before);
+}
+#endif
+
 TEST(ThreadPool, AForkedChildGetsAPoolOfItsOwn) {
   {
     ThreadPool::Lease(3).Run(8, [](int, int) {});

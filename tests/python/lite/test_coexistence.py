@@ -62,3 +62,19 @@ def test_lite_lives_with_other_frameworks(order: tuple[str, ...], tiny_bundle: P
     assert ended.returncode == 0, f"exit status {ended.returncode}\n{ended.stderr[-3000:]}"
     assert "IDS" in ended.stdout
     assert "mindspore/lite" not in ended.stderr, "Lite's own log reached stderr"
+
+
+def test_opening_lite_leaves_the_programs_arithmetic_alone(tiny_bundle: Path) -> None:
+    """Its libraries flush the smallest numbers to zero when they are loaded, in whichever thread loads them."""
+    program = "".join(
+        [
+            "import numpy\n",
+            "def keeps_the_smallest():\n    return bool((numpy.full(8, 1e-310) * 0.5 > 0).all())\n",
+            "assert keeps_the_smallest()\n",
+            STEPS["lite"],
+            "assert keeps_the_smallest()\n",
+        ]
+    )
+    command = [sys.executable, "-W", "error", "-c", program, str(tiny_bundle)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 0, ended.stderr
