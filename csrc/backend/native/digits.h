@@ -18,8 +18,8 @@ namespace skywork_rt::native {
 /// exact, hence the same in any order.
 ///
 /// kFixed24, for activations="f32": f has 24 bits and step is the power of two that lets the largest of the group just
-/// fit. An activation is rounded by at most 2^-23 of that largest (2^-22 where that lies within 0.4 % below a power of
-/// two); a float32 dot product loses as much with each addition. Processors multiply bytes, so f is three of them.
+/// fit, but at least 2^-122. An activation is rounded by at most 1.004 * 2^-23 of that largest; a float32 dot product
+/// loses as much with each addition. Processors multiply bytes, so f is three of them.
 ///
 /// kFixed8, for activations="int8": f has 8 bits and step is the largest of the group divided by 127.
 enum class Arithmetic : int { kFloat32 = 0, kFixed24 = 1, kFixed8 = 2 };
@@ -37,15 +37,14 @@ constexpr int DigitCount(Arithmetic arithmetic) {
 template <int Digits>
 struct ByteRecord {
   std::int32_t codes[Digits][kGroup / 4];  // four inputs a dword, lowest byte first
-  std::int32_t offsets[Digits];            // -128 times the sum of the digits
+  std::int32_t offsets[Digits];            // -128 times the sum of the digits; for int8 weights
   float step;
-  float sum;  // of the activations, as rounded
+  float sum;  // step * Σ f; for int4 weights
 };
 
 struct HalfRecord {
   std::int32_t codes[kGroup / 2];  // two inputs a dword: of each four, the first and third, then the other two
   float step;
-  float sum;
 };
 
 constexpr std::size_t RecordBytes(InputForm form, Arithmetic arithmetic) {

@@ -1,10 +1,12 @@
 #include "backend/native/input_buffer.h"
 
+#include <cassert>
+
 namespace skywork_rt::native {
 namespace {
 
 // Rows of fixed point packed as one piece of work.
-constexpr int kRowsOfAStep = 2;
+constexpr int kRowsAtATime = 2;
 
 bool Has(InputForms forms, InputForm form) {
   return (forms & FormBit(form)) != 0;
@@ -14,6 +16,7 @@ bool Has(InputForms forms, InputForm form) {
 
 InputBuffer::InputBuffer(const Kernels& kernels, std::size_t widest, InputForms forms, Arithmetic arithmetic)
     : kernels_(kernels), arithmetic_(arithmetic) {
+  assert(arithmetic != Arithmetic::kFixed24 || kernels.fixed24);
   const std::size_t groups = RoundUp(widest, kGroup) / kGroup;
   const auto size = [&](InputForm form, std::size_t group_bytes) {
     return Has(forms, form) ? RoundUp(groups * group_bytes * kMostTokens, 64) : 0;
@@ -38,7 +41,7 @@ int InputBuffer::Begin(int tokens, int cols, InputForms forms) {
   input_.arithmetic = arithmetic_;
   if (Has(forms, InputForm::kBytes)) input_.bytes = bytes_;
   if (Has(forms, InputForm::kHalves)) input_.halves = halves_;
-  if (!Has(forms, InputForm::kFloats)) return kRowsOfAStep;
+  if (!Has(forms, InputForm::kFloats)) return kRowsAtATime;
   input_.floats = floats_;
   input_.sums = sums_;
   return kernels_.tile;
@@ -48,8 +51,8 @@ void InputBuffer::Pack(const float* rows, std::size_t stride, int begin, int end
   if (input_.floats != nullptr) PackTile(rows, stride, begin, end);
   for (int token = begin; token < end; ++token) {
     const float* row = rows + static_cast<std::size_t>(token) * stride;
-    if (input_.bytes != nullptr) SplitRow(row, token, InputForm::kBytes, bytes_);
-    if (input_.halves != nullptr) SplitRow(row, token, InputForm::kHalves, halves_);
+    if (input_.bytes != nullptr) Split(row, token, InputForm::kBytes, bytes_);
+    if (input_.halves != nullptr) Split(row, token, InputForm::kHalves, halves_);
   }
 }
 
@@ -61,10 +64,9 @@ void InputBuffer::PackTile(const float* rows, std::size_t stride, int begin, int
                 sums_ + before / kGroup);
 }
 
-void InputBuffer::SplitRow(const float* row, int token, InputForm form, std::uint8_t* records) const {
-  const auto step = static_cast<std::size_t>(input_.tokens);
+void InputBuffer::Split(const float* row, int token, InputForm form, std::uint8_t* records) const {
   const std::size_t before = static_cast<std::size_t>(token) * RecordBytes(form, arithmetic_);
-  kernels_.split(row, cols_, form, arithmetic_, records + before, step);
+  kernels_.split(row, cols_, form, arithmetic_, records + before, static_cast<std::size_t>(input_.tokens));
 }
 
 }  // namespace skywork_rt::native

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "backend/native/kernels.h"
 #include "backend/native/memory.h"
@@ -21,7 +22,7 @@ class InputBuffer {
   InputBuffer(const Kernels& kernels, std::size_t widest, InputForms forms, Arithmetic arithmetic);
 
   /// Begins an input of `tokens` rows of `cols` floats. Returns how many consecutive rows to pack at a time (fewer at
-  /// the end); different such steps may be packed by different threads.
+  /// the end); different threads may pack different such batches.
   int Begin(int tokens, int cols, InputForms forms);
   /// Packs rows begin … end - 1 of `rows`, `stride` floats apart.
   void Pack(const float* rows, std::size_t stride, int begin, int end);
@@ -30,7 +31,7 @@ class InputBuffer {
 
  private:
   void PackTile(const float* rows, std::size_t stride, int begin, int end);
-  void SplitRow(const float* row, int token, InputForm form, std::uint8_t* records) const;
+  void Split(const float* row, int token, InputForm form, std::uint8_t* records) const;
 
   const Kernels& kernels_;
   const Arithmetic arithmetic_;

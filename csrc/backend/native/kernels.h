@@ -14,7 +14,7 @@ constexpr int kBlockPages = kBlockTokens / kPageTokens;
 constexpr int kMostQueries = 24;  // queries of one AttendBlock call
 constexpr int kStateHeader = 16;  // floats before the output of an attention state: maximum, sum, padding
 
-constexpr int kMostTokens = 96;  // of one product: their activations fit the second-level cache of one core
+constexpr int kMostTokens = 96;  // of one product: a small model's activations fit the second-level cache of a core
 
 /// Activations of some tokens in the forms that the matrices of a product read (Kernels::form), the others null.
 struct PackedInput {
@@ -73,11 +73,12 @@ struct Kernels {
   void (*matmul)(const MatmulArgs& args, int panel_begin, int panel_end);
   Arithmetic exact;  // of int8 and int4 weights with activations="f32": the faster one
   bool fixed24;      // whether it computes kFixed24
+  /// In which form weights of a kind read their activations.
   InputForm (*form)(WeightKind kind, Arithmetic arithmetic);
   /// Packs `tokens` rows of `cols` floats (`stride` apart) into one tile of the given width.
   void (*pack)(const float* rows, std::size_t stride, int tokens, int width, int cols, float* floats, float* sums);
-  /// One row of `cols` floats as records, one a group, `step` records apart.
-  void (*split)(const float* row, int cols, InputForm form, Arithmetic arithmetic, void* records, std::size_t step);
+  /// One row of `cols` floats as records, one a group, `stride` records apart.
+  void (*split)(const float* row, int cols, InputForm form, Arithmetic arithmetic, void* records, std::size_t stride);
   /// out = x / sqrt(mean(x²) + eps) * weight; all padded to a multiple of 16 with zeros, `n` counts the real ones.
   void (*rms_norm)(const float* x, const float* weight, int n, float eps, float* out);
   /// Half-split rotation of one head in place, then times `scale`. cosine, sine: [head_dim / 2].

@@ -50,9 +50,9 @@ SKYWORK_RT_INLINE void Poison(FixedGroup* group) {
 SKYWORK_RT_INLINE void ToFixed24(const float* x, FixedGroup* group) {
   const std::uint32_t most = LargestBits(x);
   if (most >= kInfinityBits) return Poison(group);
-  // The exponent of the largest, one more where it would exceed kLargestFixed; 2^-100 at least, so that the step is
-  // a normal number.
-  constexpr std::uint32_t kCarry = 0x01000000u - 0x00FEFEFFu;
+  // The exponent of the largest, one more where its 24 bits, of which one is rounded away, would exceed kLargestFixed24
+  // (a half is rounded to even, which is up there); 2^-100 at least, so that the step is a normal number.
+  constexpr std::uint32_t kCarry = 0x01000000u - (2u * kLargestFixed24 + 1u);
   const std::uint32_t exponent = (most + kCarry) >> 23 < 27 ? 27 : (most + kCarry) >> 23;
   const float inverse = FloatOfBits((276 - exponent) << 23);
   group->step = FloatOfBits((exponent - 22) << 23);
@@ -69,7 +69,7 @@ SKYWORK_RT_INLINE void ToFixed8(const float* x, FixedGroup* group) {
   for (int i = 0; i < kGroup; ++i) group->numbers[i] = static_cast<std::int32_t>(__builtin_rintf(x[i] * inverse));
 }
 
-SKYWORK_RT_INLINE float Meaning(const FixedGroup& group) {
+SKYWORK_RT_INLINE float SumOf(const FixedGroup& group) {
   std::int32_t total = 0;  // 32 numbers of 24 bits
   for (const std::int32_t number : group.numbers) total += number;
   return group.step * static_cast<float>(total);
@@ -80,7 +80,7 @@ SKYWORK_RT_INLINE void Write(const FixedGroup& group, ByteRecord<Digits>* record
   // Adding 128 to each digit makes them unsigned, whose bytes can be cut out; taking it away again flips a bit.
   constexpr std::int32_t kBias = Digits == 1 ? 0x80 : 0x808080;
   for (int d = 0; d < Digits; ++d) {
-    std::uint8_t bytes[kGroup];  // of one digit: what is copied at once must have been written at once
+    std::uint8_t bytes[kGroup];  // of one digit: loads of more than one store wrote would wait for the cache
     std::int32_t total = 0;
     for (int i = 0; i < kGroup; ++i) {
       const std::int32_t digit = (group.numbers[i] + kBias) >> (8 * d) & 0xFF;
@@ -91,7 +91,7 @@ SKYWORK_RT_INLINE void Write(const FixedGroup& group, ByteRecord<Digits>* record
     record->offsets[d] = -128 * (total - 128 * kGroup);
   }
   record->step = group.step;
-  record->sum = Meaning(group);
+  record->sum = SumOf(group);
 }
 
 SKYWORK_RT_INLINE void Write(const FixedGroup& group, HalfRecord* record) {
@@ -104,13 +104,12 @@ SKYWORK_RT_INLINE void Write(const FixedGroup& group, HalfRecord* record) {
   }
   __builtin_memcpy(record->codes, halves, sizeof(halves));
   record->step = group.step;
-  record->sum = Meaning(group);
 }
 
 template <typename Record, Arithmetic How>
-void SplitRow(const float* row, int cols, void* records, std::size_t step) {
+void SplitInto(const float* row, int cols, void* records, std::size_t stride) {
   auto* record = static_cast<Record*>(records);
-  for (int k = 0; k < cols; k += kGroup, record += step) {
+  for (int k = 0; k < cols; k += kGroup, record += stride) {
     FixedGroup group;
     float tail[kGroup] = {};
     const float* x = row + k;
@@ -127,12 +126,12 @@ void SplitRow(const float* row, int cols, void* records, std::size_t step) {
   }
 }
 
-void Split(const float* row, int cols, InputForm form, Arithmetic arithmetic, void* records, std::size_t step) {
-  if (form == InputForm::kHalves) return SplitRow<HalfRecord, Arithmetic::kFixed8>(row, cols, records, step);
+void Split(const float* row, int cols, InputForm form, Arithmetic arithmetic, void* records, std::size_t stride) {
+  if (form == InputForm::kHalves) return SplitInto<HalfRecord, Arithmetic::kFixed8>(row, cols, records, stride);
   if (arithmetic == Arithmetic::kFixed8) {
-    return SplitRow<ByteRecord<1>, Arithmetic::kFixed8>(row, cols, records, step);
+    return SplitInto<ByteRecord<1>, Arithmetic::kFixed8>(row, cols, records, stride);
   }
-  SplitRow<ByteRecord<3>, Arithmetic::kFixed24>(row, cols, records, step);
+  SplitInto<ByteRecord<3>, Arithmetic::kFixed24>(row, cols, records, stride);
 }
 
 }  // namespace

@@ -2,12 +2,13 @@
 
 // A panel of int8 or int4 weights times activations in fixed point (digits.h). A part of kernels_impl.h.
 //
-// A group's dot product is exact in integers, whichever digits an instruction set uses, and is rounded to float once.
-// So all sets, and all numbers of tokens, give the same bits:
+// A group's dot product is exact in integers, whichever form an instruction set reads, and is rounded to float once. So
+// all sets, and all numbers of tokens, give the same bits:
 //
-//   acc = step * scale * float(Σ code * f) + acc, then, for int4, minimum * float(Σ f) * step + acc
+//   acc = fma(scale * step, float(Σ code * f), acc), then, for int4, acc = fma(minimum, step * float(Σ f), acc)
 
 #include "backend/native/kernels_common.h"
+#include "backend/native/kernels_digits.h"
 
 namespace skywork_rt::native {
 namespace {
@@ -45,7 +46,7 @@ struct NibbleGroup {
 };
 
 /// A group of int8 weights where the processor multiplies bytes, one of them unsigned: weights are taken as 128 more,
-/// which the record's offsets make good. The sum of 32 products with a digit is below 2^20.
+/// which the record's offsets make good. The sum of 32 products with a digit is then at most 2^19.
 template <typename S, int Digits>
 struct ByteGroup {
   using Record = ByteRecord<Digits>;
@@ -67,7 +68,8 @@ struct ByteGroup {
     if constexpr (Digits == 1) {
       return S::ToFloat(sums[0]);
     } else {
-      // Sums of 20 bits at steps of 8 do not fit two floats' 24 as they are: the middle one is split.
+      // At distances of 8 bits the sums do not fit two floats' 24 as they are, so the middle one is split: high is at
+      // most 2^23 + 2^15, low at most 2^19 + 2^12, both exact.
       const auto high = S::AddInt(S::template ShiftLeft<4>(sums[2]), S::template ShiftRight<4>(sums[1]));
       const auto low = S::AddInt(S::template ShiftLeft<8>(S::LowFour(sums[1])), sums[0]);
       return S::Fma(S::ToFloat(high), S::Set1(4096.0f), S::ToFloat(low));
@@ -75,7 +77,7 @@ struct ByteGroup {
   }
 };
 
-/// The same, for digits of activations rounded to int8, by halves of 16 bits.
+/// The same, for activations rounded to int8, by halves of 16 bits.
 template <typename S>
 struct HalfGroup {
   using Record = HalfRecord;

@@ -58,7 +58,7 @@ bool ParseInt8Activations(const std::string& name) {
   throw Error(ErrorCode::kInvalidArgument, StrCat("activations is \"", name, "\", but must be auto, f32 or int8."));
 }
 
-/// Rounded activations need integer weights.
+/// What the kernels compute fastest among what is as exact as float32, or int8 activations, which need integer weights.
 Arithmetic ChooseArithmetic(const ModelWeights& weights, const Kernels& kernels, const std::string& name) {
   if (!ParseInt8Activations(name)) return kernels.exact;
   const auto require = [](const PackedMatrix& matrix) {

@@ -110,9 +110,7 @@ struct Simd {
     return {_mm256_add_epi32(acc.lo, _mm256_madd_epi16(w.lo, v)), _mm256_add_epi32(acc.hi, _mm256_madd_epi16(w.hi, v))};
   }
   /// Sums of 16 bits, each of two of a dword's four products. Eight such, of 15 * 128 * 2 at most, fit.
-  struct NibbleSum {
-    __m256i lo, hi;
-  };
+  using NibbleSum = I;
   static NibbleSum NoNibbles() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
   static NibbleSum AddNibbles(NibbleSum acc, Raw w, std::int32_t x) {
     const __m256i v = _mm256_set1_epi32(x);

@@ -24,7 +24,7 @@ struct GeneratorOptions {
   std::string backend = "auto";       // "auto", "lite", "native"
   std::string device = "cpu";         // "cpu"; "ascend" on a Lite that has its GE provider
   std::string weights = "auto";       // a key of the bundle's weights: "f32", "bf16", "int8", "int4" (native only)
-  std::string activations = "auto";   // "f32" (exact) or "int8" (native only)
+  std::string activations = "auto";   // "f32" (exact to float32 rounding) or "int8" (native only)
   std::string kv_cache = "f32";       // "f32" or "f16" (native only)
   int threads = 0;                    // 0: one a core of `affinity`, else all cores of this process's affinity mask
   std::vector<int> affinity;          // numbers of the cores to compute on, threads of them or more; empty: the system

@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -11,9 +10,8 @@
 #include <random>
 #include <vector>
 
-#include "backend/native/cpu.h"
 #include "backend/native/native_backend.h"
-#include "native/tiny_model.h"
+#include "native/kernel_testing.h"
 #include "support/sanitizers.h"
 
 namespace skywork_rt::native {
@@ -216,13 +214,23 @@ TEST(BitwisePromise, HoldsOverRandomSchedulesWithRoundedActivations) {
   RunSchedules(shape, "f32", 50, 4000, "int8");
 }
 
-/// What processors that do not multiply bytes do with int4 weights.
-TEST(BitwisePromise, HoldsOverRandomSchedulesWithInt4WeightsMadeFloats) {
+/// What processors that do not multiply bytes do with integer weights.
+TEST(BitwisePromise, HoldsOverRandomSchedulesWithIntegerWeightsMadeFloats) {
+  const InstructionSet chosen(FindKernels("avx2") != nullptr ? "avx2" : "scalar");
+  for (const WeightKind kind : {WeightKind::kInt8, WeightKind::kInt4}) {
+    TinyOptions shape = Small();
+    shape.kind = kind;
+    RunSchedules(shape, "f32", 25, 5000);
+  }
+}
+
+TEST(BitwisePromise, HoldsOverRandomSchedulesWithEveryKindOfWeightsInALayer) {
   TinyOptions shape = Small();
-  shape.kind = WeightKind::kInt4;
-  setenv("SKYWORK_RT_NATIVE_ISA", FindKernels("avx2") != nullptr ? "avx2" : "scalar", 1);
-  RunSchedules(shape, "f32", 50, 5000);
-  unsetenv("SKYWORK_RT_NATIVE_ISA");
+  shape.kinds_in_turn = {WeightKind::kInt4, WeightKind::kF32,  WeightKind::kInt8,
+                         WeightKind::kInt4, WeightKind::kInt8, WeightKind::kBf16};
+  RunSchedules(shape, "f32", 25, 6000);
+  shape.kinds_in_turn = {WeightKind::kInt8, WeightKind::kInt4, WeightKind::kInt4};
+  RunSchedules(shape, "f32", 25, 7000, "int8");
 }
 
 }  // namespace

@@ -197,7 +197,11 @@ TinyModel MakeTinyModel(const TinyOptions& options, const std::filesystem::path&
   }
   std::mt19937 random(seed);
   FileBuilder builder;
+  std::size_t turn = 0;
   const auto matrix = [&](const std::string& name, WeightKind kind, int rows, int cols) {
+    if (!options.kinds_in_turn.empty() && name.rfind("layers.", 0) == 0) {
+      kind = options.kinds_in_turn[turn++ % options.kinds_in_turn.size()];
+    }
     RandomMatrix m = MakeRandomMatrix(kind, rows, cols, random);
     builder.Add(name + "." + KindName(kind), "U8", {static_cast<std::size_t>(m.shape.panels), m.shape.panel_bytes},
                 m.bytes.data(), m.bytes.size());

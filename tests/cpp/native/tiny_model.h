@@ -64,6 +64,7 @@ struct TinyOptions {
   bool tied_embeddings = false;
   WeightKind kind = WeightKind::kInt8;
   WeightKind vocabulary_kind = WeightKind::kInt8;
+  std::vector<WeightKind> kinds_in_turn;  // of the layers' matrices, instead of `kind`
 };
 TinyModel MakeTinyModel(const TinyOptions& options, const std::filesystem::path& directory, unsigned seed = 1);
 

@@ -1,0 +1,277 @@
+// Integer weights times activations in fixed point, against whole numbers of 64 bits: to the bit, as the sums are
+// exact.
+
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <limits>
+
+#include "backend/native/half.h"
+#include "native/kernel_testing.h"
+
+namespace skywork_rt::native {
+namespace {
+
+/// A packed matrix and the integers that it was made of.
+class CodedMatrix {
+ public:
+  using Code = std::function<int(int row, int k)>;
+
+  CodedMatrix(WeightKind kind, int rows, int cols, const Code& code, std::mt19937& random)
+      : shape_(PackedMatrix::Shape(kind, rows, cols)), bytes_(shape_.Bytes()) {
+    std::memset(bytes_.data(), 0, shape_.Bytes());
+    shape_.data = bytes_.data();
+    std::uniform_real_distribution<float> factor(-1.5f, 1.5f);
+    for (int row = 0; row < rows; ++row) {
+      for (int g = 0; g < shape_.groups; ++g) {
+        const std::uint16_t halves[] = {FloatToHalf(factor(random)), FloatToHalf(factor(random))};
+        scales_.push_back(HalfToFloat(halves[0]));
+        minimums_.push_back(kind == WeightKind::kInt4 ? HalfToFloat(halves[1]) : 0.0f);
+        PutHalf(row, g, 0, halves[0]);
+        if (kind == WeightKind::kInt4) PutHalf(row, g, 32, halves[1]);
+        for (int k = 0; k < kGroup; ++k) {
+          codes_.push_back(g * kGroup + k < cols ? code(row, g * kGroup + k) : 0);
+          PutCode(row, g, k, codes_.back());
+        }
+      }
+    }
+  }
+
+  const PackedMatrix& shape() const { return shape_; }
+  int CodeAt(int row, int g, int k) const { return codes_[Index(row, g) * kGroup + static_cast<std::size_t>(k)]; }
+  float Scale(int row, int g) const { return scales_[Index(row, g)]; }
+  float Minimum(int row, int g) const { return minimums_[Index(row, g)]; }
+
+ private:
+  std::size_t Index(int row, int g) const { return static_cast<std::size_t>(row * shape_.groups + g); }
+  std::uint8_t* Panel(int row) {
+    return bytes_.data() + static_cast<std::size_t>(row / kPanelRows) * shape_.panel_bytes;
+  }
+  void PutHalf(int row, int g, int offset, std::uint16_t half) {
+    std::memcpy(Panel(row) + static_cast<std::size_t>(g) * ScaleBytes(shape_.kind) + offset + 2 * (row % kPanelRows),
+                &half, 2);
+  }
+  void PutCode(int row, int g, int k, int code) {
+    std::uint8_t* group = Panel(row) + shape_.scale_bytes + static_cast<std::size_t>(g) * CodeBytes(shape_.kind);
+    const int lane = row % kPanelRows;
+    if (shape_.kind == WeightKind::kInt8) {
+      group[64 * (k / 4) + 4 * lane + k % 4] = static_cast<std::uint8_t>(code);
+    } else {
+      group[64 * (k / 8) + 4 * lane + k % 4] |= static_cast<std::uint8_t>(k % 8 < 4 ? code : code << 4);
+    }
+  }
+
+  PackedMatrix shape_;
+  AlignedBytes bytes_;
+  std::vector<int> codes_;
+  std::vector<float> scales_;
+  std::vector<float> minimums_;
+};
+
+/// A group of activations as digits.h describes it, by way of double precision.
+struct ReferenceGroup {
+  ReferenceGroup(const float* x, int count, Arithmetic arithmetic) {
+    double most = 0;
+    for (int i = 0; i < count; ++i) most = std::max(most, std::abs(static_cast<double>(x[i])));
+    float inverse = 0.0f;
+    if (arithmetic == Arithmetic::kFixed24) {
+      int exponent = -122;
+      while (std::nearbyint(std::ldexp(most, -exponent)) > 0x7F7F7F) ++exponent;
+      step = static_cast<float>(std::ldexp(1.0, exponent));
+      for (int i = 0; i < count; ++i) {
+        numbers[i] = std::llround(std::nearbyint(std::ldexp(static_cast<double>(x[i]), -exponent)));
+      }
+    } else {
+      step = static_cast<float>(most) / 127.0f;
+      if (most > 0x1p-100) inverse = 127.0f / static_cast<float>(most);
+      for (int i = 0; i < count; ++i) numbers[i] = std::llround(std::nearbyint(x[i] * inverse));
+    }
+  }
+
+  std::int64_t numbers[kGroup] = {};
+  float step = 0;
+};
+
+std::vector<float> ReferenceProduct(const CodedMatrix& m, Arithmetic arithmetic, const std::vector<float>& x,
+                                    int tokens) {
+  const PackedMatrix& shape = m.shape();
+  std::vector<float> out(static_cast<std::size_t>(tokens * shape.rows));
+  for (int t = 0; t < tokens; ++t) {
+    for (int g = 0; g < shape.groups; ++g) {
+      const ReferenceGroup group(&x[static_cast<std::size_t>(t * shape.cols + g * kGroup)],
+                                 std::min(kGroup, shape.cols - g * kGroup), arithmetic);
+      for (int row = 0; row < shape.rows; ++row) {
+        std::int64_t dot = 0;
+        std::int64_t sum = 0;
+        for (int k = 0; k < kGroup; ++k) {
+          dot += m.CodeAt(row, g, k) * group.numbers[k];
+          sum += group.numbers[k];
+        }
+        float& acc = out[static_cast<std::size_t>(t * shape.rows + row)];
+        acc = std::fma(m.Scale(row, g) * group.step, static_cast<float>(dot), acc);
+        if (shape.kind == WeightKind::kInt4) {
+          acc = std::fma(m.Minimum(row, g), group.step * static_cast<float>(sum), acc);
+        }
+      }
+    }
+  }
+  return out;
+}
+
+/// Codes as they come, and those that make the largest sums.
+std::vector<CodedMatrix::Code> Patterns(WeightKind kind, std::mt19937& random) {
+  const int least = kind == WeightKind::kInt8 ? -128 : 0;
+  const int most = kind == WeightKind::kInt8 ? 127 : 15;
+  return {[least, most, &random](int, int) {
+            return least + static_cast<int>(random() % static_cast<unsigned>(most - least + 1));
+          },
+          [most](int, int) { return most; }, [least](int, int) { return least; },
+          [least, most](int row, int k) { return (row + k) % 2 == 0 ? least : most; }};
+}
+
+/// Activations of two steps in turn, a group each, whose fixed-point numbers are what `number` gives.
+std::vector<float> Fixed(int cols, int tokens, const std::function<int(int)>& number) {
+  std::vector<float> x;
+  for (int t = 0; t < tokens; ++t) {
+    for (int k = 0; k < cols; ++k) {
+      x.push_back(static_cast<float>(number(k)) * (k / kGroup % 2 == 0 ? 0x1p-22f : 0x1p-10f));
+    }
+  }
+  return x;
+}
+
+std::vector<std::vector<float>> Activations(int cols, int tokens, std::mt19937& random) {
+  constexpr int kMost = kLargestFixed24;
+  constexpr int kDigitsOfMinus128 = -0x7E8080;  // -126, -128, -128
+  std::vector<std::vector<float>> all = {
+      RandomFloats(static_cast<std::size_t>(cols * tokens), random),
+      Fixed(cols, tokens, [](int) { return kMost; }),
+      Fixed(cols, tokens, [](int) { return -kMost; }),
+      Fixed(cols, tokens, [](int k) { return k % 2 == 0 ? kMost : -kMost; }),
+      Fixed(cols, tokens, [](int k) { return k % kGroup == 5 ? kMost : kDigitsOfMinus128; }),
+  };
+  // A group each of numbers near an edge: of the exponent, of rounding, of the smallest step, of what a float holds.
+  const float edges[] = {1.0f,
+                         std::nextafter(2.0f, 0.0f),
+                         0x1.fdfdfap0f,
+                         0x1.fdfdfcp0f,  // the last that keeps the finer step
+                         0x1.fdfdfep0f,
+                         0x1.fdfe00p0f,
+                         0x1p-99f,
+                         0x1p-100f,
+                         0x1p-101f,
+                         0x1p-106f,
+                         std::numeric_limits<float>::min(),
+                         std::numeric_limits<float>::denorm_min(),
+                         0x1.fffffep98f,
+                         -0.0f};
+  for (const float edge : edges) {
+    std::vector<float> x;
+    for (int i = 0; i < cols * tokens; ++i) {
+      x.push_back(i % kGroup == 7 ? edge : i % kGroup == 20 ? -edge : edge * static_cast<float>(i % 61) / 64.0f);
+    }
+    all.push_back(std::move(x));
+  }
+  return all;
+}
+
+TEST_P(EverySet, FixedPointEqualsWholeNumbersToTheBit) {
+  std::mt19937 random(29);
+  for (const WeightKind kind : {WeightKind::kInt8, WeightKind::kInt4}) {
+    for (const CodedMatrix::Code& code : Patterns(kind, random)) {
+      for (const auto& [rows, cols, tokens] : {std::tuple{17, 160, 1}, {33, 65, 1}, {33, 97, 5}, {5, 31, 30}}) {
+        const CodedMatrix m(kind, rows, cols, code, random);
+        for (const std::vector<float>& x : Activations(cols, tokens, random)) {
+          for (const Arithmetic how : ArithmeticsOf(*kernels_, kind)) {
+            if (how == Arithmetic::kFloat32) continue;
+            ASSERT_TRUE(SameBits(Multiply(*kernels_, how, m.shape(), nullptr, x, tokens, nullptr, Epilogue::kStore),
+                                 ReferenceProduct(m, how, x, tokens)))
+                << Name(kind, how) << " rows " << rows << " cols " << cols << " tokens " << tokens << " first " << x[0];
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(EverySet, TheLargestFloatsAreHeld) {
+  const float most = std::numeric_limits<float>::max();
+  std::mt19937 random(31);
+  const auto one = [](int row, int k) { return row == k ? 1 : 0; };
+  const CodedMatrix m(WeightKind::kInt8, kGroup, kGroup, one, random);
+  std::vector<float> x(kGroup, 0.0f);
+  x[3] = most;
+  x[4] = -most / 3;
+  for (const Arithmetic how : ArithmeticsOf(*kernels_, WeightKind::kInt8)) {
+    if (how == Arithmetic::kFloat32) continue;
+    const std::vector<float> y = Multiply(*kernels_, how, m.shape(), nullptr, x, 1, nullptr, Epilogue::kStore);
+    for (int row = 0; row < kGroup; ++row) {
+      const auto exact = static_cast<double>(x[static_cast<std::size_t>(row)]) * static_cast<double>(m.Scale(row, 0));
+      if (std::abs(exact) > static_cast<double>(most)) continue;
+      const double allowed = static_cast<double>(most) * (how == Arithmetic::kFixed24 ? 0x1p-22 : 0.01);
+      EXPECT_NEAR(static_cast<double>(y[static_cast<std::size_t>(row)]), exact, allowed) << Name(m.shape().kind, how);
+    }
+  }
+}
+
+TEST_P(EverySet, FormsPackedSideBySideDoNotDisturbEachOther) {
+  std::mt19937 random(37);
+  const int cols = 97;
+  for (const int tokens : {1, 5, 29, kMostTokens}) {
+    const std::vector<float> x = RandomFloats(static_cast<std::size_t>(cols * tokens), random);
+    for (const WeightKind kind : kKinds) {
+      RandomMatrix m = MakeRandomMatrix(kind, 35, cols, random);
+      AlignedBytes bytes(m.bytes.size());
+      std::memcpy(bytes.data(), m.bytes.data(), m.bytes.size());
+      m.shape.data = bytes.data();
+      for (const Arithmetic how : {Arithmetic::kFloat32, Arithmetic::kFixed8, Arithmetic::kFixed24}) {
+        if (how == Arithmetic::kFixed24 && !kernels_->fixed24) continue;
+        InputForms all = FormBit(InputForm::kFloats);
+        for (const WeightKind other : kKinds) all |= FormBit(kernels_->form(other, how));
+        const auto run = [&](InputForms others) {
+          return Multiply(*kernels_, how, m.shape, nullptr, x, tokens, nullptr, Epilogue::kStore, 0.0f, others);
+        };
+        ASSERT_TRUE(SameBits(run(0), run(all))) << Name(kind, how) << " tokens " << tokens;
+      }
+    }
+  }
+}
+
+TEST_P(EverySet, AGateMayHaveWeightsOfAnotherKind) {
+  std::mt19937 random(41);
+  const int cols = 130;
+  const int tokens = 27;
+  const std::vector<float> x = RandomFloats(static_cast<std::size_t>(cols * tokens), random);
+  for (const WeightKind up_kind : kKinds) {
+    for (const WeightKind gate_kind : kKinds) {
+      RandomMatrix up = MakeRandomMatrix(up_kind, 40, cols, random);
+      RandomMatrix gate = MakeRandomMatrix(gate_kind, 40, cols, random);
+      AlignedBytes up_bytes(up.bytes.size());
+      AlignedBytes gate_bytes(gate.bytes.size());
+      std::memcpy(up_bytes.data(), up.bytes.data(), up.bytes.size());
+      std::memcpy(gate_bytes.data(), gate.bytes.data(), gate.bytes.size());
+      up.shape.data = up_bytes.data();
+      gate.shape.data = gate_bytes.data();
+      const std::vector<float> y =
+          Multiply(*kernels_, kernels_->exact, up.shape, &gate.shape, x, tokens, nullptr, Epilogue::kSwiGlu);
+      for (int t = 0; t < tokens; ++t) {
+        for (int row = 0; row < 40; ++row) {
+          double u = 0;
+          double g = 0;
+          for (int c = 0; c < cols; ++c) {
+            const auto v = static_cast<double>(x[static_cast<std::size_t>(t * cols + c)]);
+            u += v * static_cast<double>(up.weights[static_cast<std::size_t>(row * cols + c)]);
+            g += v * static_cast<double>(gate.weights[static_cast<std::size_t>(row * cols + c)]);
+          }
+          ASSERT_NEAR(static_cast<double>(y[static_cast<std::size_t>(t * 40 + row)]), g / (1 + std::exp(-g)) * u, 1e-4);
+        }
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(FixedPoint, EverySet, ::testing::Values("scalar", "avx2", "avx512", "avx512vnni"),
+                         [](const auto& set) { return std::string(set.param); });
+
+}  // namespace
+}  // namespace skywork_rt::native
