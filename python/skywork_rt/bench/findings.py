@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from skywork_rt.bench.metrics import NEW_TOKENS, PROMPT_TOKENS, SEED_LENGTHS
 from skywork_rt.bench.runner import Measurements
-from skywork_rt.bench.stats import median_ratio, number, summarise
+from skywork_rt.bench.stats import median_ratio, summarise
 from skywork_rt.bench.subjects import LARGE_BYTES, LITE, NATIVE, PREDICT, RECIPE, Subject
 
 __all__ = ["Finding", "find", "ratios"]
@@ -98,15 +98,12 @@ def _short_answers(measurements: Measurements, subject: Subject) -> Iterator[Fin
 
 
 def _reach(measurements: Measurements) -> Iterator[Finding]:
-    for subject in measurements.subjects:
-        rates = measurements.of(subject, "decode_b1")
-        if rates and measurements.streams and subject.runtime.startswith("skywork_rt:"):
-            limit = summarise(measurements.stream_limits(subject)).median
-            rate = summarise(rates).median
-            text = f"{subject.label}: decode_b1 by what reading {subject.weight_bytes / 1e6:.1f} MB a token allows"
-            large = subject.weight_bytes > LARGE_BYTES  # a small one spends its time between the matrices, too
-            wanted = "at least 60 %" if large and subject.runtime == NATIVE and subject.weights.endswith("/f32") else ""
-            yield Finding(text, f"{number(rate)} of {number(limit)} tokens/s, {100 * rate / limit:.0f} %", wanted)
+    for subject, shares in measurements.shares.items():
+        share = summarise(shares)
+        text = f"{subject.label}: short decode by what reading {subject.weight_bytes / 1e6:.1f} MB of weights allows"
+        large = subject.weight_bytes > LARGE_BYTES  # a small one spends its time between the matrices, too
+        wanted = "at least 60 %" if large and subject.runtime == NATIVE and subject.weights.endswith("/f32") else ""
+        yield Finding(text, f"{share.median:.0f} % ({share.min:.0f} … {share.max:.0f})", wanted)
 
 
 def _memory(measurements: Measurements) -> Iterator[Finding]:

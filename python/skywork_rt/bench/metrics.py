@@ -16,7 +16,9 @@ __all__ = [
     "PROMPT_TOKENS",
     "SEED_BATCH",
     "SEED_LENGTHS",
+    "SHORT",
     "Metric",
+    "decode_rate",
     "metrics_of",
     "select_metrics",
     "workloads_of",
@@ -26,6 +28,8 @@ PROMPT_TOKENS = 512
 NEW_TOKENS = 128
 SEED_LENGTHS = (32, 64, 128, 256, 512, 1024)
 SEED_BATCH = 2
+SHORT = Workload("short", 1, 16, 17)
+"""Decoding while next to nothing is cached: what is read then is the weights."""
 SEED_PROMPT_TOKENS = 32
 """The published table's prompt, three provinces and their capitals, is about this long."""
 
@@ -41,7 +45,8 @@ class Metric:
     read: Callable[[Trace], float] | None = None
 
 
-def _decode_rate(trace: Trace) -> float:
+def decode_rate(trace: Trace) -> float:
+    """Tokens a second behind the first."""
     return trace.decoded / (trace.total - trace.first_token)
 
 
@@ -49,7 +54,7 @@ def _solo_metrics() -> list[Metric]:
     solo = Workload("b1", 1, PROMPT_TOKENS, NEW_TOKENS)
     return [
         Metric("prefill_512", "tokens/s", True, solo, lambda trace: PROMPT_TOKENS / trace.first_token),
-        Metric("decode_b1", "tokens/s", True, solo, _decode_rate),
+        Metric("decode_b1", "tokens/s", True, solo, decode_rate),
         Metric("ttft_512", "ms", False, solo, lambda trace: 1e3 * trace.first_token),
         Metric("tpot_p50", "ms", False, solo, lambda trace: 1e3 * percentile(trace.gaps, 50)),
         Metric("tpot_p90", "ms", False, solo, lambda trace: 1e3 * percentile(trace.gaps, 90)),
@@ -58,7 +63,7 @@ def _solo_metrics() -> list[Metric]:
 
 def _batch_metric(batch: int) -> Metric:
     return Metric(
-        f"decode_b{batch}", "tokens/s", True, Workload(f"b{batch}", batch, PROMPT_TOKENS, NEW_TOKENS), _decode_rate
+        f"decode_b{batch}", "tokens/s", True, Workload(f"b{batch}", batch, PROMPT_TOKENS, NEW_TOKENS), decode_rate
     )
 
 

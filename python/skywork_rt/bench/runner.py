@@ -13,10 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from skywork_rt._host import available_memory
-from skywork_rt.bench.metrics import METRICS, Metric, metrics_of, workloads_of
+from skywork_rt.bench.metrics import (
+    METRICS,
+    NEW_TOKENS,
+    PROMPT_TOKENS,
+    SHORT,
+    Metric,
+    decode_rate,
+    metrics_of,
+    workloads_of,
+)
 from skywork_rt.bench.process import BenchError, WorkerProcess
 from skywork_rt.bench.rows import Row, make_row
-from skywork_rt.bench.stream import measure_stream
+from skywork_rt.bench.stream import glance_at_stream, measure_stream
 from skywork_rt.bench.subjects import RECIPE, Subject
 from skywork_rt.bench.workloads import Workload
 from skywork_rt.bundle import BundleInfo
@@ -28,6 +37,7 @@ Report = Callable[[str, int, int], None]
 
 _PAGE = 1 << 20
 _BATCH_WARM_UP = 80  # tokens
+_SHARE_ROUNDS = 7
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,8 @@ class Measurements:
     streams: list[float] = field(default_factory=list)
     """Bytes a second that the machine read from memory: before the run, and at the begin of each repeat, or
     after each runtime where that takes minutes."""
+    shares: dict[Subject, list[float]] = field(default_factory=dict)
+    """Short sequences' decoding by what the memory's stream allows, in percent, a round each: see _measure_share."""
     notes: list[str] = field(default_factory=list)
 
     def add(self, subject: Subject, metric: str, value: float) -> None:
@@ -77,8 +89,9 @@ class Measurements:
         return list(dict.fromkeys(subject for subject, _ in self.samples))
 
     def stream_limits(self, subject: Subject) -> list[float]:
-        """Tokens/s of a decoder that does nothing but read this subject's weights once a token, in a batch of one."""
-        return [stream / subject.weight_bytes for stream in self.streams]
+        """Tokens/s of a decoder that does nothing but read this subject's weights and cache once a token, as decode_b1
+        must."""
+        return [stream / subject.read_bytes(PROMPT_TOKENS + NEW_TOKENS / 2) for stream in self.streams]
 
     def rows(self) -> list[Row]:
         """In the order of the metrics' table, a subject after the other, and the memory's speed at the end."""
@@ -90,6 +103,8 @@ class Measurements:
                     rows.append(make_row(*head, metric.name, metric.unit, samples))
                 if metric.name == "decode_b1" and samples and self.streams:
                     rows.append(make_row(*head, "stream_limit_b1", metric.unit, self.stream_limits(subject)))
+                if metric.name == "decode_b1" and subject in self.shares:
+                    rows.append(make_row(*head, "stream_share_b1", "%", self.shares[subject]))
         if self.streams:
             speeds = [stream / 1e6 for stream in self.streams]
             rows.append(make_row("memory:stream", "none", 0.0, "memory_stream", "MB/s", speeds))
@@ -149,6 +164,7 @@ def _measure_in_fresh_processes(plan: Plan, measurements: Measurements, report: 
                         _measure_once(plan, worker, subject, workload, repeat, measurements)
                     if "peak_rss" in names:
                         measurements.add(subject, "peak_rss", worker.peak_rss() / 2**20)
+                    _measure_share(plan, worker, subject, measurements)
             except BenchError as error:
                 failed.add(subject)
                 measurements.notes.append(str(error))
@@ -199,6 +215,11 @@ def _measure_speed(plan: Plan, group: list[Subject], measurements: Measurements,
                 except BenchError as error:
                     measurements.notes.append(str(error))
                     workers.pop(subject).close()
+        for subject, worker in workers.items():
+            try:
+                _measure_share(plan, worker, subject, measurements)
+            except BenchError as error:
+                measurements.notes.append(str(error))
         report(stage, len(turns), len(turns))
 
 
@@ -226,6 +247,19 @@ def _measure_once(
     for metric in metrics_of(plan.metrics, workload):
         assert metric.read is not None, "a metric of a workload can be read off its clock"
         measurements.add(subject, metric.name, metric.read(trace))
+
+
+def _measure_share(plan: Plan, worker: WorkerProcess, subject: Subject, measurements: Measurements) -> None:
+    """Decodes a short sequence between two glances at the memory's speed, some rounds of it: on a machine that others
+    use that speed doubles and halves within a minute, so a figure counts only beside the speed of its own moment."""
+    if not measurements.of(subject, "decode_b1") or not subject.runtime.startswith("skywork_rt:"):
+        return
+    read = subject.read_bytes(SHORT.prompt_tokens + SHORT.new_tokens / 2)
+    for _ in range(_SHARE_ROUNDS):
+        before = glance_at_stream(plan.threads)
+        rate = decode_rate(worker.run(SHORT, 0))
+        limit = (before + glance_at_stream(plan.threads)) / 2 / read
+        measurements.shares.setdefault(subject, []).append(100 * rate / limit)
 
 
 def _warm_up(worker: WorkerProcess, workload: Workload) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["measure_stream"]
+__all__ = ["glance_at_stream", "measure_stream"]
 
 _BYTES = 1 << 29
 _PASSES = 8
+_QUICK_BYTES = 1 << 28
+_QUICK_PASSES = 4
 
 
 def measure_stream(threads: int) -> float:
@@ -13,3 +15,10 @@ def measure_stream(threads: int) -> float:
     from skywork_rt import _core
 
     return _core.bench.measure_memory_stream(threads, _BYTES, _PASSES)
+
+
+def glance_at_stream(threads: int) -> float:
+    """The same, in a twentieth of a second: for a figure that is taken right beside."""
+    from skywork_rt import _core
+
+    return _core.bench.measure_memory_stream(threads, _QUICK_BYTES, _QUICK_PASSES)

@@ -62,6 +62,10 @@ class Subject:
     def label(self) -> str:
         return f"{self.runtime} {self.weights}"
 
+    def read_bytes(self, cached: float) -> float:
+        """What decoding one token, in a batch of one, must read from memory: weights, and a cache of so many tokens."""
+        return self.weight_bytes + cached * self.cache_bytes
+
 
 def count_parameters(model: Mapping[str, Any]) -> int:
     """Trained numbers of the model that `model` (model.json's section) describes, a tied head counted once."""
@@ -105,13 +109,14 @@ def _lite_subjects(bundle: BundleInfo, parameters: int) -> list[Subject]:
     model = bundle.section("model")
     read = 4 * (parameters - (0 if model["tied_embeddings"] else model["vocab_size"] * model["hidden_size"]))
     opened = (files[_FULL_CONTRACT], files[_INCREMENTAL_CONTRACT])
-    return [Subject(name, "f32/f32", bits, read, opened, {"backend": "lite"}) for name in _LITE_RUNTIMES]
+    options = {"backend": "lite"}
+    return [Subject(name, "f32/f32", bits, read, opened, options, 0, _cache_bytes(model)) for name in _LITE_RUNTIMES]
 
 
 def _native_subjects(bundle: BundleInfo, parameters: int) -> list[Subject]:
     subjects = []
     model = bundle.section("model")
-    cache = 8 * model["layers"] * model["kv_heads"] * model["head_dim"]
+    cache = _cache_bytes(model)
     for weights, file in bundle.section("weights").items():
         size = _size(bundle, file)
         # An embedding table of its own is looked up a row a token; a tied one is read whole, as the head.
@@ -121,6 +126,11 @@ def _native_subjects(bundle: BundleInfo, parameters: int) -> list[Subject]:
             label, bits = f"{weights}/{activations}", 8 * size / parameters
             subjects.append(Subject(NATIVE, label, bits, read, (file,), options, size, cache))
     return subjects
+
+
+def _cache_bytes(model: Mapping[str, Any]) -> int:
+    size: int = 8 * model["layers"] * model["kv_heads"] * model["head_dim"]
+    return size
 
 
 def _size(bundle: BundleInfo, file: str) -> int:

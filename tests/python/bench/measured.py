@@ -17,7 +17,9 @@ SEED_RATES = {32: 80.0, 64: 85.0, 128: 90.0, 256: 95.0, 512: 100.0, 1024: 100.0}
 
 def three_repeats() -> Measurements:
     """The machine is slow in the second repeat."""
-    measurements = Measurements(streams=[30e9, 31e9, 29e9])
+    measurements = Measurements(
+        streams=[30e9, 31e9, 29e9], shares={LITE: [80.0, 84.0, 90.0], NATIVE: [58.0, 60.0, 57.0]}
+    )
     for mood in (1.0, 0.5, 1.0):
         for subject, rate in ((LITE, 50.0), (PREDICT, 51.0), (RECIPE, 20.0), (NATIVE, 175.0)):
             measurements.add(subject, "decode_b1", rate * mood)

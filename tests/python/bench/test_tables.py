@@ -41,12 +41,14 @@ def test_numbers_have_three_significant_digits_at_least(value: float, text: str)
 
 def test_rows_come_a_runtime_after_the_other() -> None:
     lines = rows_table(three_repeats().rows()).splitlines()[2:]
-    assert [tuple(cells(line)[i] for i in (0, 1, 3, 4)) for line in lines[:2] + lines[-4:]] == [
+    assert [tuple(cells(line)[i] for i in (0, 1, 3, 4)) for line in lines[:3] + lines[-5:]] == [
         ("skywork_rt:lite", "f32/f32", "decode_b1", "50.0"),
         ("skywork_rt:lite", "f32/f32", "stream_limit_b1", "55.8"),
+        ("skywork_rt:lite", "f32/f32", "stream_share_b1", "84.0"),
         ("skywork_rt:native", "int4/f32", "peak_rss", "225"),
         ("skywork_rt:native", "int4/f32", "decode_b1", "175"),
-        ("skywork_rt:native", "int4/f32", "stream_limit_b1", "300"),
+        ("skywork_rt:native", "int4/f32", "stream_limit_b1", "243"),
+        ("skywork_rt:native", "int4/f32", "stream_share_b1", "58.0"),
         ("memory:stream", "none", "memory_stream", "30000"),
     ]
 
@@ -88,8 +90,8 @@ def test_the_findings_state_each_promise_with_its_figure() -> None:
     assert found["skywork_rt:lite over the recipe's Python loop, decode_b1"] == ("2.50x", "")
     assert found["skywork_rt:native int4/f32 over skywork_rt:lite, decode_b1"] == ("3.50x", "at least 3x")
     assert found["skywork_rt:lite f32/f32: throughput at 32 new tokens by that at 1024"] == ("0.80", "at least 0.85")
-    limit = found["skywork_rt:native int4/f32: decode_b1 by what reading 100.0 MB a token allows"]
-    assert limit == ("175 of 300 tokens/s, 58 %", "")  # the promise is about large models
+    limit = found["skywork_rt:native int4/f32: short decode by what reading 100.0 MB of weights allows"]
+    assert limit == ("58 % (57 … 60)", "")  # the promise is about large models
     assert found["skywork_rt:native int4/f32: peak_rss beside 125 MB of weights and cache"] == (
         "100 MB",
         "at most 300 MB",
@@ -104,9 +106,13 @@ def test_nothing_measured_finds_nothing() -> None:
 def test_the_limit_of_the_memory_stands_beside_every_decoding_rate() -> None:
     rows = {(row.runtime, row.metric): row for row in three_repeats().rows()}
     limit = rows["skywork_rt:native", "stream_limit_b1"]
-    assert (limit.weights, limit.unit, limit.median, limit.min, limit.max) == ("int4/f32", "tokens/s", 300, 290, 310)
+    assert (limit.weights, limit.unit) == ("int4/f32", "tokens/s")
+    read = 100_000_000 + (512 + 64) * 40960
+    assert [limit.median, limit.min, limit.max] == pytest.approx([30e9 / read, 29e9 / read, 31e9 / read])
     assert ("lite:predict", "stream_limit_b1") in rows
     assert rows["memory:stream", "memory_stream"].median == 30000
+    share = rows["skywork_rt:native", "stream_share_b1"]
+    assert (share.unit, share.median, share.min, share.max) == ("%", 58, 57, 60)
     without = three_repeats()
     del without.samples[NATIVE, "decode_b1"]
     assert ("skywork_rt:native", "stream_limit_b1") not in {(row.runtime, row.metric) for row in without.rows()}
@@ -126,6 +132,6 @@ def test_a_plot_needs_a_whole_seeds_table_and_becomes_a_file(tmp_path: Path) -> 
 def test_the_share_of_the_memorys_speed_is_a_promise_about_large_models() -> None:
     measurements = three_repeats()
     large = replace(NATIVE, weight_bytes=9e9)
-    measurements.samples = {(large if s == NATIVE else s, name): v for (s, name), v in measurements.samples.items()}
-    (finding,) = (f for f in find(measurements) if "what reading 9000.0 MB a token allows" in f.text)
+    measurements.shares[large] = measurements.shares.pop(NATIVE)
+    (finding,) = (f for f in find(measurements) if "what reading 9000.0 MB of weights allows" in f.text)
     assert finding.wanted == "at least 60 %"
