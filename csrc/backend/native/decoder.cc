@@ -199,10 +199,8 @@ InputForms Decoder::FormsOf(std::initializer_list<const PackedMatrix*> matrices)
 }
 
 InputForms Decoder::FormsOfAll() const {
-  InputForms forms = FormsOf({&weights_.head});
-  for (const LayerWeights& layer : weights_.layers) {
-    forms |= FormsOf({&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down});
-  }
+  InputForms forms = 0;
+  for (const PackedMatrix* matrix : weights_.Multiplied()) forms |= FormsOf({matrix});
   return forms;
 }
 

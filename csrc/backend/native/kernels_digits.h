@@ -38,35 +38,42 @@ SKYWORK_RT_INLINE std::uint32_t LargestBits(const float* x) {
   return most;
 }
 
-constexpr std::uint32_t kInfinityBits = 0x7F800000u;
+/// What a group is rounded by: x = step * f, f = x * inverse.
+struct Scale {
+  float step;
+  float inverse;
+};
 
-/// A group that holds an infinity or what is not a number makes every product that reads it not a number.
-SKYWORK_RT_INLINE void Poison(FixedGroup* group) {
-  __builtin_memset(group->numbers, 0, sizeof(group->numbers));
-  group->step = __builtin_nanf("");
-}
-
-/// Multiplying by powers of two is exact: what is rounded is rounded here, once.
-SKYWORK_RT_INLINE void ToFixed24(const float* x, FixedGroup* group) {
-  const std::uint32_t most = LargestBits(x);
-  if (most >= kInfinityBits) return Poison(group);
+/// Multiplying by powers of two is exact: what is rounded is rounded once, to a whole number.
+SKYWORK_RT_INLINE Scale Scale24(std::uint32_t largest_bits) {
   // The exponent of the largest, one more where its 24 bits, of which one is rounded away, would exceed kLargestFixed24
   // (a half is rounded to even, which is up there); 2^-100 at least, so that the step is a normal number.
   constexpr std::uint32_t kCarry = 0x01000000u - (2u * kLargestFixed24 + 1u);
-  const std::uint32_t exponent = (most + kCarry) >> 23 < 27 ? 27 : (most + kCarry) >> 23;
-  const float inverse = FloatOfBits((276 - exponent) << 23);
-  group->step = FloatOfBits((exponent - 22) << 23);
-  for (int i = 0; i < kGroup; ++i) group->numbers[i] = static_cast<std::int32_t>(__builtin_rintf(x[i] * inverse));
+  const std::uint32_t carried = (largest_bits + kCarry) >> 23;
+  const std::uint32_t exponent = carried < 27 ? 27 : carried;
+  return {FloatOfBits((exponent - 22) << 23), FloatOfBits((276 - exponent) << 23)};
 }
 
-SKYWORK_RT_INLINE void ToFixed8(const float* x, FixedGroup* group) {
-  const std::uint32_t bits = LargestBits(x);
-  if (bits >= kInfinityBits) return Poison(group);
-  const float most = FloatOfBits(bits);
-  group->step = most / 127.0f;
+SKYWORK_RT_INLINE Scale Scale8(std::uint32_t largest_bits) {
+  const float largest = FloatOfBits(largest_bits);
   // Dividing 127 by less would overflow.
-  const float inverse = most > 0x1p-100f ? 127.0f / most : 0.0f;
-  for (int i = 0; i < kGroup; ++i) group->numbers[i] = static_cast<std::int32_t>(__builtin_rintf(x[i] * inverse));
+  return {largest / 127.0f, largest > 0x1p-100f ? 127.0f / largest : 0.0f};
+}
+
+template <Arithmetic How>
+SKYWORK_RT_INLINE void Round(const float* x, FixedGroup* group) {
+  constexpr std::uint32_t kInfinityBits = 0x7F800000u;
+  const std::uint32_t largest = LargestBits(x);
+  if (largest >= kInfinityBits) {  // makes every product that reads the group not a number
+    __builtin_memset(group->numbers, 0, sizeof(group->numbers));
+    group->step = __builtin_nanf("");
+    return;
+  }
+  const Scale scale = How == Arithmetic::kFixed24 ? Scale24(largest) : Scale8(largest);
+  group->step = scale.step;
+  for (int i = 0; i < kGroup; ++i) {
+    group->numbers[i] = static_cast<std::int32_t>(__builtin_rintf(x[i] * scale.inverse));
+  }
 }
 
 SKYWORK_RT_INLINE float SumOf(const FixedGroup& group) {
@@ -117,11 +124,7 @@ void SplitInto(const float* row, int cols, void* records, std::size_t stride) {
       __builtin_memcpy(tail, x, sizeof(float) * static_cast<std::size_t>(cols - k));
       x = tail;
     }
-    if constexpr (How == Arithmetic::kFixed24) {
-      ToFixed24(x, &group);
-    } else {
-      ToFixed8(x, &group);
-    }
+    Round<How>(x, &group);
     Write(group, record);
   }
 }

@@ -99,6 +99,14 @@ LayerWeights TakeLayer(Shelf& shelf, const ModelSpec& spec, int index) {
 
 }  // namespace
 
+std::vector<const PackedMatrix*> ModelWeights::Multiplied() const {
+  std::vector<const PackedMatrix*> all = {&head};
+  for (const LayerWeights& layer : layers) {
+    all.insert(all.end(), {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down});
+  }
+  return all;
+}
+
 const char* KindName(WeightKind kind) {
   switch (kind) {
     case WeightKind::kF32: return "f32";

@@ -27,6 +27,9 @@ struct ModelWeights {
   /// Throws Error kCorruptBundle for a tensor that is missing, unknown or of another shape than `spec` asks for.
   ModelWeights(const ModelSpec& spec, const WeightsFile& file);
 
+  /// What activations are multiplied by: the layers' matrices and the head.
+  std::vector<const PackedMatrix*> Multiplied() const;
+
   PackedMatrix embedding;  // [vocabulary, hidden]
   std::vector<LayerWeights> layers;
   PaddedVector norm;

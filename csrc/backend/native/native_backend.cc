@@ -61,16 +61,10 @@ bool ParseInt8Activations(const std::string& name) {
 /// What the kernels compute fastest among what is as exact as float32, or int8 activations, which need integer weights.
 Arithmetic ChooseArithmetic(const ModelWeights& weights, const Kernels& kernels, const std::string& name) {
   if (!ParseInt8Activations(name)) return kernels.exact;
-  const auto require = [](const PackedMatrix& matrix) {
-    if (matrix.kind == WeightKind::kInt8 || matrix.kind == WeightKind::kInt4) return;
+  for (const PackedMatrix* matrix : weights.Multiplied()) {
+    if (matrix->kind == WeightKind::kInt8 || matrix->kind == WeightKind::kInt4) continue;
     throw Error(ErrorCode::kUnsupported, StrCat("activations=\"int8\" needs int8 or int4 weights, and these are ",
-                                                KindName(matrix.kind), ". Use activations=\"f32\"."));
-  };
-  require(weights.head);
-  for (const LayerWeights& layer : weights.layers) {
-    for (const PackedMatrix* matrix : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
-      require(*matrix);
-    }
+                                                KindName(matrix->kind), ". Use activations=\"f32\"."));
   }
   return Arithmetic::kFixed8;
 }

@@ -87,6 +87,8 @@ struct Simd {
   static F ToFloat(I a) { return _mm512_cvtepi32_ps(a); }
   static Raw LowHalves(Raw raw) { return _mm512_and_si512(raw, _mm512_set1_epi32(0x0F0F0F0F)); }
   static Raw HighHalves(Raw raw) { return LowHalves(_mm512_srli_epi32(raw, 4)); }
+  using NibbleSum = I;
+  static NibbleSum NoNibbles() { return _mm512_setzero_si512(); }
 #if defined(__AVX512VNNI__)
   static constexpr Arithmetic kExact = Arithmetic::kFixed24;
   static constexpr bool kHasFixed24 = true;
@@ -111,10 +113,6 @@ struct Simd {
   static I Dot4(I acc, Raw w, std::int32_t x) {
     return _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(x));
   }
-  using NibbleSum = I;
-  static NibbleSum NoNibbles() {
-    return _mm512_setzero_si512();
-  }
   static NibbleSum AddNibbles(NibbleSum acc, Raw w, std::int32_t x) {
     return Dot4(acc, w, x);
   }
@@ -134,10 +132,7 @@ struct Simd {
   static I AddHalves(I acc, Raw w, std::int32_t x) {
     return _mm512_add_epi32(acc, _mm512_madd_epi16(w, _mm512_set1_epi32(x)));
   }
-  using NibbleSum = __m512i;
-  static NibbleSum NoNibbles() {
-    return _mm512_setzero_si512();
-  }
+  /// Sums of 16 bits: see simd_avx2.h.
   static NibbleSum AddNibbles(NibbleSum acc, Raw w, std::int32_t x) {
     return _mm512_add_epi16(acc, _mm512_maddubs_epi16(w, _mm512_set1_epi32(x)));
   }

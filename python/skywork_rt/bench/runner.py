@@ -28,7 +28,6 @@ from skywork_rt.bench.rows import Row, make_row
 from skywork_rt.bench.stream import glance_at_stream, measure_stream
 from skywork_rt.bench.subjects import RECIPE, Subject
 from skywork_rt.bench.workloads import Workload
-from skywork_rt.bundle import BundleInfo
 
 __all__ = ["Measurements", "Plan", "run_plan"]
 
@@ -307,11 +306,9 @@ def _groups(subjects: list[Subject], plan: Plan) -> Iterator[list[Subject]]:
 def _expected_memory(plan: Plan, subject: Subject) -> float:
     """Bytes. Lite holds a graph's weights four times once it is built, and six times while it builds."""
     copies = 4.5 if subject.options.get("backend") == "lite" else 1.0
-    model = BundleInfo.open(plan.bundle).section("model")
-    cache: int = 8 * model["layers"] * model["kv_heads"] * model["head_dim"]
     tokens = max((workload.batch * workload.length for workload in plan.workloads), default=1)
     files = sum((plan.bundle / file).stat().st_size for file in subject.files)
-    return copies * files + 2 * cache * tokens + 2**28
+    return copies * files + 2 * subject.cache_bytes * tokens + 2**28
 
 
 def _warm_page_cache(plan: Plan) -> None:

@@ -220,16 +220,13 @@ TEST_P(EverySet, FormsPackedSideBySideDoNotDisturbEachOther) {
   for (const int tokens : {1, 5, 29, kMostTokens}) {
     const std::vector<float> x = RandomFloats(static_cast<std::size_t>(cols * tokens), random);
     for (const WeightKind kind : kKinds) {
-      RandomMatrix m = MakeRandomMatrix(kind, 35, cols, random);
-      AlignedBytes bytes(m.bytes.size());
-      std::memcpy(bytes.data(), m.bytes.data(), m.bytes.size());
-      m.shape.data = bytes.data();
+      const AlignedMatrix m(kind, 35, cols, random);
       for (const Arithmetic how : {Arithmetic::kFloat32, Arithmetic::kFixed8, Arithmetic::kFixed24}) {
         if (how == Arithmetic::kFixed24 && !kernels_->fixed24) continue;
         InputForms all = FormBit(InputForm::kFloats);
         for (const WeightKind other : kKinds) all |= FormBit(kernels_->form(other, how));
         const auto run = [&](InputForms others) {
-          return Multiply(*kernels_, how, m.shape, nullptr, x, tokens, nullptr, Epilogue::kStore, 0.0f, others);
+          return Multiply(*kernels_, how, m.shape(), nullptr, x, tokens, nullptr, Epilogue::kStore, 0.0f, others);
         };
         ASSERT_TRUE(SameBits(run(0), run(all))) << Name(kind, how) << " tokens " << tokens;
       }
@@ -244,24 +241,18 @@ TEST_P(EverySet, AGateMayHaveWeightsOfAnotherKind) {
   const std::vector<float> x = RandomFloats(static_cast<std::size_t>(cols * tokens), random);
   for (const WeightKind up_kind : kKinds) {
     for (const WeightKind gate_kind : kKinds) {
-      RandomMatrix up = MakeRandomMatrix(up_kind, 40, cols, random);
-      RandomMatrix gate = MakeRandomMatrix(gate_kind, 40, cols, random);
-      AlignedBytes up_bytes(up.bytes.size());
-      AlignedBytes gate_bytes(gate.bytes.size());
-      std::memcpy(up_bytes.data(), up.bytes.data(), up.bytes.size());
-      std::memcpy(gate_bytes.data(), gate.bytes.data(), gate.bytes.size());
-      up.shape.data = up_bytes.data();
-      gate.shape.data = gate_bytes.data();
+      const AlignedMatrix up(up_kind, 40, cols, random);
+      const AlignedMatrix gate(gate_kind, 40, cols, random);
       const std::vector<float> y =
-          Multiply(*kernels_, kernels_->exact, up.shape, &gate.shape, x, tokens, nullptr, Epilogue::kSwiGlu);
+          Multiply(*kernels_, kernels_->exact, up.shape(), &gate.shape(), x, tokens, nullptr, Epilogue::kSwiGlu);
       for (int t = 0; t < tokens; ++t) {
         for (int row = 0; row < 40; ++row) {
           double u = 0;
           double g = 0;
           for (int c = 0; c < cols; ++c) {
             const auto v = static_cast<double>(x[static_cast<std::size_t>(t * cols + c)]);
-            u += v * static_cast<double>(up.weights[static_cast<std::size_t>(row * cols + c)]);
-            g += v * static_cast<double>(gate.weights[static_cast<std::size_t>(row * cols + c)]);
+            u += v * static_cast<double>(up.matrix.weights[static_cast<std::size_t>(row * cols + c)]);
+            g += v * static_cast<double>(gate.matrix.weights[static_cast<std::size_t>(row * cols + c)]);
           }
           ASSERT_NEAR(static_cast<double>(y[static_cast<std::size_t>(t * 40 + row)]), g / (1 + std::exp(-g)) * u, 1e-4);
         }
