@@ -11,12 +11,12 @@
 #include <vector>
 
 #include "backend/plugin_loader.h"
+#include "bench/memory_stream.h"
+#include "bench/time_sampling.h"
 #include "bindings/options.h"
 #include "bundle/bundle.h"
-#include "sampling/time_sampling.h"
 #include "skywork_rt/error.h"
 #include "support/format.h"
-#include "support/memory_stream.h"
 
 namespace skywork_rt::bindings {
 namespace py = pybind11;

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "bundle/vocabulary.h"
 #include "text/text_stream.h"
+#include "text/vocabulary.h"
 
 namespace skywork_rt::bindings {
 namespace py = pybind11;

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "engine/beam_text.h"
+#include "decode/beam_text.h"
 
 namespace skywork_rt {
 

@@ -6,13 +6,13 @@
 #include <string>
 #include <vector>
 
-#include "bundle/vocabulary.h"
+#include "decode/beam_search.h"
 #include "engine/request_state.h"
-#include "sampling/beam_search.h"
 #include "sampling/logprobs.h"
 #include "sampling/sampler.h"
 #include "skywork_rt/generator.h"
 #include "text/text_stream.h"
+#include "text/vocabulary.h"
 
 namespace skywork_rt {
 

@@ -13,12 +13,12 @@
 #include <vector>
 
 #include "backend/backend.h"
-#include "bundle/vocabulary.h"
 #include "engine/active_request.h"
 #include "engine/request_check.h"
 #include "engine/request_state.h"
 #include "engine/scheduler.h"
 #include "skywork_rt/generator.h"
+#include "text/vocabulary.h"
 
 namespace skywork_rt {
 

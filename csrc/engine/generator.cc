@@ -5,10 +5,10 @@
 
 #include "backend/factory.h"
 #include "bundle/bundle.h"
-#include "bundle/vocabulary.h"
 #include "engine/engine.h"
 #include "engine/options.h"
 #include "support/format.h"
+#include "text/vocabulary.h"
 
 namespace skywork_rt {
 namespace {

@@ -9,6 +9,7 @@
 #include "sampling/logits_processor.h"
 #include "sampling/logprobs.h"
 #include "sampling/stop_ids.h"
+#include "skywork_rt/export.h"
 #include "skywork_rt/generator.h"
 #include "skywork_rt/model_spec.h"
 #include "skywork_rt/sampling.h"
@@ -33,7 +34,7 @@ struct Choice {
 /// precision, exceeds u times the sum of the kept weights. The position is the number of tokens accepted before.
 ///
 /// After the first calls nothing is allocated, except where the history outgrows its reserve.
-class Sampler {
+class SKYWORK_RT_API Sampler {
  public:
   /// `params` have passed Validate; `params` and `model` are copied from. `sample` is the index among
   /// SamplingParams::n; `prompt` is what penalties, n-grams and bad words look back on.

@@ -6,7 +6,7 @@
 #include "skywork_rt/error.h"
 #include "skywork_rt/sampling.h"
 #include "support/format.h"
-#include "text/utf8.h"
+#include "support/utf8.h"
 
 namespace skywork_rt {
 namespace {

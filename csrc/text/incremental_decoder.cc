@@ -2,7 +2,7 @@
 
 #include <string_view>
 
-#include "text/utf8.h"
+#include "support/utf8.h"
 
 namespace skywork_rt {
 

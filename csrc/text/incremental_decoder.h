@@ -3,9 +3,9 @@
 #include <string>
 #include <string_view>
 
-#include "bundle/vocabulary.h"
 #include "skywork_rt/model_spec.h"
-#include "text/utf8.h"
+#include "support/utf8.h"
+#include "text/vocabulary.h"
 
 namespace skywork_rt {
 

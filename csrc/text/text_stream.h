@@ -3,12 +3,12 @@
 #include <string>
 #include <vector>
 
-#include "bundle/vocabulary.h"
 #include "skywork_rt/export.h"
 #include "skywork_rt/model_spec.h"
 #include "skywork_rt/span.h"
 #include "text/incremental_decoder.h"
 #include "text/stop_matcher.h"
+#include "text/vocabulary.h"
 
 namespace skywork_rt {
 

@@ -5,8 +5,8 @@
 #include <cstring>
 #include <string>
 
-#include "backend/predictable/predictable_backend.h"
 #include "engine/engine.h"
+#include "predictable/predictable_backend.h"
 #include "skywork_rt/generator.h"
 
 using skywork_rt::Engine;

@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "bundle/vocabulary.h"
 #include "skywork_rt/error.h"
+#include "support/utf8.h"
 #include "text/text_stream.h"
-#include "text/utf8.h"
+#include "text/vocabulary.h"
 
 namespace {
 

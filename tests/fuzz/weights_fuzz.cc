@@ -4,7 +4,7 @@
 #include <cstring>
 #include <vector>
 
-#include "backend/native/weights_file.h"
+#include "backend/native/weights/weights_file.h"
 #include "skywork_rt/error.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

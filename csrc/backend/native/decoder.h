@@ -9,10 +9,10 @@
 
 #include "backend/backend.h"
 #include "backend/native/input_buffer.h"
-#include "backend/native/kernels.h"
+#include "backend/native/kernels/kernels.h"
 #include "backend/native/memory.h"
-#include "backend/native/model_weights.h"
 #include "backend/native/paged_cache.h"
+#include "backend/native/weights/model_weights.h"
 #include "skywork_rt/model_spec.h"
 #include "skywork_rt/span.h"
 #include "support/thread_pool.h"

@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "backend/native/kernels.h"
+#include "backend/native/kernels/kernels.h"
 #include "backend/native/memory.h"
 
 namespace skywork_rt::native {

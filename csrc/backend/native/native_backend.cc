@@ -9,11 +9,11 @@
 #include <set>
 #include <utility>
 
-#include "backend/native/cpu.h"
 #include "backend/native/decoder.h"
-#include "backend/native/model_weights.h"
+#include "backend/native/kernels/choose_kernels.h"
 #include "backend/native/paged_cache.h"
-#include "backend/native/weights_file.h"
+#include "backend/native/weights/model_weights.h"
+#include "backend/native/weights/weights_file.h"
 #include "skywork_rt/error.h"
 #include "support/core_set.h"
 #include "support/format.h"

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "backend/backend.h"
-#include "backend/native/kernels.h"
+#include "backend/native/kernels/kernels.h"
 #include "backend/native/memory.h"
 #include "skywork_rt/model_spec.h"
 

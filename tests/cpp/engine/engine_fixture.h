@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
-#include "backend/predictable/predictable_backend.h"
 #include "engine/engine.h"
+#include "predictable/predictable_backend.h"
 #include "skywork_rt/generator.h"
 
 namespace skywork_rt {

@@ -11,8 +11,8 @@
 #include <set>
 #include <thread>
 
+#include "decode/beam_search.h"
 #include "engine/engine_fixture.h"
-#include "sampling/beam_search.h"
 
 namespace skywork_rt {
 namespace {

@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "backend/native/cpu.h"
 #include "backend/native/input_buffer.h"
+#include "backend/native/kernels/choose_kernels.h"
 #include "native/tiny_model.h"
 #include "support/format.h"
 

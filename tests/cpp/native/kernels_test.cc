@@ -1,4 +1,4 @@
-#include "backend/native/kernels.h"
+#include "backend/native/kernels/kernels.h"
 
 #include <gtest/gtest.h>
 

@@ -9,7 +9,7 @@
 #include <stdexcept>
 
 #include "backend/native/half.h"
-#include "backend/native/model_weights.h"
+#include "backend/native/weights/model_weights.h"
 
 namespace skywork_rt::native {
 namespace {

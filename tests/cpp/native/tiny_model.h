@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "backend/native/packed_matrix.h"
+#include "backend/native/kernels/packed_matrix.h"
 #include "skywork_rt/model_spec.h"
 
 namespace skywork_rt::native {

@@ -1,4 +1,4 @@
-#include "backend/native/weights_file.h"
+#include "backend/native/weights/weights_file.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "backend/native/model_weights.h"
+#include "backend/native/weights/model_weights.h"
 #include "native/tiny_model.h"
 #include "skywork_rt/error.h"
 

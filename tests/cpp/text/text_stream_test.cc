@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "skywork_rt/error.h"
-#include "text/utf8.h"
+#include "support/utf8.h"
 #include "text/vocabulary_file.h"
 
 namespace skywork_rt {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "bundle/vocabulary.h"
+#include "text/vocabulary.h"
 
 namespace skywork_rt::testing {
 

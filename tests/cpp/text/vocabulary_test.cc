@@ -1,4 +1,4 @@
-#include "bundle/vocabulary.h"
+#include "text/vocabulary.h"
 
 #include <gtest/gtest.h>
 
@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "skywork_rt/error.h"
-#include "text/utf8.h"
+#include "support/utf8.h"
 #include "text/vocabulary_file.h"
 
 namespace skywork_rt {

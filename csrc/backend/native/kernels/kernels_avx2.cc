@@ -1,0 +1,10 @@
+#include "backend/native/kernels/simd_avx2.h"
+// Simd must come first.
+#include "backend/native/kernels/choose_kernels.h"
+#include "backend/native/kernels/kernels_impl.h"
+
+namespace skywork_rt::native {
+
+extern const Kernels kAvx2Kernels = MakeKernels("avx2");
+
+}  // namespace skywork_rt::native

@@ -1,0 +1,74 @@
+#pragma once
+
+// Matrix times activations. A part of kernels_impl.h.
+
+#include "backend/native/kernels/kernels_common.h"
+#include "backend/native/kernels/kernels_digits.h"
+#include "backend/native/kernels/kernels_matmul_digits.h"
+#include "backend/native/kernels/kernels_matmul_floats.h"
+
+namespace skywork_rt::native {
+namespace {
+
+using PanelFunction = void (*)(const PackedMatrix&, int, const PackedInput&, float*);
+
+template <WeightKind Kind, typename FloatCodes>
+PanelFunction ChooseArithmetic(Arithmetic arithmetic) {
+  if (arithmetic == Arithmetic::kFixed8) return MultiplyDigits<Kind, Arithmetic::kFixed8>;
+  if constexpr (Simd::kHasFixed24) {
+    if (arithmetic == Arithmetic::kFixed24) return MultiplyDigits<Kind, Arithmetic::kFixed24>;
+  }
+  return MultiplyFloats<FloatCodes>;
+}
+
+PanelFunction ChoosePanel(WeightKind kind, Arithmetic arithmetic) {
+  switch (kind) {
+    case WeightKind::kF32: return MultiplyFloats<F32Codes>;
+    case WeightKind::kBf16: return MultiplyFloats<Bf16Codes>;
+    case WeightKind::kInt8: return ChooseArithmetic<WeightKind::kInt8, Int8Codes>(arithmetic);
+    case WeightKind::kInt4: return ChooseArithmetic<WeightKind::kInt4, Int4Codes>(arithmetic);
+  }
+  return nullptr;
+}
+
+void Finish(const MatmulArgs& args, int panel, const float* acc, const float* gate) {
+  const int row = panel * kPanelRows;
+  const int rows = args.matrix->rows - row < kPanelRows ? args.matrix->rows - row : kPanelRows;
+  F bias = Simd::Zero();
+  if (args.bias != nullptr) {
+    float padded[kPanelRows] = {};
+    for (int i = 0; i < rows; ++i) padded[i] = args.bias[row + i];
+    bias = Simd::Load(padded);
+  }
+  for (int t = 0; t < args.input->tokens; ++t) {
+    float* out = args.out + static_cast<std::size_t>(t) * args.out_stride + row;
+    F value = Simd::Load(acc + kPanelRows * t);
+    if (args.bias != nullptr) value = Simd::Add(value, bias);
+    if (args.epilogue == Epilogue::kSwiGlu) value = Simd::Mul(Silu(Simd::Load(gate + kPanelRows * t)), value);
+    if (rows == kPanelRows) {
+      if (args.epilogue == Epilogue::kAdd) value = Simd::Add(Simd::Load(out), value);
+      Simd::Store(out, value);
+    } else {
+      float part[kPanelRows];
+      Simd::Store(part, value);
+      for (int i = 0; i < rows; ++i) out[i] = args.epilogue == Epilogue::kAdd ? out[i] + part[i] : part[i];
+    }
+  }
+}
+
+void Matmul(const MatmulArgs& args, int panel_begin, int panel_end) {
+  static_assert(kMostTokens % kWidest == 0, "a narrow tile may write up to its width");
+  const Arithmetic how = args.input->arithmetic;
+  const PanelFunction multiply = ChoosePanel(args.matrix->kind, how);
+  const PanelFunction multiply_gate = args.gate == nullptr ? nullptr : ChoosePanel(args.gate->kind, how);
+  alignas(64) float acc[kMostTokens * kPanelRows];
+  alignas(64) float gate[kMostTokens * kPanelRows];
+  for (int panel = panel_begin; panel < panel_end; ++panel) {
+    multiply(*args.matrix, panel, *args.input, acc);
+    if (multiply_gate != nullptr) multiply_gate(*args.gate, panel, *args.input, gate);
+    Finish(args, panel, acc, gate);
+  }
+}
+
+}  // namespace
+}  // namespace skywork_rt::native

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <cstddef>
+
+namespace skywork_rt {
+
+/// Bytes a second at which `threads` threads together read memory that no cache holds, each its own part of `bytes`
+/// (in huge pages where the system gives them): what bounds a decoder that reads every weight once a token. The best
+/// of `passes` passes. Throws Error(kInvalidArgument) when a number is 0, Error(kCapacity) when memory is short.
+double MeasureMemoryStream(int threads, std::size_t bytes, int passes);
+
+}  // namespace skywork_rt
