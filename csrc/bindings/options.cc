@@ -2,80 +2,106 @@
 
 #include <pybind11/stl.h>
 
+#include <cstdint>
 #include <limits>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "bindings/option_reader.h"
+#include "support/field_check.h"
 
 namespace skywork_rt::bindings {
 namespace py = pybind11;
 namespace {
 
-/// Calls visit(name, field) for every field of GeneratorOptions, const or not.
-template <typename Options, typename Visitor>
-void VisitOptions(Options& options, const Visitor& visit) {
-  visit("backend", options.backend);
-  visit("device", options.device);
-  visit("weights", options.weights);
-  visit("activations", options.activations);
-  visit("kv_cache", options.kv_cache);
-  visit("threads", options.threads);
-  visit("affinity", options.affinity);
-  visit("mmap", options.mmap);
-  visit("verify", options.verify);
-  visit("max_length", options.max_length);
-  visit("max_cached_tokens", options.max_cached_tokens);
-  visit("max_batch", options.max_batch);
-  visit("prefill_budget", options.prefill_budget);
-  visit("max_queue", options.max_queue);
-  visit("prefix_cache", options.prefix_cache);
+template <typename Struct>
+Struct Read(const py::dict& values, const char* owner) {
+  Struct read;
+  OptionReader reader(values, owner);
+  Struct::VisitFields(read, [&](const char* name, auto& field, const Range&) { reader.Read(name, &field); });
+  reader.Finish();
+  return read;
+}
+
+template <typename Struct>
+py::dict Write(const Struct& fields) {
+  py::dict values;
+  Struct::VisitFields(fields, [&](const char* name, const auto& field, const Range&) { values[name] = field; });
+  return values;
+}
+
+// What a field is in Python, for the reference page and for the test that compares the classes written there.
+const char* TypeName(const bool&) {
+  return "bool";
+}
+const char* TypeName(const int&) {
+  return "int";
+}
+const char* TypeName(const std::size_t&) {
+  return "int";
+}
+const char* TypeName(const float&) {
+  return "float";
+}
+const char* TypeName(const std::string&) {
+  return "str";
+}
+const char* TypeName(const std::optional<bool>&) {
+  return "bool | None";
+}
+const char* TypeName(const std::optional<int>&) {
+  return "int | None";
+}
+const char* TypeName(const std::optional<std::uint64_t>&) {
+  return "int | None";
+}
+const char* TypeName(const std::vector<std::int32_t>&) {
+  return "Sequence[int] | None";
+}
+const char* TypeName(const std::vector<std::vector<std::int32_t>>&) {
+  return "Sequence[Sequence[int]] | None";
+}
+const char* TypeName(const std::vector<std::string>&) {
+  return "str | Sequence[str] | None";
+}
+const char* TypeName(const std::vector<std::pair<std::int32_t, float>>&) {
+  return "Mapping[int, float] | None";
+}
+
+template <typename Field>
+constexpr bool kReal = std::is_floating_point_v<Field>;
+
+/// The table of a struct: one dict a field, in order.
+template <typename Struct>
+py::list Table() {
+  py::list rows;
+  const Struct defaults;
+  Struct::VisitFields(defaults, [&](const char* name, const auto& field, const Range& range) {
+    py::dict row;
+    row["name"] = name;
+    row["type"] = TypeName(field);
+    row["default"] = field;
+    row["range"] = DescribeRange(range, kReal<std::decay_t<decltype(field)>>);
+    rows.append(row);
+  });
+  return rows;
 }
 
 }  // namespace
 
 SamplingParams ReadSamplingParams(const py::dict& values) {
-  SamplingParams params;
-  OptionReader reader(values, "SamplingParams");
-  reader.Read("max_tokens", &params.max_tokens);
-  reader.Read("min_tokens", &params.min_tokens);
-  reader.Read("temperature", &params.temperature);
-  reader.Read("top_k", &params.top_k);
-  reader.Read("top_p", &params.top_p);
-  reader.Read("min_p", &params.min_p);
-  reader.Read("typical_p", &params.typical_p);
-  reader.Read("repetition_penalty", &params.repetition_penalty);
-  reader.Read("presence_penalty", &params.presence_penalty);
-  reader.Read("frequency_penalty", &params.frequency_penalty);
-  reader.Read("no_repeat_ngram_size", &params.no_repeat_ngram_size);
-  reader.Read("logit_bias", &params.logit_bias);
-  reader.Read("bad_words_ids", &params.bad_words_ids);
-  reader.Read("stop", &params.stop);
-  reader.Read("stop_token_ids", &params.stop_token_ids);
-  reader.Read("include_stop_str_in_output", &params.include_stop_str_in_output);
-  reader.Read("ignore_eos", &params.ignore_eos);
-  reader.Read("skip_special_tokens", &params.skip_special_tokens);
-  reader.Read("n", &params.n);
-  reader.Read("seed", &params.seed);
-  reader.Read("logprobs", &params.logprobs);
-  reader.Read("prompt_logprobs", &params.prompt_logprobs);
-  reader.Read("num_beams", &params.num_beams);
-  reader.Read("length_penalty", &params.length_penalty);
-  reader.Read("early_stopping", &params.early_stopping);
-  reader.Finish();
-  return params;
+  return Read<SamplingParams>(values, "SamplingParams");
 }
 
 GeneratorOptions ReadGeneratorOptions(const py::dict& values) {
-  GeneratorOptions options;
-  OptionReader reader(values, "Generator");
-  VisitOptions(options, [&](const char* name, auto& field) { reader.Read(name, &field); });
-  reader.Finish();
-  return options;
+  return Read<GeneratorOptions>(values, "Generator");
 }
 
 py::dict ToDict(const GeneratorOptions& options) {
-  py::dict values;
-  VisitOptions(options, [&](const char* name, const auto& field) { values[name] = field; });
-  return values;
+  return Write(options);
 }
 
 void BindOptions(py::module_& module) {
@@ -84,9 +110,9 @@ void BindOptions(py::module_& module) {
       [](const py::dict& values, int vocab_size) { Validate(ReadSamplingParams(values), vocab_size); },
       py::arg("values"), py::arg("vocab_size") = std::numeric_limits<int>::max(),
       "Checks the fields of SamplingParams given by name; raises InvalidArgumentError that names the wrong one.");
-  module.def(
-      "generator_option_defaults", [] { return ToDict(GeneratorOptions{}); },
-      "Every option of Generator with its default.");
+  module.def("sampling_fields", &Table<SamplingParams>,
+             "Every field of SamplingParams, in order: a dict of name, type, default and range.");
+  module.def("generator_fields", &Table<GeneratorOptions>, "The same of the options of Generator.");
 }
 
 }  // namespace skywork_rt::bindings
