@@ -1,7 +1,6 @@
-#include "backend/factory.h"
+#include "backend/registry.h"
 
 #include <algorithm>
-#include <array>
 
 #include "backend/native/native_backend.h"
 #include "backend/plugin_loader.h"
@@ -11,54 +10,76 @@
 namespace skywork_rt {
 namespace {
 
-std::string Contents(const Bundle& bundle) {
-  std::string text;
-  for (const BundleGraph& graph : bundle.graphs()) {
-    text += StrCat(text.empty() ? "" : ", ", "graph ", graph.contract, " (", graph.flavour, ")");
-  }
-  for (const auto& [name, file] : bundle.weights()) text += StrCat(text.empty() ? "" : ", ", "weights ", name);
+/// A backend that this build knows by name: built in, or (nullptr) a plugin of ours that may not be installed.
+struct Known {
+  const char* name;
+  const BackendEntry* built_in;
+};
+
+/// In the order in which "auto" asks them.
+constexpr Known kKnown[] = {
+    {"native", &kNativeBackend},
+    {"lite", nullptr},
+};
+
+std::string Joined(const std::vector<std::string>& names) {
+  std::string text = "auto";
+  for (std::size_t i = 0; i < names.size(); ++i) text += (i + 1 == names.size() ? " or " : ", ") + names[i];
   return text;
 }
 
-void RequireGraphs(const Bundle& bundle) {
-  if (!bundle.graphs().empty()) return;
-  throw Error(ErrorCode::kUnsupported, StrCat("The bundle ", bundle.directory().string(),
-                                              " has no graphs for the backend \"lite\" (it has: ", Contents(bundle),
-                                              "). Export with --for lite, or open it with backend=\"native\"."));
+/// Why the backend cannot run the bundle, or nothing.
+std::string Reason(const std::string& name, const Bundle& bundle, const BackendOptions& options, ErrorCode* code) {
+  try {
+    *code = ErrorCode::kUnsupported;
+    return FindBackend(name).why_not(bundle, options);
+  } catch (const Error& error) {
+    *code = error.code();
+    return error.what();
+  }
 }
 
-void RequireWeights(const Bundle& bundle) {
-  if (!bundle.weights().empty()) return;
-  throw Error(ErrorCode::kUnsupported, StrCat("The bundle ", bundle.directory().string(),
-                                              " has no weights for the backend \"native\" (it has: ", Contents(bundle),
-                                              "). Export with --for native, or open it with backend=\"lite\"."));
-}
-
-void RequireCpu(const std::string& backend, const std::string& device) {
-  if (device == "cpu") return;
-  throw Error(ErrorCode::kUnsupported,
-              StrCat("The backend \"", backend, "\" runs on device \"cpu\", not on \"", device, "\"."));
+std::string FirstThatCan(const Bundle& bundle, const BackendOptions& options) {
+  std::string reasons;
+  ErrorCode code = ErrorCode::kUnsupported;
+  for (const Known& known : kKnown) {
+    const std::string reason = Reason(known.name, bundle, options, &code);
+    if (reason.empty()) return known.name;
+    reasons += StrCat(reasons.empty() ? "" : " ", known.name, ": ", reason);
+  }
+  throw Error(code, StrCat("No backend can run the bundle ", bundle.directory().string(), ". ", reasons));
 }
 
 }  // namespace
 
-std::string ResolveBackend(const std::string& name, const Bundle& bundle, const std::string& device) {
-  static constexpr std::array<const char*, 3> kKnown{"auto", "lite", "native"};
-  if (std::find(kKnown.begin(), kKnown.end(), name) == kKnown.end()) {
-    throw Error(ErrorCode::kInvalidArgument, StrCat("backend is \"", name, "\", but must be auto, lite or native."));
+std::vector<std::string> BackendNames() {
+  std::vector<std::string> names;
+  for (const Known& known : kKnown) names.emplace_back(known.name);
+  for (const std::string& name : InstalledPlugins()) {
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
   }
-  if (name != "auto") return name;
-  return !bundle.weights().empty() && device == "cpu" ? "native" : "lite";
+  return names;
 }
 
-std::unique_ptr<Backend> MakeBackend(const std::string& name, const Bundle& bundle, const BackendOptions& options) {
-  if (ResolveBackend(name, bundle, options.device) == "native") {
-    RequireCpu("native", options.device);
-    RequireWeights(bundle);
-    return MakeNativeBackend(bundle, options);
+const BackendEntry& FindBackend(const std::string& name) {
+  for (const Known& known : kKnown) {
+    if (name == known.name) return known.built_in != nullptr ? *known.built_in : LoadPlugin(name).backend;
   }
-  RequireGraphs(bundle);
-  return LoadPlugin("lite").make(bundle, options);
+  const std::vector<std::string> names = BackendNames();
+  if (std::find(names.begin(), names.end(), name) != names.end()) return LoadPlugin(name).backend;
+  throw Error(ErrorCode::kInvalidArgument, StrCat("backend is \"", name, "\", but must be ", Joined(names), "."));
+}
+
+std::string ResolveBackend(const Bundle& bundle, const BackendOptions& options) {
+  if (options.backend == "auto") return FirstThatCan(bundle, options);
+  return FindBackend(options.backend).name;
+}
+
+std::unique_ptr<Backend> MakeBackend(const Bundle& bundle, const BackendOptions& options) {
+  const BackendEntry& entry = FindBackend(ResolveBackend(bundle, options));
+  const std::string reason = entry.why_not(bundle, options);
+  if (!reason.empty()) throw Error(ErrorCode::kUnsupported, reason);
+  return entry.make(bundle, options);
 }
 
 }  // namespace skywork_rt
