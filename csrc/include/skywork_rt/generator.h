@@ -12,6 +12,7 @@
 #include "skywork_rt/error.h"
 #include "skywork_rt/export.h"
 #include "skywork_rt/generator_options.h"
+#include "skywork_rt/logits_mask.h"
 #include "skywork_rt/model_spec.h"
 #include "skywork_rt/sampling.h"
 #include "skywork_rt/span.h"
@@ -29,6 +30,8 @@ struct Request {
   /// With sampling.prompt_logprobs: the first prompt token to report, earlier ones get an empty list. What lies before
   /// may come from the prefix cache, so that scoring many continuations computes their common prompt once.
   std::size_t prompt_logprobs_from = 1;
+  /// What may come next; nullptr: every token. Each sample gets a Fork of it. Not with beam search.
+  std::shared_ptr<const LogitsMask> mask;
 };
 
 enum class FinishReason {
