@@ -24,7 +24,7 @@ DEBIAN_TEST := libgtest-dev libgmock-dev ccache
 # Clang with its sanitizers and libFuzzer; llvm brings the names of functions into their reports.
 DEBIAN_SANITIZE := clang libclang-rt-dev llvm
 
-SOURCES := $(shell git ls-files 'csrc/*' 'cmake/*' 'python/*' CMakeLists.txt pyproject.toml 2>/dev/null)
+SOURCES := $(shell git ls-files 'csrc/*' 'cmake/*' 'export/*' 'python/*' CMakeLists.txt pyproject.toml 2>/dev/null)
 
 .PHONY: help
 help:  ## list the targets
@@ -94,14 +94,14 @@ $(VENV)/.created: | debian-build
 	touch $@
 
 # Third-party packages of an extra first, with pip's own bars; they change only with pyproject.toml.
-$(VENV)/.requirements-%: $(VENV)/.created pyproject.toml
+$(VENV)/.requirements-%: $(VENV)/.created pyproject.toml cmake/scripts/requirements.py
 	$(BIN)/python cmake/scripts/requirements.py $(subst -, ,$*) > $(VENV)/requirements.txt
 	$(BIN)/pip install -r $(VENV)/requirements.txt
 	touch $@
 
 # With tests the package is compiled as the tests are, warnings as errors too, so that ccache has most of it already.
 test test-fast test-python test-long: INSTALL_SETTINGS := cmake.define.SKYWORK_RT_WERROR=ON
-$(VENV)/.installed: $(VENV)/.requirements-export $(SOURCES)
+$(VENV)/.installed: $(VENV)/.cpp-tools $(VENV)/.requirements-export $(SOURCES)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python cmake/scripts/install_project.py $(INSTALL_SETTINGS)
 	touch $@
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from rich.console import Console
 
 import skywork_rt
-from skywork_rt.bundle import BundleInfo
-from skywork_rt.testdata import smollm2
+from skywork_rt.bundle.info import BundleInfo
+from skywork_rt.checkpoints.samples import smollm2
 
 PROMPTS = ("What is the capital of France?", "Explain in two sentences why the sky is blue.")
 
