@@ -72,6 +72,10 @@ lint: $(VENV)/.requirements-dev $(VENV)/.requirements-test  ## ruff, mypy --stri
 	git ls-files '*.py' '*.pyi' | xargs $(BIN)/ruff format --check
 	git ls-files '*.h' '*.cc' | xargs $(BIN)/clang-format --dry-run -Werror
 
+.PHONY: reference
+reference: $(VENV)/.installed  ## write docs/reference/ from the code
+	$(BIN)/python cmake/scripts/make_reference.py
+
 .PHONY: tidy
 tidy: $(VENV)/.cpp-release | debian-tidy  ## clang-tidy over the library and its programs (2 to 3 minutes)
 	run-clang-tidy -p build/release -j2 -quiet -extra-arg=-Wno-unknown-warning-option "$(CURDIR)/csrc/"

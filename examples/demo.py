@@ -36,8 +36,8 @@ def main() -> None:
 
 def export(bundle: Path, console: Console) -> None:
     """SmolLM2-135M-Instruct's GGUF file (91 MB, from a Python package) to a bundle for both backends."""
-    from skywork_rt.cli.progress import progress_bars
     from skywork_rt.export import export as export_bundle
+    from skywork_rt.support.progress import progress_bars
 
     source = smollm2()
     console.print(f"[bold]Exporting[/bold] {source.name} to {bundle}")

