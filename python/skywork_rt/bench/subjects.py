@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from skywork_rt.bench.weights_header import embedding_bytes
-from skywork_rt.bundle import BundleInfo
+from skywork_rt.bundle.info import BundleInfo
 from skywork_rt.errors import CorruptBundleError, InvalidArgumentError
 
 __all__ = [
