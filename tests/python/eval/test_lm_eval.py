@@ -73,8 +73,9 @@ def assert_choices(results: dict[str, Any], expected: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def model(smollm2_bundle: Path, backend: str) -> Any:
-    import skywork_rt.lm_eval  # noqa: F401  # registers the model
     from lm_eval.api.registry import get_model
+
+    import skywork_rt.lm_eval  # noqa: F401  # registers the model
 
     return get_model("skywork_rt").create_from_arg_obj(model_args(smollm2_bundle, backend), {"batch_size": 1})
 
