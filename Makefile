@@ -32,7 +32,7 @@ help:  ## list the targets
 
 .PHONY: demo
 demo: $(VENV)/.installed  ## install, prepare Lite, export SmolLM2-135M and stream text from it
-	$(BIN)/skywork-rt lite install
+	$(if $(LITE_HOME),,$(BIN)/skywork-rt lite install)
 	$(BIN)/python examples/demo.py --bundle "$(BUNDLE)"
 
 .PHONY: test
