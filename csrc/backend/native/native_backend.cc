@@ -13,6 +13,7 @@
 #include "backend/native/kernels/choose_kernels.h"
 #include "backend/native/paged_cache.h"
 #include "backend/native/weights/model_weights.h"
+#include "backend/native/weights/weight_kinds.h"
 #include "backend/native/weights/weights_file.h"
 #include "skywork_rt/error.h"
 #include "support/core_set.h"
@@ -62,9 +63,10 @@ bool ParseInt8Activations(const std::string& name) {
 Arithmetic ChooseArithmetic(const ModelWeights& weights, const Kernels& kernels, const std::string& name) {
   if (!ParseInt8Activations(name)) return kernels.exact;
   for (const PackedMatrix* matrix : weights.Multiplied()) {
-    if (matrix->kind == WeightKind::kInt8 || matrix->kind == WeightKind::kInt4) continue;
-    throw Error(ErrorCode::kUnsupported, StrCat("activations=\"int8\" needs int8 or int4 weights, and these are ",
-                                                KindName(matrix->kind), ". Use activations=\"f32\"."));
+    if (FactsOf(matrix->kind).integers) continue;
+    throw Error(ErrorCode::kUnsupported,
+                StrCat("activations=\"int8\" needs ", NamesOf(IntegerKinds()), " weights, and these are ",
+                       FactsOf(matrix->kind).name, ". Use activations=\"f32\"."));
   }
   return Arithmetic::kFixed8;
 }
@@ -248,9 +250,9 @@ std::unique_ptr<Backend> OpenBackend(const ModelSpec& spec, const std::filesyste
 }  // namespace native
 
 std::unique_ptr<Backend> MakeNativeBackend(const Bundle& bundle, const BackendOptions& options) {
-  // "auto": the smallest, as it is the fastest; float32 only where there is nothing else.
   std::string name = options.weights;
-  for (const char* candidate : {"int4", "int8", "bf16", "f32"}) {
+  for (const native::WeightKind kind : native::SmallestKindsFirst()) {
+    const char* candidate = native::FactsOf(kind).name;
     if (name == "auto" && bundle.weights().count(candidate) != 0) name = candidate;
   }
   const auto found = bundle.weights().find(name);
