@@ -13,9 +13,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
+# Where ccache is installed, builds share what they compile: with each other, with other clones, and from day to day.
+export CCACHE_DIR ?= $(CACHE)/ccache
+export CCACHE_BASEDIR ?= $(CURDIR)
+export CCACHE_NOHASHDIR ?= 1
+
 # What pip does not carry: a compiler, Python's venv, and GoogleTest for the C++ tests.
 DEBIAN_BUILD := g++ python3-venv
-DEBIAN_TEST := libgtest-dev libgmock-dev
+DEBIAN_TEST := libgtest-dev libgmock-dev ccache
 # Clang with its sanitizers and libFuzzer; llvm brings the names of functions into their reports.
 DEBIAN_SANITIZE := clang libclang-rt-dev llvm
 
@@ -67,7 +72,7 @@ lint: $(VENV)/.requirements-dev $(VENV)/.requirements-test  ## ruff, mypy --stri
 
 .PHONY: tidy
 tidy: $(VENV)/.cpp-release | debian-tidy  ## clang-tidy over the library and its programs (2 to 3 minutes)
-	run-clang-tidy -p build/release -j2 -quiet -extra-arg=-Wno-unknown-warning-option "$(CURDIR)/csrc/(?!apps/bench_sampling)"
+	run-clang-tidy -p build/release -j2 -quiet -extra-arg=-Wno-unknown-warning-option "$(CURDIR)/csrc/"
 
 .PHONY: clean
 clean:  ## remove the builds and the virtual environment (not the cache)
@@ -94,8 +99,10 @@ $(VENV)/.requirements-%: $(VENV)/.created pyproject.toml
 	$(BIN)/pip install -r $(VENV)/requirements.txt
 	touch $@
 
+# With tests the package is compiled as the tests are, warnings as errors too, so that ccache has most of it already.
+test test-fast test-python test-long: INSTALL_SETTINGS := cmake.define.SKYWORK_RT_WERROR=ON
 $(VENV)/.installed: $(VENV)/.requirements-export $(SOURCES)
-	$(BIN)/python cmake/scripts/install_project.py
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python cmake/scripts/install_project.py $(INSTALL_SETTINGS)
 	touch $@
 
 $(VENV)/.cpp-tools: $(VENV)/.created

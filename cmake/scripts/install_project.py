@@ -1,5 +1,7 @@
 """Builds and installs this project with pip, with a progress bar, which pip itself does not have for a build.
 
+Arguments are settings of the build, such as ``cmake.define.SKYWORK_RT_WERROR=ON``.
+
 pip's and the compiler's words go to build/install.log; its end is shown when something fails.
 """
 
@@ -20,7 +22,10 @@ SHOWN_LINES = 60
 
 def main() -> int:
     LOG.parent.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "pip", "install", "--verbose", "--no-deps", "--force-reinstall", str(ROOT)]
+    command = [sys.executable, "-m", "pip", "install", "--verbose", "--no-deps", "--force-reinstall"]
+    # The environment has what a build needs (requirements.py). Without an isolated one the compiler's command lines are
+    # the same every time, so that ccache knows them.
+    command += ["--no-build-isolation", *(f"--config-settings={setting}" for setting in sys.argv[1:]), str(ROOT)]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with LOG.open("w", encoding="utf-8") as log, Progress(*columns) as progress:
         task = progress.add_task("Building skywork_rt", total=None)

@@ -1,4 +1,4 @@
-"""Prints the project's dependencies and those of the named extras, one a line: ``requirements.py export test``.
+"""Prints what the project and the named extras need, and what building it needs, one a line: ``requirements.py test``.
 
 The Makefile installs these first, with pip's own progress bars, so that building our own wheel is a step of its own.
 """
@@ -13,8 +13,9 @@ PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
 def main() -> None:
-    project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
-    lines = list(project["dependencies"])
+    description = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))
+    project = description["project"]
+    lines = [*description["build-system"]["requires"], *project["dependencies"]]
     for extra in sys.argv[1:]:
         lines += project["optional-dependencies"][extra]
     print("\n".join(lines))

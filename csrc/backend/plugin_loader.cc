@@ -2,12 +2,14 @@
 
 #include <dlfcn.h>
 
-#include <cstdlib>
+#include <algorithm>
 #include <map>
 #include <mutex>
+#include <string_view>
 #include <system_error>
 
 #include "skywork_rt/error.h"
+#include "support/environment.h"
 #include "support/format.h"
 
 namespace skywork_rt {
@@ -50,14 +52,32 @@ std::vector<fs::path> PluginFolders() {
   std::vector<fs::path> folders;
   const fs::path own = FolderOfThisLibrary();
   if (!own.empty()) folders.push_back(own / "backends");
-  const char* extra = std::getenv("SKYWORK_RT_BACKENDS");
-  const std::string list = extra == nullptr ? "" : extra;
+  const std::string list = environment::kBackends.Value().value_or("");
   for (std::size_t begin = 0; begin < list.size();) {
     const std::size_t end = std::min(list.find(':', begin), list.size());
     if (end > begin) folders.emplace_back(list.substr(begin, end - begin));
     begin = end + 1;
   }
   return folders;
+}
+
+std::vector<std::string> InstalledPlugins() {
+  constexpr std::string_view kBefore = "skywork_rt_";
+  constexpr std::string_view kAfter = ".so";
+  std::vector<std::string> names;
+  for (const fs::path& folder : PluginFolders()) {
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(folder, error)) {
+      const std::string file = entry.path().filename().string();
+      if (file.size() <= kBefore.size() + kAfter.size() || file.compare(0, kBefore.size(), kBefore) != 0) continue;
+      if (file.compare(file.size() - kAfter.size(), kAfter.size(), kAfter) != 0) continue;
+      const std::string name = file.substr(kBefore.size(), file.size() - kBefore.size() - kAfter.size());
+      const bool plugin = name.find("_session") == std::string::npos;
+      if (plugin && std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    }
+  }
+  std::sort(names.begin(), names.end());
+  return names;
 }
 
 const PluginEntry& LoadPluginFile(const fs::path& file) {

@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "backend/native/native_backend.h"
+#include "backend/registry.h"
 #include "bench/memory_stream.h"
 #include "skywork_rt/error.h"
 
@@ -108,6 +108,7 @@ int Main(int argc, char** argv) {
   const int decode = Argument(given, "decode", 128);
   const int batch = Argument(given, "batch", 1);
   BackendOptions options;
+  options.backend = "native";
   if (given.count("--weights") != 0) options.weights = given["--weights"];
   if (given.count("--kv") != 0) options.kv_cache = given["--kv"];
   if (given.count("--activations") != 0) options.activations = given["--activations"];
@@ -116,7 +117,7 @@ int Main(int argc, char** argv) {
   options.max_batch = batch;
   options.max_length = static_cast<std::size_t>(prompt) + static_cast<std::size_t>(decode);
   const auto start = Clock::now();
-  const auto backend = MakeNativeBackend(bundle, options);
+  const auto backend = MakeBackend(bundle, options);
   const double load = SecondsSince(start);
   std::vector<double> prefill;
   std::vector<double> decoding;

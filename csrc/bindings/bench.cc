@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "backend/plugin_loader.h"
+#include "backend/registry.h"
 #include "bench/memory_stream.h"
 #include "bench/time_sampling.h"
 #include "bindings/options.h"
@@ -36,11 +36,11 @@ class BareGraph {
  public:
   BareGraph(const std::string& directory, const std::string& file, int threads) {
     const py::gil_scoped_release release;
-    const PluginEntry& plugin = LoadPlugin("lite");
-    if (plugin.open_graph == nullptr) {
-      throw Error(ErrorCode::kUnsupported, StrCat("the backend \"", plugin.name, "\" has no bare graphs"));
+    const BackendEntry& backend = FindBackend("lite");
+    if (backend.open_graph == nullptr) {
+      throw Error(ErrorCode::kUnsupported, StrCat("the backend \"", backend.name, "\" has no bare graphs"));
     }
-    session_ = plugin.open_graph(Bundle::Open(directory), file, threads);
+    session_ = backend.open_graph(Bundle::Open(directory), file, threads);
     const py::gil_scoped_acquire acquire;
     bound_.assign(session_->inputs().size(), py::none());
   }
@@ -129,8 +129,8 @@ std::vector<double> TimeSamplingOf(const py::dict& values, const py::array_t<flo
 }
 
 std::size_t CacheSlots(std::size_t longest, std::size_t max_length) {
-  const PluginEntry& plugin = LoadPlugin("lite");
-  return plugin.cache_slots == nullptr ? max_length : plugin.cache_slots(longest, max_length);
+  const BackendEntry& backend = FindBackend("lite");
+  return backend.cache_slots == nullptr ? max_length : backend.cache_slots(longest, max_length);
 }
 
 }  // namespace

@@ -8,28 +8,11 @@ namespace skywork_rt::bindings {
 namespace py = pybind11;
 namespace {
 
-const char* PythonClass(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::kInvalidArgument: return "InvalidArgumentError";
-    case ErrorCode::kCapacity: return "CapacityError";
-    case ErrorCode::kNotFound: return "BundleNotFoundError";
-    case ErrorCode::kCorruptBundle: return "CorruptBundleError";
-    case ErrorCode::kUnsupported: return "UnsupportedError";
-    case ErrorCode::kBackendUnavailable: return "BackendUnavailableError";
-    case ErrorCode::kBackend: return "BackendError";
-    case ErrorCode::kCancelled: return "CancelledError";
-    case ErrorCode::kDeadlineExceeded: return "DeadlineExceededError";
-    case ErrorCode::kClosed: return "ClosedError";
-    case ErrorCode::kInternal: return "InternalError";
-  }
-  return "SkyworkError";
-}
-
 void Translate(std::exception_ptr pointer) {
   try {
     if (pointer) std::rethrow_exception(pointer);
   } catch (const Error& error) {
-    const py::object type = py::module_::import("skywork_rt.errors").attr(PythonClass(error.code()));
+    const py::object type = py::module_::import("skywork_rt.errors").attr("class_of")(ErrorCodeName(error.code()));
     // A path in a message may hold bytes that are no UTF-8.
     const auto text = py::reinterpret_steal<py::object>(PyUnicode_DecodeUTF8(
         error.what(), static_cast<Py_ssize_t>(std::char_traits<char>::length(error.what())), "replace"));

@@ -6,6 +6,7 @@
 #include "bindings/generator.h"
 #include "bindings/options.h"
 #include "bindings/raw_backend.h"
+#include "bindings/tables.h"
 #include "bindings/text.h"
 
 PYBIND11_MODULE(_core, module) {
@@ -13,6 +14,7 @@ PYBIND11_MODULE(_core, module) {
   skywork_rt::bindings::BindErrors(module);
   skywork_rt::bindings::BindBuildInfo(module);
   skywork_rt::bindings::BindOptions(module);
+  skywork_rt::bindings::BindTables(module);
   skywork_rt::bindings::BindGenerator(module);
   skywork_rt::bindings::BindRawBackend(module);
   skywork_rt::bindings::BindText(module);

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "backend/factory.h"
+#include "backend/registry.h"
 #include "bindings/options.h"
 #include "bundle/bundle.h"
 #include "skywork_rt/error.h"
@@ -18,19 +18,9 @@ namespace py = pybind11;
 namespace {
 
 BackendOptions ToBackendOptions(const GeneratorOptions& options, const ModelSpec& model) {
-  BackendOptions out;
-  out.device = options.device;
-  out.weights = options.weights;
-  out.activations = options.activations;
-  out.kv_cache = options.kv_cache;
-  out.threads = options.threads;
-  out.affinity = options.affinity;
-  out.mmap = options.mmap;
-  out.verify = options.verify;
-  out.max_batch = options.max_batch;
-  out.max_length = options.max_length != 0 ? options.max_length : static_cast<std::size_t>(model.max_length);
-  out.max_cached_tokens = options.max_cached_tokens != 0 ? options.max_cached_tokens
-                                                         : out.max_length * static_cast<std::size_t>(options.max_batch);
+  BackendOptions out(options);
+  if (out.max_length == 0) out.max_length = static_cast<std::size_t>(model.max_length);
+  if (out.max_cached_tokens == 0) out.max_cached_tokens = out.max_length * static_cast<std::size_t>(options.max_batch);
   return out;
 }
 
@@ -38,7 +28,7 @@ std::unique_ptr<Backend> OpenBackend(const std::string& directory, const py::dic
   const GeneratorOptions options = ReadGeneratorOptions(values);
   const py::gil_scoped_release release;
   const Bundle bundle = Bundle::Open(directory);
-  return MakeBackend(options.backend, bundle, ToBackendOptions(options, bundle.model()));
+  return MakeBackend(bundle, ToBackendOptions(options, bundle.model()));
 }
 
 /// (sequence, its new tokens, rows of them whose logits are wanted)

@@ -81,6 +81,15 @@ Bundle Bundle::Open(const fs::path& directory) {
   return bundle;
 }
 
+std::string Bundle::Contents() const {
+  std::string text;
+  for (const BundleGraph& graph : graphs_) {
+    text += StrCat(text.empty() ? "" : ", ", "graph ", graph.contract, " (", graph.flavour, ")");
+  }
+  for (const auto& [name, file] : weights_) text += StrCat(text.empty() ? "" : ", ", "weights ", name);
+  return text;
+}
+
 const BundleGraph* Bundle::FindGraph(const std::string& contract, const std::string& flavour) const {
   const auto found = std::find_if(graphs_.begin(), graphs_.end(), [&](const BundleGraph& graph) {
     return graph.contract == contract && graph.flavour == flavour;

@@ -42,6 +42,8 @@ class SKYWORK_RT_API Bundle {
   const std::map<std::string, std::string>& weights() const { return weights_; }
   const std::vector<BundleFile>& files() const { return files_; }
 
+  /// What the bundle can be run with, for messages: "graph host-cache/full (lite2.0-cpu), weights int4".
+  std::string Contents() const;
   /// The graph with this contract and flavour, or nullptr.
   const BundleGraph* FindGraph(const std::string& contract, const std::string& flavour) const;
   /// The file with this role, or nullptr.

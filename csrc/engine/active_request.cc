@@ -41,8 +41,11 @@ void ActiveRequest::MakeBeams(const ModelSpec& model) {
 void ActiveRequest::MakeStreams(const ModelSpec& model) {
   const Sampler first(params_, model, state_->seed(), 0, Span<const TokenId>(state_->request().prompt));
   const std::optional<TextStream> text = NewText();
+  const LogitsMask* mask = state_->request().mask.get();
   streams_.reserve(static_cast<std::size_t>(params_.n));
-  for (int i = 0; i < params_.n; ++i) streams_.push_back(Stream{first.Fork(i), text});
+  for (int i = 0; i < params_.n; ++i) {
+    streams_.push_back(Stream{first.Fork(i), text, mask != nullptr ? mask->Fork() : nullptr});
+  }
 }
 
 void ActiveRequest::AddPromptLogits(std::size_t position, Span<const float> logits) {
@@ -58,10 +61,17 @@ void ActiveRequest::NoteFirstToken() {
   result_.timings.first_token = state_->SecondsSinceSubmission();
 }
 
+bool ActiveRequest::MaskReady(int sample, const std::function<void()>& wake) {
+  LogitsMask* mask = streams_[static_cast<std::size_t>(sample)].mask.get();
+  return mask == nullptr || mask->Ready(wake);
+}
+
 ActiveRequest::Outcome ActiveRequest::Next(int index, Span<float> logits) {
   Stream& stream = streams_[static_cast<std::size_t>(index)];
   Sample& sample = result_.samples[static_cast<std::size_t>(index)];
-  const Choice choice = stream.sampler.Sample(logits);
+  const Span<const std::uint32_t> allowed =
+      stream.mask != nullptr ? stream.mask->Allowed() : Span<const std::uint32_t>();
+  const Choice choice = stream.sampler.Sample(logits, allowed);
   NoteFirstToken();
   ++generated_;
   sample.token_ids.push_back(choice.token);
@@ -76,6 +86,7 @@ ActiveRequest::Outcome ActiveRequest::Next(int index, Span<float> logits) {
   }
   const bool stop_id = stream.sampler.IsStop(choice.token);
   stream.sampler.Accept(choice.token);
+  if (stream.mask != nullptr) stream.mask->Accept(choice.token);
   EndSample(&stream.text, &sample, choice.token, stop_id);
   update_.finish_reason = sample.finish_reason;
   sample.text += update_.text;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -36,7 +37,9 @@ class ActiveRequest {
     TokenId token = 0;
     bool finished = false;
   };
-  /// Chooses the next token of a sample and delivers it. The logits are unchanged on return.
+  /// Whether the sample's mask, if it has one, is ready for Next. If not, `wake` is called when it is.
+  bool MaskReady(int sample, const std::function<void()>& wake);
+  /// Chooses the next token of a sample, whose mask is ready, and delivers it. The logits are unchanged on return.
   Outcome Next(int sample, Span<float> logits);
 
   /// Takes the logits of all live beams, which are overwritten; true when the search has ended.
@@ -53,6 +56,7 @@ class ActiveRequest {
   struct Stream {
     Sampler sampler;
     std::optional<TextStream> text;
+    std::unique_ptr<LogitsMask> mask;  // nullptr: every token may come
   };
 
   std::optional<TextStream> NewText() const;

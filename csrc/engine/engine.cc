@@ -117,6 +117,7 @@ Engine::StatePtr Engine::TrySubmit(Request* request, UpdateCallback callback) {
     ++stats_.requests;
   }
   news_.notify_one();
+  link_->Wake();
   return state;
 }
 
@@ -141,6 +142,7 @@ void Engine::Close(Generator::CloseMode mode) {
     if (why_closed_.empty()) why_closed_ = "the generator is closed: open a new one";
   }
   news_.notify_one();
+  link_->Wake();
   const std::lock_guard<std::mutex> lock(join_mutex_);
   if (thread_.joinable()) thread_.join();
 }
@@ -155,6 +157,7 @@ void Engine::Run() {
     while (TakeNews()) {
       DropCancelledAndExpired();
       AdmitQueued();
+      ResumeHeld();
       RunStep();
       if (config_.check_invariants) CheckInvariants();
       Publish();

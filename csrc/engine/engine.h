@@ -3,6 +3,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "decode/proposer.h"
 #include "engine/active_request.h"
 #include "engine/request_check.h"
 #include "engine/request_state.h"
@@ -28,6 +30,8 @@ struct EngineConfig {
   std::shared_ptr<const Vocabulary> vocabulary;  // nullptr: ids in, ids out
   std::size_t min_prefix = 16;                   // SchedulerLimits::min_prefix
   std::size_t prompt_logits_bytes = 64 << 20;    // bounds the logits of one step's prompt log-probabilities
+  std::shared_ptr<Proposer> proposer;            // nullptr: every step decodes one token of a sequence
+  std::size_t most_guesses = 4;                  // of the proposer, a sequence and step
 #ifdef NDEBUG
   bool check_invariants = false;
 #else
@@ -75,6 +79,12 @@ class Engine {
     std::size_t logit_rows = 0;   // of the last positions
     std::size_t first_logit = 0;  // index of the chunk's first row in logits_
   };
+  /// A decoding row whose logits are there and whose mask is not: it sits steps out until then.
+  struct HeldRow {
+    RequestId id = 0;
+    int row = 0;
+    std::vector<float> logits;  // [vocab_size]
+  };
   enum class Closing { kNo, kFinish, kCancel };
 
   void Run();
@@ -88,6 +98,9 @@ class Engine {
   std::vector<SeqId> OpenRows(const Admission& admission);
 
   void RunStep();
+  void GuessAhead();
+  void ResumeHeld();
+  void WaitForMasks();
   void RunForward(Span<const PlannedChunk> chunks);
   void PrepareForward(Span<const PlannedChunk> chunks);
   bool CallForward();
@@ -95,6 +108,8 @@ class Engine {
   void HandleLogits(const Work& work);
   void StartDecoding(Group* group, ActiveRequest* request, Span<float> logits);
   void StepSample(Group* group, ActiveRequest* request, int row, Span<float> logits);
+  void Hold(Group* group, int row, Span<const float> logits);
+  void Settle(Sequence* sequence, std::size_t right);
   void StepBeams(Group* group, ActiveRequest* request, Span<float> logits);
   void ForkRows(Group* group);
   void ReorderBeams(Group* group, const std::vector<BeamStep>& steps);
@@ -139,6 +154,9 @@ class Engine {
   std::vector<Work> work_;
   std::vector<float> logits_;
   std::vector<SeqId> to_close_;
+  std::vector<HeldRow> held_;
+  std::vector<TokenId> guesses_;
+  const std::function<void()> wake_ = [link = link_] { link->Wake(); };
   Stats now_;  // counters of the engine thread, published to stats_
 
   std::mutex join_mutex_;

@@ -14,6 +14,7 @@ void Engine::CheckInvariants() {
     ++running;
     for (const auto& row : group->rows) {
       if (row == nullptr) continue;
+      promise(row->guesses == 0, StrCat("sequence ", row->seq, " keeps ", row->guesses, " guesses behind a step"));
       promise(backend_->Length(row->seq) == row->cached,
               StrCat("sequence ", row->seq, " holds ", backend_->Length(row->seq), " tokens, not ", row->cached));
     }

@@ -1,6 +1,8 @@
 // One step of the engine: what is pending is computed, and every row of logits is given to its request.
 
+#include <algorithm>
 #include <chrono>
+#include <mutex>
 #include <vector>
 
 #include "engine/engine.h"
@@ -27,8 +29,12 @@ class Stopwatch {
 }  // namespace
 
 void Engine::RunStep() {
+  GuessAhead();
   scheduler_.PlanStep(&plan_);
-  if (plan_.empty()) return;
+  if (plan_.empty()) {
+    if (!held_.empty()) WaitForMasks();
+    return;
+  }
   ++now_.steps;
   if (traits_.mixed_steps) {
     plan_.decode.insert(plan_.decode.end(), plan_.prefill.begin(), plan_.prefill.end());
@@ -38,6 +44,51 @@ void Engine::RunStep() {
   // A request is in one of the two lists only, so what happens to the first leaves the second valid.
   if (!plan_.decode.empty()) RunForward(Span<const PlannedChunk>(plan_.decode));
   if (!plan_.prefill.empty()) RunForward(Span<const PlannedChunk>(plan_.prefill));
+}
+
+// Guesses of every sequence that decodes by samples. They need a backend that takes chunks of any length side by side
+// and that forgets what was wrong.
+void Engine::GuessAhead() {
+  if (config_.proposer == nullptr || !traits_.mixed_steps) return;
+  for (const auto& group : scheduler_.running()) {
+    if (group->reading_prompt || entries_.at(group->ticket.id).active->uses_beams()) continue;
+    for (const auto& row : group->rows) {
+      if (row == nullptr) continue;
+      const std::size_t most = std::min(config_.most_guesses, scheduler_.MostGuesses(*row));
+      if (most == 0) continue;
+      guesses_.clear();
+      config_.proposer->Propose(Span<const TokenId>(row->tokens), most, &guesses_);
+      const auto known = [&](TokenId token) { return token >= 0 && token < model_.vocab_size; };
+      guesses_.erase(std::find_if_not(guesses_.begin(), guesses_.end(), known), guesses_.end());
+      guesses_.resize(std::min(guesses_.size(), most));
+      scheduler_.Guess(row.get(), Span<const TokenId>(guesses_));
+    }
+  }
+}
+
+// The rows that were held are looked at again; those whose masks are still not ready are held on.
+void Engine::ResumeHeld() {
+  if (held_.empty()) return;
+  std::vector<HeldRow> held;
+  held.swap(held_);
+  const Stopwatch stopwatch(&now_.sampling_seconds);
+  for (HeldRow& row : held) {
+    const auto entry = entries_.find(row.id);
+    if (entry == entries_.end()) continue;  // it ended meanwhile
+    try {
+      StepSample(scheduler_.Find(row.id), entry->second.active.get(), row.row, Span<float>(row.logits));
+    } catch (...) {
+      Fail(row.id, CurrentError(ErrorCode::kInternal));
+    }
+  }
+}
+
+// Nothing to compute until a mask is ready, a request comes or goes, or a deadline passes.
+void Engine::WaitForMasks() {
+  constexpr std::chrono::milliseconds kLookForDeadlines{10};
+  std::unique_lock<std::mutex> lock(link_->wake_mutex);
+  link_->wakes.wait_for(lock, kLookForDeadlines, [&] { return link_->woken; });
+  link_->woken = false;
 }
 
 void Engine::RunForward(Span<const PlannedChunk> chunks) {
@@ -111,7 +162,9 @@ void Engine::HandleLogits(const Work& work) {
     } else if (group->reading_prompt) {
       StartDecoding(group, entry->second.active.get(), logits);
     } else if (!entry->second.active->uses_beams()) {
-      StepSample(group, entry->second.active.get(), work.row, logits);
+      StepSample(group, entry->second.active.get(), work.row,
+                 Span<float>(logits.data(), (work.logit_rows - r) * vocab));
+      return;
     } else if (work.row == 0) {  // beams are planned side by side, so their rows of logits are neighbours
       StepBeams(group, entry->second.active.get(),
                 Span<float>(logits.data(), entry->second.active->beam_width() * vocab));
@@ -138,16 +191,44 @@ void Engine::ForkRows(Group* group) {
   backend_->Reorder(Span<const SeqId>(from), Span<const SeqId>(to));
 }
 
+// `logits` has a row for the next token, and one for the token behind each guess: as long as the guesses are what is
+// chosen, the row behind is as good as that of the next step.
 void Engine::StepSample(Group* group, ActiveRequest* request, int row, Span<float> logits) {
   const RequestId id = group->ticket.id;
-  const ActiveRequest::Outcome outcome = request->Next(row, logits);
-  ++now_.generated_tokens;
+  const auto vocab = static_cast<std::size_t>(model_.vocab_size);
+  if (!request->MaskReady(row, wake_)) {
+    Hold(group, row, Span<const float>(logits.data(), vocab));
+    return;
+  }
+  Sequence* sequence = group->rows[static_cast<std::size_t>(row)].get();
+  const Span<const TokenId> guesses(sequence->tokens.data() + sequence->certain(), sequence->guesses);
+  std::size_t right = 0;
+  ActiveRequest::Outcome outcome;
+  for (;; ++right) {
+    outcome = request->Next(row, Span<float>(logits.data() + right * vocab, vocab));
+    ++now_.generated_tokens;
+    const bool guessed = right < guesses.size() && guesses[right] == outcome.token;
+    if (outcome.finished || !guessed || !request->MaskReady(row, wake_)) break;
+  }
+  Settle(sequence, right);
   if (!outcome.finished) {
-    scheduler_.Append(group->rows[static_cast<std::size_t>(row)].get(), outcome.token);
+    scheduler_.Append(sequence, outcome.token);
     return;
   }
   LeaveRow(id, row);
   if (request->unfinished() == 0) Finish(id);
+}
+
+void Engine::Hold(Group* group, int row, Span<const float> logits) {
+  Settle(group->rows[static_cast<std::size_t>(row)].get(), 0);
+  held_.push_back(HeldRow{group->ticket.id, row, std::vector<float>(logits.begin(), logits.end())});
+}
+
+// The first `right` guesses stay; the backend forgets the others.
+void Engine::Settle(Sequence* sequence, std::size_t right) {
+  const std::size_t cached = sequence->cached;
+  scheduler_.SettleGuesses(sequence, right);
+  if (sequence->cached < cached) backend_->Truncate(sequence->seq, sequence->cached);
 }
 
 void Engine::StepBeams(Group* group, ActiveRequest* request, Span<float> logits) {

@@ -3,7 +3,7 @@
 #include <deque>
 #include <utility>
 
-#include "backend/factory.h"
+#include "backend/registry.h"
 #include "bundle/bundle.h"
 #include "engine/engine.h"
 #include "engine/options.h"
@@ -32,9 +32,9 @@ std::unique_ptr<Engine> OpenBundle(const std::string& path, const GeneratorOptio
   const Bundle bundle = Bundle::Open(path);
   EngineConfig config;
   config.options = ResolveOptions(options, bundle.model());
-  config.options.backend = ResolveBackend(options.backend, bundle, options.device);
+  config.options.backend = ResolveBackend(bundle, ToBackendOptions(config.options));
   config.vocabulary = LoadVocabulary(bundle);
-  std::unique_ptr<Backend> backend = MakeBackend(config.options.backend, bundle, ToBackendOptions(config.options));
+  std::unique_ptr<Backend> backend = MakeBackend(bundle, ToBackendOptions(config.options));
   return std::make_unique<Engine>(std::move(backend), std::move(config));
 }
 

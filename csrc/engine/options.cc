@@ -5,19 +5,11 @@
 
 #include "skywork_rt/error.h"
 #include "support/core_set.h"
+#include "support/field_check.h"
 #include "support/format.h"
 
 namespace skywork_rt {
 namespace {
-
-constexpr int kMostThreads = 1024;
-constexpr int kMostBatch = 4096;
-
-template <typename T>
-void RequireRange(const char* name, T value, T least, T most) {
-  if (value >= least && value <= most) return;
-  throw Error(ErrorCode::kInvalidArgument, StrCat(name, " is ", value, ", but must be in [", least, ", ", most, "]"));
-}
 
 void CheckAffinity(const GeneratorOptions& options) {
   const CoreSet cores(options.affinity);
@@ -34,15 +26,11 @@ std::size_t SaturatingProduct(std::size_t a, std::size_t b) {
 }  // namespace
 
 GeneratorOptions ResolveOptions(const GeneratorOptions& options, const ModelSpec& model) {
-  constexpr std::size_t kUnbounded = std::numeric_limits<std::size_t>::max();
   GeneratorOptions resolved = options;
-  RequireRange("threads", options.threads, 0, kMostThreads);
+  CheckFields(options);
   CheckAffinity(options);
-  RequireRange("max_batch", options.max_batch, 1, kMostBatch);
-  RequireRange("prefill_budget", options.prefill_budget, std::size_t{1}, kUnbounded);
-  RequireRange("max_queue", options.max_queue, std::size_t{1}, kUnbounded);
   const auto model_length = static_cast<std::size_t>(model.max_length);
-  if (options.max_length != 0) RequireRange("max_length", options.max_length, std::size_t{2}, model_length);
+  if (options.max_length != 0) CheckField("max_length", options.max_length, Range::Within(2, model.max_length));
   resolved.threads = ThreadsToUse(options.threads, options.affinity);
   if (resolved.max_length == 0) resolved.max_length = model_length;
   if (resolved.max_cached_tokens == 0) {
@@ -63,18 +51,8 @@ GeneratorOptions LimitOptions(GeneratorOptions options, const Traits& traits) {
 }
 
 BackendOptions ToBackendOptions(const GeneratorOptions& resolved) {
-  BackendOptions options;
-  options.device = resolved.device;
-  options.weights = resolved.weights;
-  options.activations = resolved.activations;
-  options.kv_cache = resolved.kv_cache;
-  options.threads = resolved.threads;
-  options.affinity = resolved.affinity;
-  options.mmap = resolved.mmap;
-  options.verify = resolved.verify;
+  BackendOptions options(resolved);
   options.max_batch = resolved.max_batch + (resolved.prefix_cache ? std::max(1, resolved.max_batch / 2) : 0);
-  options.max_length = resolved.max_length;
-  options.max_cached_tokens = resolved.max_cached_tokens;
   return options;
 }
 

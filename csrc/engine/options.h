@@ -3,7 +3,7 @@
 #include <cstddef>
 
 #include "backend/backend.h"
-#include "backend/factory.h"
+#include "backend/backend_entry.h"
 #include "skywork_rt/generator.h"
 
 namespace skywork_rt {

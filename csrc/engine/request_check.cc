@@ -56,6 +56,10 @@ void CheckAbilities(const Request& request, const RequestLimits& limits) {
            " texts, but the bundle has no vocabulary to turn "
            "tokens into text: use stop_token_ids, or export the bundle with its tokenizer");
   }
+  if (request.mask != nullptr && params.num_beams > 1) {
+    Refuse(ErrorCode::kUnsupported, "the request has a mask and num_beams is ", params.num_beams,
+           ": a mask follows samples, not beams; use num_beams = 1");
+  }
   if (!limits.can_fork && RowsOf(params) > 1) {
     Refuse(ErrorCode::kUnsupported, params.num_beams > 1 ? "num_beams is " : "n is ", RowsOf(params),
            ", but this backend cannot fork a sequence (Traits::can_fork): send the prompt several times with n = 1");

@@ -102,6 +102,7 @@ bool RequestState::WaitFor(std::chrono::milliseconds timeout) {
 void RequestState::Cancel() {
   cancelled_.store(true, std::memory_order_relaxed);
   link_->cancellations.fetch_add(1, std::memory_order_release);
+  link_->Wake();
 }
 
 double RequestState::SecondsSinceSubmission() const {

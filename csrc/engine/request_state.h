@@ -20,6 +20,16 @@ namespace skywork_rt {
 struct EngineLink {
   ForkGuard fork_guard;
   std::atomic<std::uint64_t> cancellations{0};  // how often any request was cancelled: the engine looks when it changes
+
+  /// From any thread, as long as anybody likes: an engine that waits for masks looks at them again.
+  void Wake() {
+    const std::lock_guard<std::mutex> lock(wake_mutex);
+    woken = true;
+    wakes.notify_one();
+  }
+  std::mutex wake_mutex;
+  std::condition_variable wakes;
+  bool woken = false;  // guarded by wake_mutex
 };
 
 namespace internal {

@@ -191,7 +191,9 @@ void Scheduler::PlanStep(StepPlan* plan) const {
       continue;
     }
     for (const auto& row : group->rows) {
-      if (row != nullptr) plan->decode.push_back(PlannedChunk{row.get(), row->pending(), 1});
+      // A row without a pending token waits for something outside, such as a mask.
+      if (row == nullptr || row->pending() == 0) continue;
+      plan->decode.push_back(PlannedChunk{row.get(), row->pending(), 1 + row->guesses});
     }
   }
 }
@@ -230,9 +232,28 @@ void Scheduler::Fork(Group* group) {
 }
 
 void Scheduler::Append(Sequence* sequence, TokenId token) {
-  Promise(sequence->pending() == 0, "appended a token after ", sequence->pending(), " pending ones");
+  Promise(sequence->pending() == 0 && sequence->guesses == 0, "appended a token after ", sequence->pending(),
+          " pending ones and ", sequence->guesses, " guesses");
   Promise(sequence->tokens.size() < sequence->reserved, "appended a token to a full sequence of ", sequence->reserved);
   sequence->tokens.push_back(token);
+}
+
+std::size_t Scheduler::MostGuesses(const Sequence& sequence) const {
+  if (!limits_.can_truncate || sequence.pending() != 1 || sequence.guesses != 0) return 0;
+  return std::min(sequence.reserved - sequence.tokens.size(), limits_.max_chunk - 1);
+}
+
+void Scheduler::Guess(Sequence* sequence, Span<const TokenId> tokens) {
+  Promise(tokens.size() <= MostGuesses(*sequence), "guessed ", tokens.size(), " tokens of ", MostGuesses(*sequence));
+  sequence->tokens.insert(sequence->tokens.end(), tokens.begin(), tokens.end());
+  sequence->guesses = tokens.size();
+}
+
+void Scheduler::SettleGuesses(Sequence* sequence, std::size_t right) {
+  Promise(right <= sequence->guesses, right, " right guesses of ", sequence->guesses);
+  sequence->tokens.resize(sequence->certain() + right);
+  sequence->guesses = 0;
+  sequence->cached = std::min(sequence->cached, sequence->tokens.size());
 }
 
 void Scheduler::Reorder(Group* group, Span<const int> parents) {

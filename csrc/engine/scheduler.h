@@ -41,17 +41,20 @@ struct Ticket {
 };
 
 /// One open backend sequence. A step computes what is in `tokens` and not yet cached: many tokens while the prompt is
-/// being read, one when decoding.
+/// being read, one when decoding, and what is guessed behind it.
 struct Sequence {
   SeqId seq = 0;
   RequestId owner = 0;          // 0: kept for prefix reuse only
   int row = 0;                  // which of its request's sequences, row 0 reads the prompt
-  std::vector<TokenId> tokens;  // prompt and output
+  std::vector<TokenId> tokens;  // prompt and output, then guesses
+  std::size_t guesses = 0;      // how many of them, the last ones, may turn out wrong (Proposer)
   std::size_t cached = 0;       // how many of them the backend holds, <= tokens.size() <= reserved
   std::size_t reserved = 0;     // given to Backend::Open
   std::uint64_t last_used = 0;  // scheduler's clock, for eviction by age
 
   std::size_t pending() const { return tokens.size() - cached; }
+  /// Tokens that are certain.
+  std::size_t certain() const { return tokens.size() - guesses; }
 };
 
 /// A request whose sequences are open.
@@ -102,7 +105,8 @@ struct StepPlan {
 ///  - The queue is served strictly in order. A request that does not fit yet holds back those behind it, so none
 ///    starves. What runs is never preempted.
 ///  - Admission reserves `rows * reserve` tokens, so a running request cannot run out of cache.
-///  - Each step runs every decoding sequence (one token) and at most `prefill_budget` prompt tokens.
+///  - Each step runs every decoding sequence that has a token pending (one, and its guesses) and at most
+///    `prefill_budget` prompt tokens.
 ///  - A finished sequence stays open for prefix reuse until its room is needed; the longest unused goes first.
 ///  - A request whose prompt begins like one that is being read right now waits for it, and then copies.
 class Scheduler {
@@ -132,8 +136,15 @@ class Scheduler {
   void Commit(const PlannedChunk& chunk);
   /// The engine has forked row 0, whose prompt is cached, to all other rows.
   void Fork(Group* group);
-  /// The next token of a sequence whose tokens are all cached; it will be computed in the next step.
+  /// The next token of a sequence whose tokens are all cached and certain; it will be computed in the next step.
   void Append(Sequence* sequence, TokenId token);
+  /// Guesses behind the one pending token; the next step computes them too, with a row of logits for each. All of them
+  /// must fit: at most `MostGuesses`.
+  void Guess(Sequence* sequence, Span<const TokenId> tokens);
+  std::size_t MostGuesses(const Sequence& sequence) const;
+  /// The first `right` guesses have become certain, the others are forgotten; what is cached is at most what is
+  /// certain. The engine truncates the backend's sequence to `cached`.
+  void SettleGuesses(Sequence* sequence, std::size_t right);
   /// The engine has given row i the cached tokens of row parents[i], for all rows at once (beam search).
   void Reorder(Group* group, Span<const int> parents);
 

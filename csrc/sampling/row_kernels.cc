@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "support/processor.h"
+
 namespace skywork_rt {
 
 extern const RowKernels kPlainRows;
@@ -12,36 +14,38 @@ extern const RowKernels kAvx512Rows;
 
 namespace {
 
+/// The version for an instruction set: the best one that needs no more.
+const RowKernels* RowsOf(InstructionSet set) {
+#ifdef SKYWORK_RT_ROWS_X86
+  if (set >= InstructionSet::kAvx512) return &kAvx512Rows;
+  if (set >= InstructionSet::kAvx2) return &kAvx2Rows;
+#endif
+  static_cast<void>(set);
+  return &kPlainRows;
+}
+
 struct Supported {
-  std::array<const RowKernels*, 4> list = {};  // ended by nullptr
-  std::size_t count = 0;
+  std::array<const RowKernels*, kInstructionSets.size() + 1> list = {};  // ended by nullptr
 
   Supported() {
-    list[count++] = &kPlainRows;
-#ifdef SKYWORK_RT_ROWS_X86
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2")) list[count++] = &kAvx2Rows;
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl")) {
-      list[count++] = &kAvx512Rows;
+    std::size_t count = 0;
+    for (const InstructionSet set : kInstructionSets) {
+      const RowKernels* rows = RowsOf(set);
+      if (ProcessorRuns(set) && (count == 0 || list[count - 1] != rows)) list[count++] = rows;
     }
-#endif
   }
 };
-
-const Supported& SupportedRows() {
-  static const Supported supported;
-  return supported;
-}
 
 }  // namespace
 
 const RowKernels& Rows() {
-  return *SupportedRows().list[SupportedRows().count - 1];
+  static const RowKernels* const chosen = RowsOf(ChosenInstructionSet());
+  return *chosen;
 }
 
 const RowKernels* const* AllRowKernels() {
-  return SupportedRows().list.data();
+  static const Supported supported;
+  return supported.list.data();
 }
 
 }  // namespace skywork_rt

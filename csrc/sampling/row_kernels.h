@@ -34,7 +34,7 @@ struct RowKernels {
   static constexpr std::size_t GroupCount(std::size_t n) { return (n + kGroupBlock - 1) / kGroupBlock * kLanes; }
 };
 
-/// The fastest version that this CPU runs.
+/// The version for ChosenInstructionSet() at the time of the first call, which throws what that throws.
 const RowKernels& Rows();
 
 /// All versions that this CPU runs, ended by nullptr; the first one is the plain one. For tests.

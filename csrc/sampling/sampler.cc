@@ -30,16 +30,18 @@ Sampler Sampler::Fork(int sample) const {
   return copy;
 }
 
-Choice Sampler::Sample(Span<float> logits) {
+Choice Sampler::Sample(Span<float> logits, Span<const std::uint32_t> allowed) {
   if (logits.size() != vocab_size_) {
     throw Error(ErrorCode::kInvalidArgument,
                 StrCat("a row has ", logits.size(), " logits, but the vocabulary has ", vocab_size_, " tokens"));
   }
+  Span<float> row = logits;
   try {
     Choice choice;
-    processor_.Apply(logits);
-    choice.token = temperature_ == 0.0f ? Best(logits) : Draw(logits);
-    processor_.Undo(logits);
+    if (!allowed.empty()) row = Masked(logits, allowed);
+    processor_.Apply(row);
+    choice.token = temperature_ == 0.0f ? Best(row) : Draw(row);
+    processor_.Undo(row);
     if (logprobs_wanted_) {
       ranker_.Rank(logits, choice.token, *logprobs_wanted_, &logprobs_);
       choice.logprobs = logprobs_;
@@ -47,10 +49,24 @@ Choice Sampler::Sample(Span<float> logits) {
     return choice;
   } catch (const Error& error) {
     const bool changed = processor_.changed();
-    processor_.Undo(logits);
-    const Error cause = changed ? Blame(error, logits) : error;
+    processor_.Undo(row);
+    const Error cause = changed ? Blame(error, row) : error;
     throw Error(cause.code(), StrCat("output position ", position_, " of sample ", sample_, ": ", cause.what()));
   }
+}
+
+Span<float> Sampler::Masked(Span<const float> logits, Span<const std::uint32_t> allowed) {
+  if (allowed.size() * 32 < logits.size()) {
+    throw Error(ErrorCode::kInternal,
+                StrCat("a mask has ", allowed.size() * 32, " bits for ", logits.size(), " tokens"));
+  }
+  CheckedMax(logits, nullptr);  // a row that is damaged is refused whatever the mask hides
+  masked_.resize(logits.size());
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    const bool in = (allowed[i / 32] >> (i % 32) & 1U) != 0;
+    masked_[i] = in ? logits[i] : -std::numeric_limits<float>::infinity();
+  }
+  return Span<float>(masked_);
 }
 
 // A row that is sound without the request's own changes was damaged by them.
@@ -85,12 +101,13 @@ TokenId Sampler::Draw(Span<const float> logits) {
 }
 
 void Sampler::ThrowNothingLeft() const {
-  if (!processor_.changed()) {
+  if (!processor_.changed() && masked_.empty()) {
     throw Error(ErrorCode::kBackend, StrCat("all ", vocab_size_, " logits are -inf: no token can follow"));
   }
-  throw Error(ErrorCode::kInvalidArgument,
-              StrCat("no token of ", vocab_size_,
-                     " is left to choose: relax logit_bias, bad_words_ids, min_tokens or no_repeat_ngram_size"));
+  throw Error(
+      ErrorCode::kInvalidArgument,
+      StrCat("no token of ", vocab_size_,
+             " is left to choose: relax logit_bias, bad_words_ids, min_tokens, no_repeat_ngram_size or the mask"));
 }
 
 }  // namespace skywork_rt

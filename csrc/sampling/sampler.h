@@ -45,10 +45,11 @@ class SKYWORK_RT_API Sampler {
   Sampler Fork(int sample) const;
 
   /// Chooses the next token from one row of vocab_size raw logits. The row is used as scratch and has its old
-  /// contents again on return, so n samples can draw from one row. Does not change the history.
+  /// contents again on return, so n samples can draw from one row. Does not change the history. `allowed`: one bit a
+  /// token (LogitsMask::Allowed); empty: every token. Log-probabilities are those of the raw logits, with a mask too.
   /// Throws kBackend (a logit is NaN or +inf, or all are -inf), kInvalidArgument (wrong row size, or the request's
-  /// own bans leave no token).
-  Choice Sample(Span<float> logits);
+  /// own bans or the mask leave no token).
+  Choice Sample(Span<float> logits, Span<const std::uint32_t> allowed = {});
 
   /// Appends a token to the history; the next Sample is for the position after it.
   void Accept(TokenId token);
@@ -59,6 +60,7 @@ class SKYWORK_RT_API Sampler {
   bool IsStop(TokenId token) const { return stop_ids_.Contains(token); }
 
  private:
+  Span<float> Masked(Span<const float> logits, Span<const std::uint32_t> allowed);
   TokenId Best(Span<const float> logits) const;
   TokenId Draw(Span<const float> logits);
   static Error Blame(const Error& error, Span<const float> untouched);
@@ -79,6 +81,7 @@ class SKYWORK_RT_API Sampler {
   Distribution distribution_;
   LogprobRanker ranker_;
   std::vector<TokenLogprob> logprobs_;
+  std::vector<float> masked_;  // a row of its own under a mask, most of whose tokens may be out
 };
 
 }  // namespace skywork_rt

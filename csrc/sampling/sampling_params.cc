@@ -1,10 +1,10 @@
-#include <cmath>
 #include <limits>
 #include <string>
 #include <string_view>
 
 #include "skywork_rt/error.h"
 #include "skywork_rt/sampling.h"
+#include "support/field_check.h"
 #include "support/format.h"
 #include "support/utf8.h"
 
@@ -30,33 +30,6 @@ std::string Indexed(std::string_view field, std::size_t i) {
   return StrCat(field, "[", i, "]");
 }
 
-void CheckLengths(const SamplingParams& p) {
-  if (p.max_tokens) Allow(*p.max_tokens >= 1, "max_tokens", *p.max_tokens, "at least 1, or none");
-  Allow(p.min_tokens >= 0, "min_tokens", p.min_tokens, "at least 0");
-  if (p.max_tokens && p.min_tokens > *p.max_tokens) {
-    Refuse("min_tokens", p.min_tokens, StrCat("at most max_tokens, which is ", *p.max_tokens));
-  }
-  Allow(p.n >= 1, "n", p.n, "at least 1");
-}
-
-void CheckSampler(const SamplingParams& p) {
-  Allow(p.temperature >= 0.0f && std::isfinite(p.temperature), "temperature", p.temperature, "finite and at least 0");
-  Allow(p.top_k >= -1, "top_k", p.top_k, "at least 1, or 0 or -1 for all");
-  Allow(p.top_p > 0.0f && p.top_p <= 1.0f, "top_p", p.top_p, "in (0, 1]");
-  Allow(p.min_p >= 0.0f && p.min_p <= 1.0f, "min_p", p.min_p, "in [0, 1]");
-  Allow(p.typical_p > 0.0f && p.typical_p <= 1.0f, "typical_p", p.typical_p, "in (0, 1]");
-}
-
-void CheckPenalties(const SamplingParams& p) {
-  Allow(p.repetition_penalty > 0.0f && std::isfinite(p.repetition_penalty), "repetition_penalty", p.repetition_penalty,
-        "finite and above 0");
-  Allow(p.presence_penalty >= -2.0f && p.presence_penalty <= 2.0f, "presence_penalty", p.presence_penalty,
-        "in [-2, 2]");
-  Allow(p.frequency_penalty >= -2.0f && p.frequency_penalty <= 2.0f, "frequency_penalty", p.frequency_penalty,
-        "in [-2, 2]");
-  Allow(p.no_repeat_ngram_size >= 0, "no_repeat_ngram_size", p.no_repeat_ngram_size, "at least 0");
-}
-
 void CheckTokens(const SamplingParams& p, int vocab_size) {
   for (std::size_t i = 0; i < p.logit_bias.size(); ++i) {
     const auto& [token, bias] = p.logit_bias[i];
@@ -80,17 +53,23 @@ void CheckStopTexts(const SamplingParams& p) {
   }
 }
 
+// What one field says about another.
+
+void CheckLengths(const SamplingParams& p) {
+  if (p.max_tokens && p.min_tokens > *p.max_tokens) {
+    Refuse("min_tokens", p.min_tokens, StrCat("at most max_tokens, which is ", *p.max_tokens));
+  }
+}
+
 void CheckLogprobs(const SamplingParams& p, int vocab_size) {
   const auto check = [&](std::string_view field, const std::optional<int>& value) {
-    if (value && (*value < 0 || *value > vocab_size)) Refuse(field, *value, StrCat("from 0 to ", vocab_size));
+    if (value && *value > vocab_size) Refuse(field, *value, StrCat("from 0 to ", vocab_size));
   };
   check("logprobs", p.logprobs);
   check("prompt_logprobs", p.prompt_logprobs);
 }
 
 void CheckBeams(const SamplingParams& p, int vocab_size) {
-  Allow(p.num_beams >= 1, "num_beams", p.num_beams, "at least 1");
-  Allow(std::isfinite(p.length_penalty), "length_penalty", p.length_penalty, "finite");
   if (p.num_beams == 1) return;
   if (p.num_beams > vocab_size / 2) Refuse("num_beams", p.num_beams, StrCat("at most ", vocab_size / 2));
   Allow(p.temperature == 0.0f, "temperature", p.temperature, "0 with num_beams above 1");
@@ -100,9 +79,8 @@ void CheckBeams(const SamplingParams& p, int vocab_size) {
 }  // namespace
 
 void Validate(const SamplingParams& params, int vocab_size) {
+  CheckFields(params);
   CheckLengths(params);
-  CheckSampler(params);
-  CheckPenalties(params);
   CheckTokens(params, vocab_size);
   CheckStopTexts(params);
   CheckLogprobs(params, vocab_size);

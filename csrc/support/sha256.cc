@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <cstring>
 
+#include "support/processor.h"
+
 #if defined(__x86_64__)
-#include <cpuid.h>
 #include <immintrin.h>
 #endif
 
@@ -103,23 +104,9 @@ __attribute__((target("sha,sse4.1,ssse3"))) void CompressShaNi(std::uint32_t* st
 
 using Compress = void (*)(std::uint32_t*, const std::uint8_t*, std::size_t);
 
-bool HasShaExtensions() {
-#if defined(__x86_64__)
-  // CPUID leaf 7, EBX bit 29; GCC 12's __builtin_cpu_supports does not know the name "sha".
-  unsigned int eax = 0;
-  unsigned int ebx = 0;
-  unsigned int ecx = 0;
-  unsigned int edx = 0;
-  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
-  return ((ebx >> 29) & 1U) != 0 && __builtin_cpu_supports("sse4.1") != 0;
-#else
-  return false;
-#endif
-}
-
 Compress ChooseCompress() {
 #if defined(__x86_64__)
-  if (HasShaExtensions()) return CompressShaNi;
+  if (UsesShaExtensions()) return CompressShaNi;
 #endif
   return internal::Sha256CompressPortable;
 }

@@ -6,6 +6,8 @@ All derive from :class:`SkyworkError`; where Python has a built-in for the same 
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 __all__ = [
     "BackendError",
     "BackendUnavailableError",
@@ -26,50 +28,82 @@ __all__ = [
 class SkyworkError(Exception):
     """The root of every exception of this package."""
 
+    code: ClassVar[str] = "error"
+    """Its stable name, which the C++ library gives it too (ErrorCodeName); checkpoint is Python's alone."""
+
 
 class InvalidArgumentError(SkyworkError, ValueError):
     """A value that the caller gave is wrong: out of its range, of the wrong length or type, unknown."""
+
+    code = "invalid_argument"
 
 
 class CapacityError(SkyworkError):
     """The request is valid but does not fit now: queue full, cache exhausted, disk full."""
 
+    code = "capacity"
+
 
 class BundleNotFoundError(SkyworkError, FileNotFoundError):
     """The path does not exist or is no bundle."""
+
+    code = "not_found"
 
 
 class CorruptBundleError(SkyworkError, ValueError):
     """A file of a bundle is damaged: its size, hash, header or structure is not what it must be."""
 
+    code = "corrupt_bundle"
+
 
 class CheckpointError(SkyworkError, ValueError):
     """A checkpoint given to export is damaged, incomplete, contradicts its configuration, or tries to run code."""
+
+    code = "checkpoint"
 
 
 class UnsupportedError(SkyworkError):
     """Well formed, but this build, device, backend or export cannot do it."""
 
+    code = "unsupported"
+
 
 class BackendUnavailableError(SkyworkError):
     """The library of a backend is not installed or does not load."""
+
+    code = "backend_unavailable"
 
 
 class BackendError(SkyworkError):
     """A backend failed while it ran a step."""
 
+    code = "backend"
+
 
 class CancelledError(SkyworkError):
     """The request was cancelled by its owner or by shutdown."""
+
+    code = "cancelled"
 
 
 class DeadlineExceededError(SkyworkError, TimeoutError):
     """The request's own deadline passed."""
 
+    code = "deadline_exceeded"
+
 
 class ClosedError(SkyworkError):
     """The generator is closed, or is used in a child after fork()."""
 
+    code = "closed"
+
 
 class InternalError(SkyworkError):
     """A broken promise of our own: please report it."""
+
+    code = "internal"
+
+
+def class_of(code: str) -> type[SkyworkError]:
+    """The class whose code this is; the core raises its errors through it."""
+    return next((kind for kind in SkyworkError.__subclasses__() if kind.code == code), SkyworkError)

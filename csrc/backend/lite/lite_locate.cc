@@ -4,11 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
 #include "skywork_rt/error.h"
+#include "support/environment.h"
 #include "support/format.h"
 
 namespace skywork_rt::lite {
@@ -21,14 +21,8 @@ constexpr const char* kRelease = SKYWORK_RT_LITE_RELEASE;
 constexpr const char* kLoadOrder =
     "load_order.txt";  // written last but the manifest, so a whole list is a whole folder
 
-std::string EnvironmentOr(const char* name, const std::string& fallback) {
-  const char* value = std::getenv(name);
-  return value == nullptr || *value == '\0' ? fallback : value;
-}
-
 fs::path HomeDirectory() {
-  const std::string home = EnvironmentOr("HOME", "");
-  if (!home.empty()) return home;
+  if (const auto home = environment::kHome.Value()) return *home;
   const passwd* entry = getpwuid(getuid());
   if (entry == nullptr) {
     throw Error(ErrorCode::kBackendUnavailable,
@@ -38,8 +32,8 @@ fs::path HomeDirectory() {
 }
 
 fs::path CacheRoot() {
-  const std::string configured = EnvironmentOr("SKYWORK_RT_CACHE", "");
-  return configured.empty() ? HomeDirectory() / ".cache" / "skywork_rt" : fs::absolute(configured);
+  const auto configured = environment::kCache.Value();
+  return configured.has_value() ? fs::absolute(*configured) : HomeDirectory() / ".cache" / "skywork_rt";
 }
 
 LiteLocation Prepared() {
@@ -93,8 +87,8 @@ LiteLocation Official(const fs::path& home) {
 }  // namespace
 
 LiteLocation LocateLite() {
-  const std::string official = EnvironmentOr("LITE_HOME", "");
-  return official.empty() ? Prepared() : Official(fs::absolute(official));
+  const auto official = environment::kLiteHome.Value();
+  return official.has_value() ? Official(fs::absolute(*official)) : Prepared();
 }
 
 }  // namespace skywork_rt::lite

@@ -21,11 +21,18 @@ void RequireOption(const char* name, const std::string& value, const std::string
                                               value, "\"; backend=\"native\" knows others"));
 }
 
-void CheckOptions(const BackendOptions& options) {
+std::string WhyNot(const Bundle& bundle, const BackendOptions& options) {
   if (options.device != "cpu") {
-    throw Error(ErrorCode::kUnsupported, StrCat("the Lite backend of this build runs on device \"cpu\", not on \"",
-                                                options.device, "\": graphs with a device cache are not implemented"));
+    return StrCat("the Lite backend of this build runs on device \"cpu\", not on \"", options.device,
+                  "\": graphs with a device cache are not implemented");
   }
+  if (!bundle.graphs().empty()) return "";
+  return StrCat("The bundle ", bundle.directory().string(),
+                " has no graphs for the backend \"lite\" (it has: ", bundle.Contents(),
+                "). Export with --for lite, or open it with backend=\"native\".");
+}
+
+void CheckOptions(const BackendOptions& options) {
   RequireOption("weights", options.weights, "f32");
   RequireOption("activations", options.activations, "f32");
   RequireOption("kv_cache", options.kv_cache, "f32");
@@ -72,11 +79,9 @@ std::unique_ptr<GraphSession> OpenGraph(const Bundle& bundle, const std::string&
 }  // namespace skywork_rt::lite
 
 extern "C" SKYWORK_RT_API const skywork_rt::PluginEntry* skywork_rt_backend_plugin() {
-  static const skywork_rt::PluginEntry entry{skywork_rt::kPluginAbi,
-                                             "lite",
-                                             "MindSpore Lite, built with the headers of " SKYWORK_RT_LITE_BUILT_FOR,
-                                             &skywork_rt::lite::Make,
-                                             &skywork_rt::lite::OpenGraph,
-                                             &skywork_rt::lite::PositionsFor};
+  static const skywork_rt::PluginEntry entry{
+      skywork_rt::kPluginAbi,
+      {"lite", "MindSpore Lite, built with the headers of " SKYWORK_RT_LITE_BUILT_FOR, &skywork_rt::lite::WhyNot,
+       &skywork_rt::lite::Make, &skywork_rt::lite::OpenGraph, &skywork_rt::lite::PositionsFor}};
   return &entry;
 }

@@ -249,7 +249,19 @@ std::unique_ptr<Backend> OpenBackend(const ModelSpec& spec, const std::filesyste
 
 }  // namespace native
 
-std::unique_ptr<Backend> MakeNativeBackend(const Bundle& bundle, const BackendOptions& options) {
+namespace {
+
+std::string WhyNot(const Bundle& bundle, const BackendOptions& options) {
+  if (options.device != "cpu") {
+    return StrCat("The backend \"native\" runs on device \"cpu\", not on \"", options.device, "\".");
+  }
+  if (!bundle.weights().empty()) return "";
+  return StrCat("The bundle ", bundle.directory().string(),
+                " has no weights for the backend \"native\" (it has: ", bundle.Contents(),
+                "). Export with --for native, or open it with backend=\"lite\".");
+}
+
+std::unique_ptr<Backend> Make(const Bundle& bundle, const BackendOptions& options) {
   std::string name = options.weights;
   for (const native::WeightKind kind : native::SmallestKindsFirst()) {
     const char* candidate = native::FactsOf(kind).name;
@@ -266,5 +278,10 @@ std::unique_ptr<Backend> MakeNativeBackend(const Bundle& bundle, const BackendOp
   if (options.verify) bundle.VerifyFile(found->second);
   return native::OpenBackend(bundle.model(), bundle.PathOf(found->second), options);
 }
+
+}  // namespace
+
+extern const BackendEntry kNativeBackend{"native", "our own kernels for int4, int8, bf16 and f32 weights on x86-64",
+                                         &WhyNot, &Make};
 
 }  // namespace skywork_rt

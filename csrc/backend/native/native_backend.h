@@ -4,22 +4,21 @@
 #include <memory>
 
 #include "backend/backend.h"
-#include "backend/factory.h"
-#include "bundle/bundle.h"
+#include "backend/backend_entry.h"
 #include "skywork_rt/export.h"
 #include "skywork_rt/model_spec.h"
 
 namespace skywork_rt {
 
-/// Opens the bundle's weights (`options.weights`, or for "auto" the best that it has) on our own CPU kernels.
+/// Our own CPU kernels on the bundle's weights: `options.weights`, or for "auto" the smallest that it has.
 ///
-/// Throws Error: kUnsupported (the bundle has no such weights, or an option names something unknown),
+/// Opening throws Error: kUnsupported (the bundle has no such weights, or an option names something unknown),
 /// kCorruptBundle (the weights file is damaged), kNotFound, kCapacity (no memory for the cache).
-std::unique_ptr<Backend> MakeNativeBackend(const Bundle& bundle, const BackendOptions& options);
+extern const BackendEntry kNativeBackend;
 
 namespace native {
 
-/// The same for one weights file of the model `spec`, without a bundle around it.
+/// One weights file of the model `spec`, without a bundle around it.
 SKYWORK_RT_API std::unique_ptr<Backend> OpenBackend(const ModelSpec& spec, const std::filesystem::path& weights,
                                                     const BackendOptions& options);
 

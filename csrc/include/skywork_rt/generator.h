@@ -11,6 +11,8 @@
 
 #include "skywork_rt/error.h"
 #include "skywork_rt/export.h"
+#include "skywork_rt/generator_options.h"
+#include "skywork_rt/logits_mask.h"
 #include "skywork_rt/model_spec.h"
 #include "skywork_rt/sampling.h"
 #include "skywork_rt/span.h"
@@ -18,29 +20,6 @@
 namespace skywork_rt {
 
 class Backend;
-
-/// How a model is opened. Every default is written for one user on a small machine.
-struct GeneratorOptions {
-  std::string backend = "auto";       // "auto", "lite", "native"
-  std::string device = "cpu";         // "cpu"; "ascend" on a Lite that has its GE provider
-  std::string weights = "auto";       // a key of the bundle's weights: "f32", "bf16", "int8", "int4" (native only)
-  std::string activations = "auto";   // "f32" (exact to float32 rounding) or "int8" (native only)
-  std::string kv_cache = "f32";       // "f32" or "f16" (native only)
-  int threads = 0;                    // 0: one a core of `affinity`, else all cores of this process's affinity mask
-  std::vector<int> affinity;          // numbers of the cores to compute on, threads of them or more; empty: the system
-                                      // decides
-  std::optional<bool> mmap;           // true: map weights (shared with other processes, lazy); false: copy them into
-                                      // huge pages (faster to read); unset: copy up to 1 GiB and a quarter of the free
-                                      // memory, map what is larger (native only)
-  bool verify = false;                // check the SHA-256 of memory-mapped weights too
-  std::size_t max_length = 0;         // longest prompt + output; 0: the model's
-  std::size_t max_cached_tokens = 0;  // bound of the KV cache over all sequences; 0: max_length * max_batch, at most
-                                      // what the backend allows
-  int max_batch = 16;                 // most sequences that run at once
-  std::size_t prefill_budget = 512;   // most prompt tokens a step, so that running rows are not held up
-  std::size_t max_queue = 4096;       // waiting requests; one more is refused
-  bool prefix_cache = true;           // reuse the cache of prompts that begin alike
-};
 
 /// One prompt and what to do with it.
 struct Request {
@@ -51,6 +30,8 @@ struct Request {
   /// With sampling.prompt_logprobs: the first prompt token to report, earlier ones get an empty list. What lies before
   /// may come from the prefix cache, so that scoring many continuations computes their common prompt once.
   std::size_t prompt_logprobs_from = 1;
+  /// What may come next; nullptr: every token. Each sample gets a Fork of it. Not with beam search.
+  std::shared_ptr<const LogitsMask> mask;
 };
 
 enum class FinishReason {

@@ -8,6 +8,7 @@
 
 #include "skywork_rt/export.h"
 #include "skywork_rt/model_spec.h"
+#include "skywork_rt/range.h"
 
 namespace skywork_rt {
 
@@ -15,12 +16,15 @@ namespace skywork_rt {
 ///
 /// Order (MindFormers', see docs): logit_bias, bad words, min_tokens -> repetition, presence, frequency penalties,
 /// no_repeat_ngram -> temperature -> top_k -> top_p -> min_p -> typical_p -> draw.
+///
+/// This is the table of the parameters: the binding, the checks, the command line and the reference page come from it.
+/// Its twin for editors is python/skywork_rt/api/params.py, which a test holds equal to the last word.
 struct SamplingParams {
-  /// Most tokens to produce, the ending eos included. Empty: as many as the maximum length leaves.
+  /// Most tokens to produce, the ending eos included. None: as many as the maximum length leaves.
   std::optional<int> max_tokens = 256;
-  /// No eos or stop id may be produced before this many tokens.
+  /// No eos or stop id is produced before this many tokens.
   int min_tokens = 0;
-  /// Divides the logits. 0: greedy (arg max, the lowest id among equals).
+  /// Divides the logits. 0: greedy (the best logit, the lowest id among equals).
   float temperature = 1.0f;
   /// Keep the k best logits, ties with the k-th kept. 0 or -1: all.
   int top_k = 0;
@@ -28,19 +32,19 @@ struct SamplingParams {
   float top_p = 1.0f;
   /// Drop tokens less likely than min_p times the likeliest, in [0, 1]. 0: off.
   float min_p = 0.0f;
-  /// Locally typical sampling's mass, in (0, 1] (Meister et al. 2022). 1: off.
+  /// Mass of locally typical sampling, in (0, 1] (Meister et al. 2022). 1: off.
   float typical_p = 1.0f;
-  /// CTRL's penalty (Keskar et al. 2019), over prompt and output, once a distinct token, > 0. 1: off.
+  /// CTRL's penalty (Keskar et al. 2019) over prompt and output, once a distinct token, > 0. 1: off.
   float repetition_penalty = 1.0f;
   /// Subtracted once from the logit of every token that the output holds, in [-2, 2].
   float presence_penalty = 0.0f;
-  /// Subtracted from the logit of a token once for each time the output holds it, in [-2, 2].
+  /// Subtracted from a token's logit once for each time the output holds it, in [-2, 2].
   float frequency_penalty = 0.0f;
   /// No n-gram of this size occurs twice in prompt and output. 0: off.
   int no_repeat_ngram_size = 0;
-  /// Added to the logits of these tokens.
+  /// Token ids, and what is added to their logits; -inf bans a token.
   std::vector<std::pair<TokenId, float>> logit_bias;
-  /// Token sequences that may not be completed.
+  /// Token sequences that are not completed.
   std::vector<std::vector<TokenId>> bad_words_ids;
   /// The output ends before the first of these texts, matched on bytes.
   std::vector<std::string> stop;
@@ -54,13 +58,13 @@ struct SamplingParams {
   bool skip_special_tokens = true;
   /// Independent samples of one prompt; they share its prefill.
   int n = 1;
-  /// Random stream of this request (Philox4x32-10, keyed by seed, sample and position). Empty: drawn from the
-  /// operating system, and reported in the result.
+  /// Random stream of this request (Philox4x32-10, keyed by seed, sample and position), 0 <= seed < 2**64. None: drawn
+  /// from the operating system and reported in the result.
   std::optional<std::uint64_t> seed;
   /// Report the log-probability of the chosen token and of this many best ones, before any of these parameters acted;
-  /// for a beam, those of its path. Empty: none.
+  /// for a beam, those of its path. None: nothing is reported.
   std::optional<int> logprobs;
-  /// The same for every prompt token but the first. Empty: none.
+  /// The same for every prompt token but the first. None: nothing is reported.
   std::optional<int> prompt_logprobs;
   /// Width of beam search. 1: no beam search. Needs temperature 0 and n <= num_beams. Eos, stop ids and stop texts end
   /// a hypothesis; its score counts the tokens that spell the stop text (as transformers' stop_strings).
@@ -69,6 +73,36 @@ struct SamplingParams {
   float length_penalty = 1.0f;
   /// Beam search ends when num_beams hypotheses are finished, without asking whether a better one may come.
   bool early_stopping = false;
+
+  /// Calls visit(name, field, range) for every field of `params`, a SamplingParams that may be const.
+  template <typename Params, typename Visitor>
+  static void VisitFields(Params& params, Visitor&& visit) {
+    visit("max_tokens", params.max_tokens, Range::AtLeast(1));
+    visit("min_tokens", params.min_tokens, Range::AtLeast(0));
+    visit("temperature", params.temperature, Range::AtLeast(0));
+    visit("top_k", params.top_k, Range::AtLeast(-1).Said("at least 1, or 0 or -1 for all"));
+    visit("top_p", params.top_p, Range::AboveUpTo(0, 1));
+    visit("min_p", params.min_p, Range::Within(0, 1));
+    visit("typical_p", params.typical_p, Range::AboveUpTo(0, 1));
+    visit("repetition_penalty", params.repetition_penalty, Range::Above(0));
+    visit("presence_penalty", params.presence_penalty, Range::Within(-2, 2));
+    visit("frequency_penalty", params.frequency_penalty, Range::Within(-2, 2));
+    visit("no_repeat_ngram_size", params.no_repeat_ngram_size, Range::AtLeast(0));
+    visit("logit_bias", params.logit_bias, Range::Any().Said("token ids with finite numbers, or -inf to ban a token"));
+    visit("bad_words_ids", params.bad_words_ids, Range::Any().Said("lists of at least one token id"));
+    visit("stop", params.stop, Range::Any().Said("texts of at least one character"));
+    visit("stop_token_ids", params.stop_token_ids, Range::Any().Said("token ids"));
+    visit("include_stop_str_in_output", params.include_stop_str_in_output, Range::Any());
+    visit("ignore_eos", params.ignore_eos, Range::Any());
+    visit("skip_special_tokens", params.skip_special_tokens, Range::Any());
+    visit("n", params.n, Range::AtLeast(1));
+    visit("seed", params.seed, Range::AtLeast(0).Said("from 0 to 2**64 - 1"));
+    visit("logprobs", params.logprobs, Range::AtLeast(0).Said("from 0 to the size of the vocabulary"));
+    visit("prompt_logprobs", params.prompt_logprobs, Range::AtLeast(0).Said("from 0 to the size of the vocabulary"));
+    visit("num_beams", params.num_beams, Range::AtLeast(1));
+    visit("length_penalty", params.length_penalty, Range::Any());
+    visit("early_stopping", params.early_stopping, Range::Any());
+  }
 };
 
 /// Throws Error(kInvalidArgument) that names the field, its value and the allowed range.

@@ -29,7 +29,7 @@ std::string Complaint(const std::filesystem::path& file) {
 TEST(PluginLoader, LoadsAPluginOfThisBuild) {
   const PluginEntry& entry = LoadPluginFile(TEST_PLUGIN_GOOD);
   EXPECT_EQ(entry.abi, kPluginAbi);
-  EXPECT_STREQ(entry.name, "good");
+  EXPECT_STREQ(entry.backend.name, "good");
 }
 
 TEST(PluginLoader, RefusesAnotherAbiByNumber) {

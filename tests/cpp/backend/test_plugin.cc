@@ -10,7 +10,11 @@ std::unique_ptr<skywork_rt::Backend> Make(const skywork_rt::Bundle&, const skywo
   return nullptr;
 }
 
-constexpr skywork_rt::PluginEntry kEntry{TEST_PLUGIN_ABI, "good", "a test's plugin", &Make};
+std::string WhyNot(const skywork_rt::Bundle&, const skywork_rt::BackendOptions&) {
+  return "a test's plugin runs nothing";
+}
+
+constexpr skywork_rt::PluginEntry kEntry{TEST_PLUGIN_ABI, {"good", "a test's plugin", &WhyNot, &Make}};
 
 }  // namespace
 

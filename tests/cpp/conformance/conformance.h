@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "backend/backend.h"
-#include "backend/factory.h"
+#include "backend/registry.h"
 #include "skywork_rt/error.h"
 
 namespace skywork_rt {

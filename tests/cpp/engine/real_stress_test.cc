@@ -10,8 +10,8 @@
 #include <mutex>
 #include <stdexcept>
 
-#include "backend/factory.h"
 #include "backend/plugin.h"
+#include "backend/registry.h"
 #include "bundle/bundle.h"
 #include "engine/engine_fixture.h"
 #include "engine/stress_clients.h"
@@ -28,11 +28,12 @@ std::unique_ptr<Backend> OpenBackend(const std::string& name) {
   options.max_batch = StressOptions().max_batch;
   options.max_length = static_cast<std::size_t>(bundle.model().max_length);
   options.max_cached_tokens = static_cast<std::size_t>(StressOptions().max_cached_tokens);
-  if (name == "native") return MakeBackend(name, bundle, options);
+  options.backend = name;
+  if (name == "native") return MakeBackend(bundle, options);
   void* module = dlopen(LITE_PLUGIN, RTLD_NOW | RTLD_LOCAL);
   if (module == nullptr) throw std::runtime_error(dlerror());
   using EntryFunction = const PluginEntry* (*)();
-  return reinterpret_cast<EntryFunction>(dlsym(module, kPluginSymbol))()->make(bundle, options);
+  return reinterpret_cast<EntryFunction>(dlsym(module, kPluginSymbol))()->backend.make(bundle, options);
 }
 
 /// Greedy ids of requests alone on a backend of their own.

@@ -4,6 +4,7 @@
 #include <random>
 #include <string>
 
+#include "engine/doubles.h"
 #include "engine/engine_fixture.h"
 #include "support/sanitizers.h"
 
@@ -18,6 +19,7 @@ struct Way {
   std::size_t max_chunk = 1 << 20;
   bool prefix_cache = false;
   bool mixed_steps = true;
+  bool guesses = false;  // several tokens a step, half of them guessed wrong
 };
 
 const std::vector<Way>& AllWays() {
@@ -30,6 +32,8 @@ const std::vector<Way>& AllWays() {
       {"prefix-cached", 8, 512, 1 << 20, true},
       {"prefix-cached, chunked", 16, 7, 1 << 20, true},
       {"prefill and decode apart", 8, 16, 1 << 20, true, false},
+      {"guessing", 8, 512, 1 << 20, false, true, true},
+      {"guessing, chunked, prefix-cached", 16, 7, 3, true, true, true},
   };
   return ways;
 }
@@ -77,7 +81,9 @@ std::unique_ptr<Engine> Open(const Way& way) {
   options.max_batch = way.max_batch;
   options.prefill_budget = way.prefill_budget;
   options.prefix_cache = way.prefix_cache;
-  return MakeEngine(options, backend);
+  EngineConfig config = CheckedConfig(options);
+  if (way.guesses) config.proposer = std::make_shared<KnowingProposer>([](std::size_t n) { return n % 7 < 3; });
+  return std::make_unique<Engine>(std::make_unique<PredictableBackend>(backend), std::move(config));
 }
 
 void ExpectEqualLists(const std::vector<std::vector<TokenLogprob>>& a,

@@ -28,6 +28,13 @@ const PluginEntry& Plugin() {
   return *reinterpret_cast<EntryFunction>(dlsym(module, kPluginSymbol))();
 }
 
+/// As the registry opens it.
+std::unique_ptr<Backend> Open(const Bundle& bundle, const BackendOptions& options) {
+  const std::string reason = Plugin().backend.why_not(bundle, options);
+  if (!reason.empty()) throw Error(ErrorCode::kUnsupported, reason);
+  return Plugin().backend.make(bundle, options);
+}
+
 std::string TestBundle() {
   const char* given = std::getenv("SKYWORK_RT_TEST_BUNDLE");
   return given == nullptr ? "" : given;
@@ -35,8 +42,7 @@ std::string TestBundle() {
 
 std::vector<BackendUnderTest> RealBackends() {
   if (TestBundle().empty()) return {};
-  return {
-      {"RealGraphs", [](const BackendOptions& options) { return Plugin().make(Bundle::Open(TestBundle()), options); }}};
+  return {{"RealGraphs", [](const BackendOptions& options) { return Open(Bundle::Open(TestBundle()), options); }}};
 }
 
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(BackendConformance);
@@ -66,7 +72,7 @@ class BadGraph : public ::testing::Test {
  protected:
   Error Refusal(const BackendOptions& options = {}) {
     try {
-      Plugin().make(Bundle::Open(folder_.path()), options);
+      Open(Bundle::Open(folder_.path()), options);
     } catch (const Error& error) {
       return error;
     }

@@ -131,7 +131,7 @@ TEST(NativeBackend, RoundedActivationsStayCloseToTheTextbookAndNeedIntegerWeight
 std::vector<float> LogitsWith(const char* isa, const TinyModel& model, const BackendOptions& options,
                               const std::vector<TokenId>& tokens) {
   if (FindKernels(isa) == nullptr) return {};
-  const InstructionSet chosen(isa);
+  const WithInstructionSet chosen(isa);
   return AllLogits(*OpenBackend(model.spec, model.file, options), tokens);
 }
 

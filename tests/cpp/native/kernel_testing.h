@@ -75,21 +75,21 @@ struct AlignedMatrix {
 };
 
 /// Makes backends that are opened meanwhile use this instruction set.
-class InstructionSet {
+class WithInstructionSet {
  public:
-  explicit InstructionSet(const char* name) {
+  explicit WithInstructionSet(const char* name) {
     if (const char* before = std::getenv(kName)) before_ = before;
     setenv(kName, name, 1);
   }
-  ~InstructionSet() {
+  ~WithInstructionSet() {
     if (before_.has_value()) {
       setenv(kName, before_->c_str(), 1);
     } else {
       unsetenv(kName);
     }
   }
-  InstructionSet(const InstructionSet&) = delete;
-  InstructionSet& operator=(const InstructionSet&) = delete;
+  WithInstructionSet(const WithInstructionSet&) = delete;
+  WithInstructionSet& operator=(const WithInstructionSet&) = delete;
 
  private:
   static constexpr const char* kName = "SKYWORK_RT_NATIVE_ISA";

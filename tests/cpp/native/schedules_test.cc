@@ -216,7 +216,7 @@ TEST(BitwisePromise, HoldsOverRandomSchedulesWithRoundedActivations) {
 
 /// What processors that do not multiply bytes do with integer weights.
 TEST(BitwisePromise, HoldsOverRandomSchedulesWithIntegerWeightsMadeFloats) {
-  const InstructionSet chosen(FindKernels("avx2") != nullptr ? "avx2" : "scalar");
+  const WithInstructionSet chosen(FindKernels("avx2") != nullptr ? "avx2" : "scalar");
   for (const WeightKind kind : IntegerKinds()) {
     TinyOptions shape = Small();
     shape.kind = kind;

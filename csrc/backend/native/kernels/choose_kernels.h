@@ -12,12 +12,10 @@ extern const Kernels kAvx512Kernels;
 extern const Kernels kAvx512VnniKernels;  // the same, and int8 and int4 weights in fixed point: digits.h
 #endif
 
-/// The kernels with this name ("scalar", "avx2", "avx512", "avx512vnni"), or nullptr when this build or processor has
-/// none.
+/// The kernels of the instruction set with this name, or nullptr when this build or processor has none.
 const Kernels* FindKernels(const char* name);
 
-/// The best kernels of this processor, or those that the environment variable SKYWORK_RT_NATIVE_ISA names. Throws
-/// Error kUnsupported when the processor lacks them.
+/// The kernels of ChosenInstructionSet(), which throws Error(kUnsupported).
 const Kernels& ChooseKernels();
 
 }  // namespace skywork_rt::native

@@ -1,0 +1,85 @@
+#include "backend/registry.h"
+
+#include <algorithm>
+
+#include "backend/native/native_backend.h"
+#include "backend/plugin_loader.h"
+#include "skywork_rt/error.h"
+#include "support/format.h"
+
+namespace skywork_rt {
+namespace {
+
+/// A backend that this build knows by name: built in, or (nullptr) a plugin of ours that may not be installed.
+struct Known {
+  const char* name;
+  const BackendEntry* built_in;
+};
+
+/// In the order in which "auto" asks them.
+constexpr Known kKnown[] = {
+    {"native", &kNativeBackend},
+    {"lite", nullptr},
+};
+
+std::string Joined(const std::vector<std::string>& names) {
+  std::string text = "auto";
+  for (std::size_t i = 0; i < names.size(); ++i) text += (i + 1 == names.size() ? " or " : ", ") + names[i];
+  return text;
+}
+
+/// Why the backend cannot run the bundle, or nothing.
+std::string Reason(const std::string& name, const Bundle& bundle, const BackendOptions& options, ErrorCode* code) {
+  try {
+    *code = ErrorCode::kUnsupported;
+    return FindBackend(name).why_not(bundle, options);
+  } catch (const Error& error) {
+    *code = error.code();
+    return error.what();
+  }
+}
+
+std::string FirstThatCan(const Bundle& bundle, const BackendOptions& options) {
+  std::string reasons;
+  ErrorCode code = ErrorCode::kUnsupported;
+  for (const Known& known : kKnown) {
+    const std::string reason = Reason(known.name, bundle, options, &code);
+    if (reason.empty()) return known.name;
+    reasons += StrCat(reasons.empty() ? "" : " ", known.name, ": ", reason);
+  }
+  throw Error(code, StrCat("No backend can run the bundle ", bundle.directory().string(), ". ", reasons));
+}
+
+}  // namespace
+
+std::vector<std::string> BackendNames() {
+  std::vector<std::string> names;
+  for (const Known& known : kKnown) names.emplace_back(known.name);
+  for (const std::string& name : InstalledPlugins()) {
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  }
+  return names;
+}
+
+const BackendEntry& FindBackend(const std::string& name) {
+  for (const Known& known : kKnown) {
+    if (name == known.name) return known.built_in != nullptr ? *known.built_in : LoadPlugin(name).backend;
+  }
+  const std::vector<std::string> names = BackendNames();
+  if (std::find(names.begin(), names.end(), name) != names.end()) return LoadPlugin(name).backend;
+  throw Error(ErrorCode::kInvalidArgument, StrCat("backend is \"", name, "\", but must be ", Joined(names), "."));
+}
+
+std::string ResolveBackend(const Bundle& bundle, const BackendOptions& options) {
+  if (options.backend == "auto") return FirstThatCan(bundle, options);
+  return FindBackend(options.backend).name;
+}
+
+std::unique_ptr<Backend> MakeBackend(const Bundle& bundle, const BackendOptions& options) {
+  const BackendEntry& entry = FindBackend(ResolveBackend(bundle, options));
+  const std::string reason = entry.why_not(bundle, options);
+  if (!reason.empty()) throw Error(ErrorCode::kUnsupported, reason);
+  return entry.make(bundle, options);
+}
+
+}  // namespace skywork_rt

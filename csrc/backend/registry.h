@@ -1,0 +1,30 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "backend/backend_entry.h"
+#include "bundle/bundle.h"
+#include "skywork_rt/export.h"
+
+namespace skywork_rt {
+
+/// Names of the backends that are built in, in the order in which "auto" asks them, then of those whose plugins lie in
+/// the folders of PluginFolders().
+SKYWORK_RT_API std::vector<std::string> BackendNames();
+
+/// The backend of this name, whose plugin is loaded if it is one. Throws Error: kInvalidArgument (there is no such
+/// name), kBackendUnavailable (its plugin is missing or does not load).
+SKYWORK_RT_API const BackendEntry& FindBackend(const std::string& name);
+
+/// The backend that `options.backend` names; for "auto" the first that can run the bundle. Throws what FindBackend
+/// throws, and kUnsupported, with every backend's reason, when none can.
+SKYWORK_RT_API std::string ResolveBackend(const Bundle& bundle, const BackendOptions& options);
+
+/// Opens `bundle` on the backend that ResolveBackend gives. Throws what that throws, kUnsupported (the bundle has
+/// nothing for it, or it cannot do an option), and what reading the bundle's files throws.
+SKYWORK_RT_API std::unique_ptr<Backend> MakeBackend(const Bundle& bundle, const BackendOptions& options);
+
+}  // namespace skywork_rt

@@ -1,0 +1,123 @@
+#include "bindings/tables.h"
+
+#include <pybind11/stl.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "backend/registry.h"
+#include "skywork_rt/generator_options.h"
+#include "skywork_rt/sampling.h"
+#include "support/environment.h"
+#include "support/error_codes.h"
+#include "support/field_check.h"
+
+namespace skywork_rt::bindings {
+namespace py = pybind11;
+namespace {
+
+// What a field is in Python, for the reference page and for the test that compares the classes written there.
+const char* TypeName(const bool&) {
+  return "bool";
+}
+const char* TypeName(const int&) {
+  return "int";
+}
+const char* TypeName(const std::size_t&) {
+  return "int";
+}
+const char* TypeName(const float&) {
+  return "float";
+}
+const char* TypeName(const std::string&) {
+  return "str";
+}
+const char* TypeName(const std::optional<bool>&) {
+  return "bool | None";
+}
+const char* TypeName(const std::optional<int>&) {
+  return "int | None";
+}
+const char* TypeName(const std::optional<std::uint64_t>&) {
+  return "int | None";
+}
+const char* TypeName(const std::vector<std::int32_t>&) {
+  return "Sequence[int] | None";
+}
+const char* TypeName(const std::vector<std::vector<std::int32_t>>&) {
+  return "Sequence[Sequence[int]] | None";
+}
+const char* TypeName(const std::vector<std::string>&) {
+  return "str | Sequence[str] | None";
+}
+const char* TypeName(const std::vector<std::pair<std::int32_t, float>>&) {
+  return "Mapping[int, float] | None";
+}
+
+template <typename Field>
+constexpr bool kReal = std::is_floating_point_v<Field>;
+
+/// The table of a struct: one dict a field, in order.
+template <typename Struct>
+py::list Fields() {
+  py::list rows;
+  const Struct defaults;
+  Struct::VisitFields(defaults, [&](const char* name, const auto& field, const Range& range) {
+    py::dict row;
+    row["name"] = name;
+    row["type"] = TypeName(field);
+    row["default"] = field;
+    row["range"] = DescribeRange(range, kReal<std::decay_t<decltype(field)>>);
+    rows.append(row);
+  });
+  return rows;
+}
+
+
+py::list ErrorCodes() {
+  py::list rows;
+  for (const NamedCode& named : kErrorCodes) {
+    rows.append(py::make_tuple(named.name, static_cast<int>(named.code)));
+  }
+  return rows;
+}
+
+py::list EnvironmentVariables() {
+  py::list rows;
+  for (const EnvironmentVariable* variable : environment::kAll) {
+    rows.append(py::make_tuple(variable->name, variable->text));
+  }
+  return rows;
+}
+
+/// Backends that are not installed have no description.
+py::list Backends() {
+  py::list rows;
+  for (const std::string& name : BackendNames()) {
+    std::string description;
+    try {
+      description = FindBackend(name).description;
+    } catch (const Error&) {
+      description = "";
+    }
+    rows.append(py::make_tuple(name, description));
+  }
+  return rows;
+}
+
+}  // namespace
+
+void BindTables(py::module_& module) {
+  module.def("sampling_fields", &Fields<SamplingParams>,
+             "Every field of SamplingParams, in order: a dict of name, type, default and range.");
+  module.def("generator_fields", &Fields<GeneratorOptions>, "The same of the options of Generator.");
+  module.def("error_codes", &ErrorCodes, "(name, number) of every error code.");
+  module.def("environment_variables", &EnvironmentVariables, "(name, text) of what the core reads from the environment.");
+  module.def("backends", &Backends, "(name, description) of every backend, in the order in which \"auto\" asks them.");
+}
+
+}  // namespace skywork_rt::bindings

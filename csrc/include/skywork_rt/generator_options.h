@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "skywork_rt/range.h"
+
+namespace skywork_rt {
+
+/// How a model is opened. Every default is written for one user on a small machine.
+///
+/// This is the table of the options: the binding, the checks, the command line and the reference page come from it. Its
+/// twin for editors is python/skywork_rt/api/options.py, which a test holds equal to the last word.
+struct GeneratorOptions {
+  /// Name of a backend, or "auto": the first one that can run the bundle (docs/reference/backends.md).
+  std::string backend = "auto";
+  /// What to compute on: "cpu"; "ascend" on a MindSpore Lite that has its GE provider.
+  std::string device = "cpu";
+  /// Which of the bundle's weights the native backend computes with, such as "int4". "auto": the smallest.
+  std::string weights = "auto";
+  /// Native backend: activations in "f32" (exact to float32 rounding) or "int8" (faster, not exact). "auto": f32.
+  std::string activations = "auto";
+  /// Native backend: keys and values in "f32" or "f16". "auto": f32.
+  std::string kv_cache = "f32";
+  /// Threads that compute. None: one a core of `affinity`, else one a core of this process's affinity mask.
+  int threads = 0;
+  /// Numbers of the cores to compute on, as many as threads or more. None: the system decides.
+  std::vector<int> affinity;
+  /// Native backend: true maps the weights (shared with other processes, read when needed), false copies them into huge
+  /// pages (faster to read). None: copies up to 1 GiB and a quarter of the free memory, maps what is larger.
+  std::optional<bool> mmap;
+  /// Check the SHA-256 of memory-mapped weights too.
+  bool verify = false;
+  /// Longest prompt + output, in tokens. None: the model's.
+  std::size_t max_length = 0;
+  /// Most tokens that the KV cache holds over all sequences. None: max_length * max_batch, at most what the backend
+  /// allows.
+  std::size_t max_cached_tokens = 0;
+  /// Most sequences that run at once.
+  int max_batch = 16;
+  /// Most prompt tokens a step, so that running sequences are not held up.
+  std::size_t prefill_budget = 512;
+  /// Most requests that wait; one more is refused.
+  std::size_t max_queue = 4096;
+  /// Reuse the cache of prompts that begin alike.
+  bool prefix_cache = true;
+
+  /// Calls visit(name, field, range) for every field of `options`, GeneratorOptions that may be const. Python's None is
+  /// 0 or an empty list here.
+  template <typename Options, typename Visitor>
+  static void VisitFields(Options& options, Visitor&& visit) {
+    visit("backend", options.backend, Range::Any().Said("auto, or the name of a backend"));
+    visit("device", options.device, Range::Any().Said("cpu or ascend"));
+    visit("weights", options.weights, Range::Any().Said("auto, or the name of weights in the bundle"));
+    visit("activations", options.activations, Range::Any().Said("auto, f32 or int8"));
+    visit("kv_cache", options.kv_cache, Range::Any().Said("auto, f32 or f16"));
+    visit("threads", options.threads, Range::Within(0, 1024));
+    visit("affinity", options.affinity, Range::Any().Said("numbers of cores"));
+    visit("mmap", options.mmap, Range::Any());
+    visit("verify", options.verify, Range::Any());
+    visit("max_length", options.max_length, Range::AtLeast(0).Said("at least 2, at most the model's"));
+    visit("max_cached_tokens", options.max_cached_tokens, Range::AtLeast(0).Said("at least 1"));
+    visit("max_batch", options.max_batch, Range::Within(1, 4096));
+    visit("prefill_budget", options.prefill_budget, Range::AtLeast(1));
+    visit("max_queue", options.max_queue, Range::AtLeast(1));
+    visit("prefix_cache", options.prefix_cache, Range::Any());
+  }
+};
+
+}  // namespace skywork_rt
