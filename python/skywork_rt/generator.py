@@ -48,8 +48,8 @@ class Generator:
     prefill_budget: most prompt tokens a step, so that running requests are not held up.
     max_queue: waiting requests; one more is refused with CapacityError.
     prefix_cache: reuse the cache of prompts that begin alike.
-    weights: which of the bundle's weights the native backend computes with: "int4", "int8", "bf16", "f32". "auto" takes
-        the first of these that the bundle has.
+    weights: which of the bundle's weights the native backend computes with, such as "int8". "auto" takes those of the
+        fewest bits a weight.
     activations, kv_cache, mmap, verify: native backend only; see csrc/include/skywork_rt/generator.h.
 
     Raises BundleNotFoundError, CorruptBundleError, UnsupportedError, BackendUnavailableError, InvalidArgumentError.

@@ -35,7 +35,7 @@ class ModelOptions:
 
     backend: Annotated[str, _option("auto, lite or native.", _MODEL)] = "auto"
     device: Annotated[str, _option("cpu, or ascend.", _MODEL)] = "cpu"
-    weights: Annotated[str, _option("auto, f32, bf16, int8 or int4 (native only).", _MODEL)] = "auto"
+    weights: Annotated[str, _option("auto, or one of the bundle's, such as int8 (native only).", _MODEL)] = "auto"
     threads: Annotated[int | None, _option("Default: all cores of the process.", _MODEL)] = None
     affinity: Annotated[str | None, _option("Only on these cores, such as 0,2-5.", _MODEL)] = None
     max_length: Annotated[int | None, _option("Longest prompt + output. Default: the model's.", _MODEL)] = None
