@@ -31,7 +31,8 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 .PHONY: demo
-demo: $(VENV)/.installed  ## install, export SmolLM2-135M and stream text from it
+demo: $(VENV)/.installed  ## install, prepare Lite, export SmolLM2-135M and stream text from it
+	$(BIN)/skywork-rt lite install
 	$(BIN)/python examples/demo.py --bundle "$(BUNDLE)"
 
 .PHONY: test
@@ -64,10 +65,11 @@ test-long: $(VENV)/.cpp-release $(VENV)/.requirements-test $(VENV)/.installed  #
 	$(BIN)/python -m pytest -q -m long
 
 .PHONY: lint
-lint: $(VENV)/.requirements-dev $(VENV)/.requirements-test  ## ruff, mypy --strict, clang-format
-	$(BIN)/ruff check python tests examples cmake
-	$(BIN)/mypy
-	$(BIN)/ruff format --check python tests examples cmake
+lint: $(VENV)/.requirements-dev $(VENV)/.requirements-test  ## ruff, mypy --strict, clang-format, dependencies of rooms
+	$(BIN)/python cmake/scripts/check_layers.py
+	git ls-files '*.py' '*.pyi' | xargs $(BIN)/ruff check
+	$(BIN)/python cmake/scripts/check_types.py
+	git ls-files '*.py' '*.pyi' | xargs $(BIN)/ruff format --check
 	git ls-files '*.h' '*.cc' | xargs $(BIN)/clang-format --dry-run -Werror
 
 .PHONY: tidy

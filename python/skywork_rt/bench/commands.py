@@ -195,23 +195,17 @@ def sampling(
     vocab_size: Annotated[int, typer.Option(min=100, help="Skywork's by default.")] = 65519,
     repeat: Repeat = 3,
 ) -> None:
-    """Measure what choosing a token costs on one core, ours and the recipe's numpy chain."""
+    """Measure what choosing a token costs on one core: our sampler's cases, and the recipe's numpy chain where it has
+    the same."""
     from skywork_rt.bench import markdown
     from skywork_rt.bench.rows import write_document
-    from skywork_rt.bench.sampling import CASES, OURS, measure_sampling
+    from skywork_rt.bench.sampling import comparisons, measure_sampling
 
     machine = _machine(1)
     rows = measure_sampling(vocab_size, repeat)
     if json_path is not None:
         write_document(json_path, machine, rows)
-    print(markdown.machine_line(machine), markdown.rows_table(rows), sep="\n\n")
-    medians = {(row.runtime, row.metric): row.median for row in rows}
-    for case in CASES:
-        ours = medians[OURS, case.metric]
-        recipe = next(value for (name, metric), value in medians.items() if name != OURS and metric == case.metric)
-        print(
-            f"\n{case.metric}: {ours:.1f} us a row (wanted: at most {case.wanted:g}), {recipe / ours:.0f}x the recipe"
-        )
+    print(markdown.machine_line(machine), markdown.rows_table(rows), *comparisons(rows), sep="\n\n")
 
 
 def _all_threads() -> int:

@@ -199,11 +199,12 @@ def test_sampling_is_measured_beside_the_recipe(tmp_path: Path) -> None:
     done = run_command("sampling", "--vocab-size", "2000", "--repeat", "1", "--json", tmp_path / "rows.json")
     assert done.returncode == 0, done.stderr
     rows = rows_of(tmp_path / "rows.json")
-    assert {(row.runtime, row.metric) for row in rows} == {
-        (runtime, metric)
-        for runtime in ("skywork_rt:sampler", "recipe:numpy")
-        for metric in ("sample_greedy", "sample_mixed")
-    }
+    assert {row.metric for row in rows if row.runtime == "recipe:numpy"} == {"sample_greedy", "sample_mixed"}
+    cuts = {f"sample_{cut}{flat}" for cut in ("temperature", "top_p", "min_p", "typical_p") for flat in ("", "_flat")}
+    ours = {row.metric for row in rows if row.runtime == "skywork_rt:sampler"}
+    assert ours == {"sample_greedy", "sample_greedy_logprobs5", "sample_mixed", *cuts}
+    for metric in ("sample_greedy", "sample_mixed"):
+        assert f"{metric}: " in done.stdout
 
 
 @needs_lite
