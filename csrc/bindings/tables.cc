@@ -9,7 +9,6 @@
 #include <utility>
 #include <vector>
 
-#include "backend/native/kernels/types/types.h"
 #include "backend/registry.h"
 #include "skywork_rt/generator_options.h"
 #include "skywork_rt/sampling.h"
@@ -111,12 +110,12 @@ py::list Backends() {
 
 py::list WeightTypes() {
   py::list rows;
-  for (const native::WeightFacts& facts : native::WeightTypes::kFacts) {
+  for (const PackedType& type : PackedTypes()) {
     py::dict row;
-    row["name"] = facts.name;
-    row["scale_bytes"] = facts.scale_bytes;
-    row["code_bytes"] = facts.code_bytes;
-    row["integers"] = facts.integers;
+    row["name"] = type.name;
+    row["scale_bytes"] = type.scale_bytes;
+    row["code_bytes"] = type.code_bytes;
+    row["integers"] = type.integers;
     rows.append(row);
   }
   return rows;

@@ -281,7 +281,7 @@ std::unique_ptr<Backend> Make(const Bundle& bundle, const BackendOptions& option
 
 }  // namespace
 
-extern const BackendEntry kNativeBackend{"native", "our own kernels for int4, int8, bf16 and f32 weights on x86-64",
+extern const BackendEntry kNativeBackend{"native", "our own kernels for packed weights, of 4 to 32 bits, on x86-64",
                                          &WhyNot, &Make};
 
 }  // namespace skywork_rt

@@ -18,7 +18,7 @@ from safetensors import safe_open
 
 from skywork_rt.errors import CheckpointError, InvalidArgumentError
 from skywork_rt.export.model import Float32Array, ModelConfig, RawTensor
-from skywork_rt.export.quantise import quantise_weights, write_random_weights
+from skywork_rt.export.quantise import RANDOM_WEIGHTS, WEIGHTS, quantise_weights, write_random_weights
 from skywork_rt.export.quantise.codes import dequantised
 from skywork_rt.export.quantise.types import TYPES, int4, int8
 from skywork_rt.export.synth import SyntheticSource, preset, with_changes
@@ -192,9 +192,9 @@ def test_int4_of_a_gguf_file_keeps_its_blocks_and_says_so(tmp_path: Path) -> Non
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgumentError, match="unknown weights 'int3'; known are f32, bf16, int8, int4"):
+    with pytest.raises(InvalidArgumentError, match=f"unknown weights 'int3'; known are {', '.join(WEIGHTS)}"):
         quantise_weights(SyntheticSource(tiny()), "int3", tmp_path / "w")
-    with pytest.raises(InvalidArgumentError, match="int8 or int4"):
+    with pytest.raises(InvalidArgumentError, match=f"random weights are {' or '.join(RANDOM_WEIGHTS)}, not 'f32'"):
         write_random_weights(tiny(), "f32", tmp_path / "w")
     assert list(tmp_path.iterdir()) == []
 

@@ -25,6 +25,8 @@ def test_python_and_cpp_have_the_same_types() -> None:
 
 
 def test_lists_of_names_hang_together() -> None:
+    assert {"f32", "bf16", "int8", "int4"} <= set(WEIGHTS)  # what there is stays: bundles have them
+    assert DEFAULT_WEIGHTS == ("int4", "int8")
     assert set(DEFAULT_WEIGHTS) | set(RANDOM_WEIGHTS) <= set(WEIGHTS)
     assert [TYPES[name].group_bytes for name in WEIGHTS] == sorted(
         (TYPES[n].group_bytes for n in WEIGHTS), reverse=True
