@@ -14,8 +14,8 @@ from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles
 from skywork_rt.errors import InvalidArgumentError
 from skywork_rt.export.atomic_directory import AtomicDirectory
 from skywork_rt.export.bundle_writer import BundleWriter, check_output
-from skywork_rt.export.quantise import WEIGHTS, largest_weights_bytes, quantise_weights
-from skywork_rt.export.targets import DEFAULT_WEIGHTS, TARGETS, choose_targets
+from skywork_rt.export.quantise import DEFAULT_WEIGHTS, WEIGHTS, largest_weights_bytes, quantise_weights
+from skywork_rt.export.targets import TARGETS, choose_targets
 from skywork_rt.export.template_check import check_template
 from skywork_rt.support.stages import Progress, no_progress
 
@@ -47,7 +47,7 @@ def export(
             after any failure nothing of it is left.
         targets: any of `TARGETS`. None means native, and lite too for models of up to `LITE_PARAMETERS` where MindSpore
             is installed; a warning is logged when lite is left out.
-        weights: any of `WEIGHTS`, for the target native; none given means int4 and int8.
+        weights: any of `WEIGHTS`, for the target native; none given means `DEFAULT_WEIGHTS`, int4 and int8.
         max_length: tokens of prompt and output together; None takes what the model was made for.
         overwrite: replace an existing bundle, in one step, when the new one is complete.
         progress: called as the steps proceed.

@@ -101,4 +101,4 @@ def _check_weights(weights: Sequence[str]) -> None:
     unknown = [name for name in weights if name not in RANDOM_WEIGHTS]
     if unknown or not weights or len(set(weights)) != len(weights):
         given = ", ".join(weights) or "none"
-        raise InvalidArgumentError(f"weights are {given}; give one or both of {', '.join(RANDOM_WEIGHTS)}, each once")
+        raise InvalidArgumentError(f"weights are {given}; give one or more of {', '.join(RANDOM_WEIGHTS)}, each once")

@@ -8,15 +8,12 @@ from collections.abc import Sequence
 from skywork_rt.checkpoints.model import ModelConfig
 from skywork_rt.errors import BackendUnavailableError, CapacityError, UnsupportedError
 
-__all__ = ["DEFAULT_WEIGHTS", "LITE_PARAMETERS", "TARGETS", "choose_targets"]
+__all__ = ["LITE_PARAMETERS", "TARGETS", "choose_targets"]
 
 _log = logging.getLogger("skywork_rt.export")
 
 TARGETS = ("lite", "native")
 """What a bundle can be for: MindSpore Lite's graphs, and the weights of our own CPU kernels."""
-
-DEFAULT_WEIGHTS = ("int4", "int8")
-"""Of the target native."""
 
 LITE_PARAMETERS = 650_000_000
 """The largest model that gets graphs for Lite unasked. They are float32, two of up to 2.6 GB; the largest model that

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "backend/native/kernels/types/types.h"
 #include "backend/native/native_backend.h"
 #include "backend/plugin_loader.h"
 #include "skywork_rt/error.h"
@@ -80,6 +81,14 @@ std::unique_ptr<Backend> MakeBackend(const Bundle& bundle, const BackendOptions&
   const std::string reason = entry.why_not(bundle, options);
   if (!reason.empty()) throw Error(ErrorCode::kUnsupported, reason);
   return entry.make(bundle, options);
+}
+
+std::vector<PackedType> PackedTypes() {
+  std::vector<PackedType> types;
+  for (const native::WeightFacts& facts : native::WeightTypes::kFacts) {
+    types.push_back({facts.name, facts.scale_bytes, facts.code_bytes, facts.integers});
+  }
+  return types;
 }
 
 }  // namespace skywork_rt

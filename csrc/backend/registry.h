@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <vector>
@@ -26,5 +27,14 @@ SKYWORK_RT_API std::string ResolveBackend(const Bundle& bundle, const BackendOpt
 /// Opens `bundle` on the backend that ResolveBackend gives. Throws what that throws, kUnsupported (the bundle has
 /// nothing for it, or it cannot do an option), and what reading the bundle's files throws.
 SKYWORK_RT_API std::unique_ptr<Backend> MakeBackend(const Bundle& bundle, const BackendOptions& options);
+
+/// A type of the native backend's packed weights, for whoever packs or chooses them.
+struct PackedType {
+  const char* name;
+  std::size_t scale_bytes;  // of a group of 16 rows by 32 inputs
+  std::size_t code_bytes;   // of the same
+  bool integers;            // whether activations="int8" is possible
+};
+SKYWORK_RT_API std::vector<PackedType> PackedTypes();
 
 }  // namespace skywork_rt

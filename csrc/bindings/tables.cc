@@ -77,7 +77,6 @@ py::list Fields() {
   return rows;
 }
 
-
 py::list ErrorCodes() {
   py::list rows;
   for (const NamedCode& named : kErrorCodes) {
@@ -109,6 +108,19 @@ py::list Backends() {
   return rows;
 }
 
+py::list WeightTypes() {
+  py::list rows;
+  for (const PackedType& type : PackedTypes()) {
+    py::dict row;
+    row["name"] = type.name;
+    row["scale_bytes"] = type.scale_bytes;
+    row["code_bytes"] = type.code_bytes;
+    row["integers"] = type.integers;
+    rows.append(row);
+  }
+  return rows;
+}
+
 }  // namespace
 
 void BindTables(py::module_& module) {
@@ -116,8 +128,13 @@ void BindTables(py::module_& module) {
              "Every field of SamplingParams, in order: a dict of name, type, default and range.");
   module.def("generator_fields", &Fields<GeneratorOptions>, "The same of the options of Generator.");
   module.def("error_codes", &ErrorCodes, "(name, number) of every error code.");
-  module.def("environment_variables", &EnvironmentVariables, "(name, text) of what the core reads from the environment.");
+  module.def("environment_variables", &EnvironmentVariables,
+             "(name, text) of what the core reads from the environment.");
   module.def("backends", &Backends, "(name, description) of every backend, in the order in which \"auto\" asks them.");
+  module.def(
+      "weight_types", &WeightTypes,
+      "Every type of weights that the native backend computes with: a dict of name, bytes of scales and of codes "
+      "that a group of 16 rows takes, and whether codes are integers, as activations=\"int8\" needs.");
 }
 
 }  // namespace skywork_rt::bindings

@@ -11,34 +11,28 @@ from numpy.typing import NDArray
 from skywork_rt.checkpoints.model import ModelConfig
 from skywork_rt.checkpoints.synthetic.source import random_rows
 from skywork_rt.errors import InvalidArgumentError
-from skywork_rt.export.quantise.codes import GROUP
-from skywork_rt.export.quantise.layout import packed_shape
+from skywork_rt.export.quantise.layout import GROUP, PANEL_ROWS
+from skywork_rt.export.quantise.types import RANDOM_WEIGHTS, TYPES
+from skywork_rt.export.quantise.weight_type import WeightType
 from skywork_rt.export.quantise.weights import kind_of
 from skywork_rt.export.quantise.weights_file import open_weights
 from skywork_rt.support.stages import Progress, no_progress
 
-__all__ = ["RANDOM_WEIGHTS", "write_random_weights"]
-
-RANDOM_WEIGHTS = ("int8", "int4")
-"""The names that `write_random_weights` knows."""
+__all__ = ["write_random_weights"]
 
 _PIECE_BYTES = 1 << 24
-# Standard deviation of codes that are uniformly random bytes or halves of bytes.
-_CODE_SPREAD = {"int8": 73.9, "int4": 4.61}
-_CODE_CENTRE = {"int8": 0.0, "int4": 7.5}
-_SCALES_OF_A_GROUP = {"int8": 16, "int4": 32}
 
 
 def write_random_weights(
     config: ModelConfig, name: str, path: Path, seed: int = 0, progress: Progress = no_progress
 ) -> None:
-    """Writes a weights file `name` ("int8" or "int4") of random codes for a model of the given shape to `path`.
+    """Writes a weights file `name` (one of `RANDOM_WEIGHTS`) of random codes for a model of the given shape to `path`.
 
     Weights have standard deviation columns ** -0.5, so activations stay near 1. Needs some 50 MB of memory whatever
     the shape: Skywork-13B's 8.9 GB are written at the disk's speed.
     """
     if name not in RANDOM_WEIGHTS:
-        raise InvalidArgumentError(f"random weights are int8 or int4, not {name!r}")
+        raise InvalidArgumentError(f"random weights are {' or '.join(RANDOM_WEIGHTS)}, not {name!r}")
     shapes = config.tensor_shapes()
     stage, done = f"random weights {name}", 0
     progress(stage, 0, len(shapes))
@@ -47,7 +41,7 @@ def write_random_weights(
             if len(shape) != 2:
                 continue
             kind = kind_of(name, tensor, None)
-            writer.matrix(tensor, kind, shape[0], shape[1], _pieces(kind, shape[0], shape[1], seed + done))
+            writer.matrix(tensor, kind, shape[0], shape[1], _pieces(TYPES[kind], shape[0], shape[1], seed + done))
             progress(stage, done := done + 1, len(shapes))
         for tensor, shape in shapes.items():
             if len(shape) == 1:
@@ -55,9 +49,9 @@ def write_random_weights(
                 progress(stage, done := done + 1, len(shapes))
 
 
-def _pieces(kind: str, rows: int, columns: int, seed: int) -> Iterator[NDArray[np.uint8]]:
+def _pieces(kind: WeightType, rows: int, columns: int, seed: int) -> Iterator[NDArray[np.uint8]]:
     generator = np.random.Generator(np.random.SFC64(seed))
-    panels, panel_bytes = packed_shape(kind, rows, columns)
+    panels, panel_bytes = kind.packed_shape(rows, columns)
     scales = _scales(kind, columns)
     step = max(1, _PIECE_BYTES // panel_bytes)
     for start in range(0, panels, step):
@@ -67,9 +61,12 @@ def _pieces(kind: str, rows: int, columns: int, seed: int) -> Iterator[NDArray[n
         yield piece
 
 
-def _scales(kind: str, columns: int) -> NDArray[np.uint8]:
+def _scales(kind: WeightType, columns: int) -> NDArray[np.uint8]:
+    codes = kind.random
+    if codes is None:
+        raise ValueError(f"random bytes are no codes of {kind.name}")
     groups = -(-columns // GROUP)
-    scale = columns**-0.5 / _CODE_SPREAD[kind]
-    group = np.full(_SCALES_OF_A_GROUP[kind], scale, np.float16)
-    group[16:] = -scale * _CODE_CENTRE[kind]
+    scale = columns**-0.5 / codes.deviation
+    group = np.full(kind.scale_bytes // 2, scale, np.float16)
+    group[PANEL_ROWS:] = -scale * codes.mean
     return np.tile(group, groups).view(np.uint8)

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skywork_rt.checkpoints.model import Float32Array, ModelConfig
-from skywork_rt.export.quantise.layout import packed_shape
+from skywork_rt.export.quantise.layout import ALIGNMENT
+from skywork_rt.export.quantise.types import TYPES
 
 __all__ = ["WeightsWriter", "open_weights"]
 
-_ALIGNMENT = 64
 _FORMAT = "skywork_rt.weights"
 _VERSION = 1
 
@@ -50,8 +50,9 @@ class WeightsWriter:
         self._bits = 0
         # The data begins where the longest header that this model can have would end.
         most = 4 * config.parameter_count() + 4096
+        longest_kind = max(TYPES, key=len)
         longest = {
-            f"{name}.int8": _entry("F32", (config.parameter_count(),) * 2, most, most)
+            f"{name}.{longest_kind}": _entry("F32", (config.parameter_count(),) * 2, most, most)
             for name in config.tensor_shapes()
         }
         text = json.dumps({"__metadata__": {"facts": "x" * 1024}} | longest)
@@ -60,7 +61,7 @@ class WeightsWriter:
 
     def matrix(self, name: str, kind: str, rows: int, columns: int, pieces: Iterable[NDArray[np.uint8]]) -> None:
         """Pieces are runs of panels, in order."""
-        shape = packed_shape(kind, rows, columns)
+        shape = TYPES[kind].packed_shape(rows, columns)
         written = 0
         for piece in pieces:
             written += self._file.write(np.ascontiguousarray(piece).data)
@@ -97,4 +98,4 @@ def _entry(dtype: str, shape: tuple[int, ...], begin: int, end: int) -> dict[str
 
 
 def _round_up(size: int) -> int:
-    return -(-size // _ALIGNMENT) * _ALIGNMENT
+    return -(-size // ALIGNMENT) * ALIGNMENT

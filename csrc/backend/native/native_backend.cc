@@ -13,6 +13,7 @@
 #include "backend/native/kernels/choose_kernels.h"
 #include "backend/native/paged_cache.h"
 #include "backend/native/weights/model_weights.h"
+#include "backend/native/weights/weight_kinds.h"
 #include "backend/native/weights/weights_file.h"
 #include "skywork_rt/error.h"
 #include "support/core_set.h"
@@ -62,9 +63,10 @@ bool ParseInt8Activations(const std::string& name) {
 Arithmetic ChooseArithmetic(const ModelWeights& weights, const Kernels& kernels, const std::string& name) {
   if (!ParseInt8Activations(name)) return kernels.exact;
   for (const PackedMatrix* matrix : weights.Multiplied()) {
-    if (matrix->kind == WeightKind::kInt8 || matrix->kind == WeightKind::kInt4) continue;
-    throw Error(ErrorCode::kUnsupported, StrCat("activations=\"int8\" needs int8 or int4 weights, and these are ",
-                                                KindName(matrix->kind), ". Use activations=\"f32\"."));
+    if (FactsOf(matrix->kind).integers) continue;
+    throw Error(ErrorCode::kUnsupported,
+                StrCat("activations=\"int8\" needs ", NamesOf(IntegerKinds()), " weights, and these are ",
+                       FactsOf(matrix->kind).name, ". Use activations=\"f32\"."));
   }
   return Arithmetic::kFixed8;
 }
@@ -260,9 +262,9 @@ std::string WhyNot(const Bundle& bundle, const BackendOptions& options) {
 }
 
 std::unique_ptr<Backend> Make(const Bundle& bundle, const BackendOptions& options) {
-  // "auto": the smallest, as it is the fastest; float32 only where there is nothing else.
   std::string name = options.weights;
-  for (const char* candidate : {"int4", "int8", "bf16", "f32"}) {
+  for (const native::WeightKind kind : native::SmallestKindsFirst()) {
+    const char* candidate = native::FactsOf(kind).name;
     if (name == "auto" && bundle.weights().count(candidate) != 0) name = candidate;
   }
   const auto found = bundle.weights().find(name);
@@ -279,7 +281,7 @@ std::unique_ptr<Backend> Make(const Bundle& bundle, const BackendOptions& option
 
 }  // namespace
 
-extern const BackendEntry kNativeBackend{"native", "our own kernels for int4, int8, bf16 and f32 weights on x86-64",
+extern const BackendEntry kNativeBackend{"native", "our own kernels for packed weights, of 4 to 32 bits, on x86-64",
                                          &WhyNot, &Make};
 
 }  // namespace skywork_rt

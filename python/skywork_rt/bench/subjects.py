@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from skywork_rt._core import weight_types
 from skywork_rt.bench.weights_header import embedding_bytes
 from skywork_rt.bundle.info import BundleInfo
 from skywork_rt.errors import CorruptBundleError, InvalidArgumentError
@@ -36,7 +37,6 @@ run would take hours."""
 _LITE_RUNTIMES = (LITE, PREDICT, RECIPE)
 _FULL_CONTRACT = "host-cache/full"
 _INCREMENTAL_CONTRACT = "host-cache/incremental"
-_QUANTISED = ("int8", "int4")
 
 
 @dataclass(frozen=True)
@@ -117,11 +117,12 @@ def _native_subjects(bundle: BundleInfo, parameters: int) -> list[Subject]:
     subjects = []
     model = bundle.section("model")
     cache = _cache_bytes(model)
+    integers = {kind["name"] for kind in weight_types() if kind["integers"]}
     for weights, file in bundle.section("weights").items():
         size = _size(bundle, file)
         # An embedding table of its own is looked up a row a token; a tied one is read whole, as the head.
         read = size if model["tied_embeddings"] else size - embedding_bytes(bundle.directory / Path(file).name)
-        for activations in ("f32", "int8") if weights in _QUANTISED else ("f32",):
+        for activations in ("f32", "int8") if weights in integers else ("f32",):
             options = {"backend": "native", "weights": weights, "activations": activations}
             label, bits = f"{weights}/{activations}", 8 * size / parameters
             subjects.append(Subject(NATIVE, label, bits, read, (file,), options, size, cache))

@@ -23,7 +23,7 @@ def export(
         ),
     ] = "",
     weights: Annotated[
-        str, typer.Option(help="For native, comma separated: f32, bf16, int8, int4. Default: int4,int8.")
+        str, typer.Option(help="For native, comma separated, such as bf16,int8. Default: int4,int8.")
     ] = "",
     max_length: Annotated[int | None, typer.Option(help="Longest prompt + output. Default: the model's.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,

@@ -18,7 +18,7 @@ def synth(
         str,
         typer.Option(help="Shape: skywork-13b, llama-2-7b, mistral-7b, qwen2-7b, smollm2-135m or tiny."),
     ],
-    weights: Annotated[str, typer.Option(help="Weights, comma separated: int8, int4.")] = "int4",
+    weights: Annotated[str, typer.Option(help="Weights, comma separated, such as int4,int8.")] = "int4",
     layers: Annotated[int | None, typer.Option(min=1, help="So many layers instead of the shape's own.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,

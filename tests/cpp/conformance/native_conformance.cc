@@ -22,9 +22,8 @@ native::TinyOptions With(native::WeightKind kind) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Native, BackendConformance,
-                         testing::Values(Native("Int8", {}, "f32"),
-                                         Native("Int4HalfCache", With(native::WeightKind::kInt4), "f16"),
-                                         Native("Float32", With(native::WeightKind::kF32), "f32")),
+                         testing::Values(Native("Int8", {}, "f32"), Native("Int4HalfCache", With(native::kInt4), "f16"),
+                                         Native("Float32", With(native::kF32), "f32")),
                          ConformanceName);
 
 }  // namespace

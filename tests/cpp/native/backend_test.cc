@@ -54,17 +54,18 @@ double LargestDifference(const std::vector<float>& a, const std::vector<double>&
 
 TEST(NativeBackend, EqualsTheTextbookForEveryShapeAndKindOfWeights) {
   std::vector<TinyOptions> models;
-  for (const WeightKind kind : {WeightKind::kF32, WeightKind::kBf16, WeightKind::kInt8, WeightKind::kInt4}) {
+  for (const WeightKind kind : kKinds) {
     TinyOptions options;
     options.kind = options.vocabulary_kind = kind;
     models.push_back(options);
   }
   models.push_back({});
-  models.back().kind = WeightKind::kInt4;  // mixed, as int4 files are
+  models.back().kind = kInt4;  // mixed, as int4 files are
   models.push_back({});
   // Every matrix of a layer of another kind than its neighbours, as GGUF files may have them.
-  models.back().kinds_in_turn = {WeightKind::kInt4, WeightKind::kF32,  WeightKind::kInt8,
-                                 WeightKind::kInt4, WeightKind::kInt8, WeightKind::kBf16};
+  models.back().kinds_in_turn = {kInt4, kF32, kInt8, kInt4, kInt8, kBf16};
+  models.push_back({});
+  models.back().kinds_in_turn = kKinds;
   models.push_back({});
   models.back().qkv_bias = true;
   models.push_back({});
@@ -101,8 +102,9 @@ TEST(NativeBackend, HalfPrecisionCacheStaysCloseToTheTextbook) {
 TEST(NativeBackend, RoundedActivationsStayCloseToTheTextbookAndNeedIntegerWeights) {
   const TemporaryDirectory directory;
   const std::vector<TokenId> tokens = RandomTokens(200, 131, 9);
-  for (const std::vector<WeightKind>& kinds :
-       {std::vector<WeightKind>{WeightKind::kInt8}, {WeightKind::kInt4}, {WeightKind::kInt8, WeightKind::kInt4}}) {
+  std::vector<std::vector<WeightKind>> mixtures = {{kInt8, kInt4}, IntegerKinds()};
+  for (const WeightKind kind : IntegerKinds()) mixtures.push_back({kind});
+  for (const std::vector<WeightKind>& kinds : mixtures) {
     TinyOptions shape;
     shape.kinds_in_turn = kinds;
     const TinyModel model = MakeTinyModel(shape, directory.path());
@@ -112,7 +114,7 @@ TEST(NativeBackend, RoundedActivationsStayCloseToTheTextbookAndNeedIntegerWeight
     EXPECT_LT(LargestDifference(AllLogits(*backend, tokens), ReferenceLogits(model, tokens)), 0.25);
   }
   TinyOptions shape;
-  shape.kind = WeightKind::kBf16;
+  shape.kind = kBf16;
   const TinyModel model = MakeTinyModel(shape, directory.path());
   BackendOptions options = Options();
   options.activations = "int8";
@@ -136,7 +138,7 @@ std::vector<float> LogitsWith(const char* isa, const TinyModel& model, const Bac
 TEST(NativeBackend, ThreadsAndWaysOfLoadingGiveTheSameBits) {
   const TemporaryDirectory directory;
   TinyOptions shape;
-  shape.kind = WeightKind::kInt4;
+  shape.kind = kInt4;
   const TinyModel model = MakeTinyModel(shape, directory.path());
   const std::vector<TokenId> tokens = RandomTokens(150, 131, 7);
   for (const char* isa : {"scalar", "avx2", "avx512", "avx512vnni"}) {
@@ -153,13 +155,13 @@ TEST(NativeBackend, ThreadsAndWaysOfLoadingGiveTheSameBits) {
 TEST(NativeBackend, InstructionSetsGiveTheSameBitsUnlessOneMultipliesBytes) {
   const TemporaryDirectory directory;
   const std::vector<TokenId> tokens = RandomTokens(150, 131, 7);
-  for (const WeightKind kind : {WeightKind::kF32, WeightKind::kBf16, WeightKind::kInt8, WeightKind::kInt4}) {
+  for (const WeightKind kind : kKinds) {
     TinyOptions shape;
     shape.kind = kind;
     shape.vocabulary_kind = kind;
     const TinyModel model = MakeTinyModel(shape, directory.path());
     for (const char* activations : {"f32", "int8"}) {
-      const bool integers = kind == WeightKind::kInt8 || kind == WeightKind::kInt4;
+      const bool integers = FactsOf(kind).integers;
       if (!integers && std::string(activations) == "int8") continue;
       BackendOptions options = Options();
       options.activations = activations;
@@ -169,7 +171,7 @@ TEST(NativeBackend, InstructionSetsGiveTheSameBitsUnlessOneMultipliesBytes) {
       for (const char* isa : {"avx2", "avx512", "avx512vnni"}) {
         const std::vector<float> logits = LogitsWith(isa, model, options, tokens);
         if (logits.empty()) continue;
-        const std::string what = StrCat(isa, " kind ", static_cast<int>(kind), " activations ", activations);
+        const std::string what = StrCat(isa, " ", FactsOf(kind).name, " activations ", activations);
         if (std::string(isa) != "avx512vnni" || !integers || std::string(activations) == "int8") {
           EXPECT_TRUE(SameBits(logits, expected)) << what;
           continue;

@@ -26,12 +26,12 @@ class CodedMatrix {
       for (int g = 0; g < shape_.groups; ++g) {
         const std::uint16_t halves[] = {FloatToHalf(factor(random)), FloatToHalf(factor(random))};
         scales_.push_back(HalfToFloat(halves[0]));
-        minimums_.push_back(kind == WeightKind::kInt4 ? HalfToFloat(halves[1]) : 0.0f);
+        minimums_.push_back(FactsOf(kind).minimums ? HalfToFloat(halves[1]) : 0.0f);
         PutHalf(row, g, 0, halves[0]);
-        if (kind == WeightKind::kInt4) PutHalf(row, g, 32, halves[1]);
+        if (FactsOf(kind).minimums) PutHalf(row, g, 32, halves[1]);
         for (int k = 0; k < kGroup; ++k) {
           codes_.push_back(g * kGroup + k < cols ? code(row, g * kGroup + k) : 0);
-          PutCode(row, g, k, codes_.back());
+          PutCode(kind, Codes(row, g), k, row % kPanelRows, static_cast<float>(codes_.back()));
         }
       }
     }
@@ -48,17 +48,12 @@ class CodedMatrix {
     return bytes_.data() + static_cast<std::size_t>(row / kPanelRows) * shape_.panel_bytes;
   }
   void PutHalf(int row, int g, int offset, std::uint16_t half) {
-    std::memcpy(Panel(row) + static_cast<std::size_t>(g) * ScaleBytes(shape_.kind) + offset + 2 * (row % kPanelRows),
-                &half, 2);
+    std::memcpy(
+        Panel(row) + static_cast<std::size_t>(g) * FactsOf(shape_.kind).scale_bytes + offset + 2 * (row % kPanelRows),
+        &half, 2);
   }
-  void PutCode(int row, int g, int k, int code) {
-    std::uint8_t* group = Panel(row) + shape_.scale_bytes + static_cast<std::size_t>(g) * CodeBytes(shape_.kind);
-    const int lane = row % kPanelRows;
-    if (shape_.kind == WeightKind::kInt8) {
-      group[64 * (k / 4) + 4 * lane + k % 4] = static_cast<std::uint8_t>(code);
-    } else {
-      group[64 * (k / 8) + 4 * lane + k % 4] |= static_cast<std::uint8_t>(k % 8 < 4 ? code : code << 4);
-    }
+  std::uint8_t* Codes(int row, int g) {
+    return Panel(row) + shape_.scale_bytes + static_cast<std::size_t>(g) * FactsOf(shape_.kind).code_bytes;
   }
 
   PackedMatrix shape_;
@@ -109,7 +104,7 @@ std::vector<float> ReferenceProduct(const CodedMatrix& m, Arithmetic arithmetic,
         }
         float& acc = out[static_cast<std::size_t>(t * shape.rows + row)];
         acc = std::fma(m.Scale(row, g) * group.step, static_cast<float>(dot), acc);
-        if (shape.kind == WeightKind::kInt4) {
+        if (FactsOf(shape.kind).minimums) {
           acc = std::fma(m.Minimum(row, g), group.step * static_cast<float>(sum), acc);
         }
       }
@@ -120,8 +115,8 @@ std::vector<float> ReferenceProduct(const CodedMatrix& m, Arithmetic arithmetic,
 
 /// Codes as they come, and those that make the largest sums.
 std::vector<CodedMatrix::Code> Patterns(WeightKind kind, std::mt19937& random) {
-  const int least = kind == WeightKind::kInt8 ? -128 : 0;
-  const int most = kind == WeightKind::kInt8 ? 127 : 15;
+  const int least = FactsOf(kind).least_code;
+  const int most = FactsOf(kind).most_code;
   return {[least, most, &random](int, int) {
             return least + static_cast<int>(random() % static_cast<unsigned>(most - least + 1));
           },
@@ -177,7 +172,7 @@ std::vector<std::vector<float>> Activations(int cols, int tokens, std::mt19937& 
 
 TEST_P(EverySet, FixedPointEqualsWholeNumbersToTheBit) {
   std::mt19937 random(29);
-  for (const WeightKind kind : {WeightKind::kInt8, WeightKind::kInt4}) {
+  for (const WeightKind kind : IntegerKinds()) {
     for (const CodedMatrix::Code& code : Patterns(kind, random)) {
       for (const auto& [rows, cols, tokens] : {std::tuple{17, 160, 1}, {33, 65, 1}, {33, 97, 5}, {5, 31, 30}}) {
         const CodedMatrix m(kind, rows, cols, code, random);
@@ -198,11 +193,11 @@ TEST_P(EverySet, TheLargestFloatsAreHeld) {
   const float most = std::numeric_limits<float>::max();
   std::mt19937 random(31);
   const auto one = [](int row, int k) { return row == k ? 1 : 0; };
-  const CodedMatrix m(WeightKind::kInt8, kGroup, kGroup, one, random);
+  const CodedMatrix m(kInt8, kGroup, kGroup, one, random);
   std::vector<float> x(kGroup, 0.0f);
   x[3] = most;
   x[4] = -most / 3;
-  for (const Arithmetic how : ArithmeticsOf(*kernels_, WeightKind::kInt8)) {
+  for (const Arithmetic how : ArithmeticsOf(*kernels_, kInt8)) {
     if (how == Arithmetic::kFloat32) continue;
     const std::vector<float> y = Multiply(*kernels_, how, m.shape(), nullptr, x, 1, nullptr, Epilogue::kStore);
     for (int row = 0; row < kGroup; ++row) {

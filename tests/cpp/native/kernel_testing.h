@@ -19,8 +19,6 @@
 
 namespace skywork_rt::native {
 
-inline constexpr WeightKind kKinds[] = {WeightKind::kF32, WeightKind::kBf16, WeightKind::kInt8, WeightKind::kInt4};
-
 inline std::vector<float> RandomFloats(std::size_t n, std::mt19937& random) {
   std::normal_distribution<float> normal(0.0f, 1.0f);
   std::vector<float> values(n);
@@ -53,14 +51,14 @@ inline bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
 
 /// What a set computes with weights of this kind.
 inline std::vector<Arithmetic> ArithmeticsOf(const Kernels& kernels, WeightKind kind) {
-  if (kind == WeightKind::kF32 || kind == WeightKind::kBf16) return {Arithmetic::kFloat32};
+  if (!FactsOf(kind).integers) return {Arithmetic::kFloat32};
   std::vector<Arithmetic> all = {Arithmetic::kFloat32, Arithmetic::kFixed8};
   if (kernels.fixed24) all.push_back(Arithmetic::kFixed24);
   return all;
 }
 
 inline std::string Name(WeightKind kind, Arithmetic arithmetic) {
-  return StrCat("kind ", static_cast<int>(kind), " arithmetic ", static_cast<int>(arithmetic));
+  return StrCat(FactsOf(kind).name, " arithmetic ", static_cast<int>(arithmetic));
 }
 
 /// A matrix whose data lies where the kernels want it.

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -132,7 +133,7 @@ TEST_P(EverySet, SiluIsAccurateFromVeryNegativeToVeryPositive) {
   std::memset(one.data(), 0, 2048);
   std::memset(zero.data(), 0, 2048);
   std::memcpy(one.data(), &unit, 4);
-  PackedMatrix gate = PackedMatrix::Shape(WeightKind::kF32, 1, 1);
+  PackedMatrix gate = PackedMatrix::Shape(kF32, 1, 1);
   PackedMatrix up = gate;
   gate.data = one.data();
   up.data = zero.data();
@@ -263,6 +264,60 @@ TEST(UnpackRow, GivesTheWeightsThatTheLayoutDescribes) {
       EXPECT_EQ(std::memcmp(out.data(), m.weights.data() + row * 100, 400), 0) << row;
     }
   }
+}
+
+/// Files that were written must stay readable: bytes at stated places of a group, and what they mean.
+TEST(WeightTypes, LieAsInTheFilesThatExist) {
+  EXPECT_EQ(FactsOf(kInt8).least_code, -128);
+  EXPECT_EQ(FactsOf(kInt8).most_code, 127);
+  EXPECT_EQ(FactsOf(kInt4).least_code, 0);
+  EXPECT_EQ(FactsOf(kInt4).most_code, 15);
+  std::uint8_t codes[2048] = {};
+  const float value = -1.5f;
+  std::memcpy(codes + 64 * 21 + 4 * 3, &value, 4);
+  EXPECT_EQ(types::F32::Code(codes, 21, 3), -1.5f);
+  std::memset(codes, 0, sizeof(codes));
+  codes[64 * 10 + 4 * 3 + 2] = 0xC0;  // 0xBFC0 is -1.5 in bfloat16, input 21 the high half of dword 10
+  codes[64 * 10 + 4 * 3 + 3] = 0xBF;
+  EXPECT_EQ(types::Bf16::Code(codes, 21, 3), -1.5f);
+  EXPECT_EQ(types::Bf16::Code(codes, 20, 3), 0.0f);
+  codes[64 * 5 + 4 * 3 + 1] = 0x81;  // byte 1 of dword 5
+  EXPECT_EQ(types::Int8::Code(codes, 21, 3), -127.0f);
+  codes[64 * 2 + 4 * 3 + 1] = 0xA5;  // input 17 in the low half of a byte, 21 in the high
+  EXPECT_EQ(types::Int4::Code(codes, 17, 3), 5.0f);
+  EXPECT_EQ(types::Int4::Code(codes, 21, 3), 10.0f);
+}
+
+TEST(WeightTypes, WhatIsPutIsReadAndNothingElseChanges) {
+  for (const WeightKind kind : kKinds) {
+    const auto read = [&](const std::uint8_t* codes, int k, int lane) {
+      return WithType(kind, [=](auto type) { return decltype(type)::Code(codes, k, lane); });
+    };
+    const float low = FactsOf(kind).integers ? static_cast<float>(FactsOf(kind).least_code) : -3.0f;
+    const float high = FactsOf(kind).integers ? static_cast<float>(FactsOf(kind).most_code) : 8.0f;
+    std::vector<std::uint8_t> codes(FactsOf(kind).code_bytes);
+    for (const int round : {0, 1}) {  // also over what is there
+      const auto code = [&](int i) { return (i + i / kPanelRows + round) % 2 == 0 ? low : high; };
+      for (int i = 0; i < kGroup * kPanelRows; ++i) {
+        ASSERT_EQ(PutCode(kind, codes.data(), i / kPanelRows, i % kPanelRows, code(i)), code(i));
+      }
+      for (int i = 0; i < kGroup * kPanelRows; ++i) {
+        ASSERT_EQ(read(codes.data(), i / kPanelRows, i % kPanelRows), code(i)) << FactsOf(kind).name;
+      }
+    }
+  }
+}
+
+TEST(WeightTypes, HaveDifferentNamesAndTheSmallestComesFirst) {
+  std::set<std::string> names;
+  for (const WeightKind kind : kKinds) names.insert(FactsOf(kind).name);
+  EXPECT_EQ(names.size(), kKinds.size());
+  const std::vector<WeightKind> order = SmallestKindsFirst();
+  ASSERT_EQ(order.size(), kKinds.size());
+  const auto place = [&](WeightKind kind) { return std::find(order.begin(), order.end(), kind) - order.begin(); };
+  EXPECT_LT(place(kInt4), place(kInt8));
+  EXPECT_LT(place(kInt8), place(kBf16));
+  EXPECT_LT(place(kBf16), place(kF32));
 }
 
 TEST(Half, ConvertsEveryValueThereAndBack) {

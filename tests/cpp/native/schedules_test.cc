@@ -197,27 +197,27 @@ TEST(BitwisePromise, HoldsOverRandomSchedulesWithInt8Weights) {
 
 TEST(BitwisePromise, HoldsOverRandomSchedulesWithInt4WeightsAndHalfCache) {
   TinyOptions shape = Small();
-  shape.kind = WeightKind::kInt4;
+  shape.kind = kInt4;
   RunSchedules(shape, "f16", 100, 2000);
 }
 
 TEST(BitwisePromise, HoldsOverRandomSchedulesWithFloatWeights) {
   TinyOptions shape = Small();
-  shape.kind = WeightKind::kBf16;
-  shape.vocabulary_kind = WeightKind::kF32;
+  shape.kind = kBf16;
+  shape.vocabulary_kind = kF32;
   RunSchedules(shape, "f32", 50, 3000);
 }
 
 TEST(BitwisePromise, HoldsOverRandomSchedulesWithRoundedActivations) {
   TinyOptions shape = Small();
-  shape.kind = WeightKind::kInt4;
+  shape.kind = kInt4;
   RunSchedules(shape, "f32", 50, 4000, "int8");
 }
 
 /// What processors that do not multiply bytes do with integer weights.
 TEST(BitwisePromise, HoldsOverRandomSchedulesWithIntegerWeightsMadeFloats) {
   const WithInstructionSet chosen(FindKernels("avx2") != nullptr ? "avx2" : "scalar");
-  for (const WeightKind kind : {WeightKind::kInt8, WeightKind::kInt4}) {
+  for (const WeightKind kind : IntegerKinds()) {
     TinyOptions shape = Small();
     shape.kind = kind;
     RunSchedules(shape, "f32", 25, 5000);
@@ -226,11 +226,12 @@ TEST(BitwisePromise, HoldsOverRandomSchedulesWithIntegerWeightsMadeFloats) {
 
 TEST(BitwisePromise, HoldsOverRandomSchedulesWithEveryKindOfWeightsInALayer) {
   TinyOptions shape = Small();
-  shape.kinds_in_turn = {WeightKind::kInt4, WeightKind::kF32,  WeightKind::kInt8,
-                         WeightKind::kInt4, WeightKind::kInt8, WeightKind::kBf16};
+  shape.kinds_in_turn = {kInt4, kF32, kInt8, kInt4, kInt8, kBf16};
   RunSchedules(shape, "f32", 25, 6000);
-  shape.kinds_in_turn = {WeightKind::kInt8, WeightKind::kInt4, WeightKind::kInt4};
+  shape.kinds_in_turn = {kInt8, kInt4, kInt4};
   RunSchedules(shape, "f32", 25, 7000, "int8");
+  shape.kinds_in_turn = kKinds;
+  RunSchedules(shape, "f32", 25, 8000);
 }
 
 }  // namespace

@@ -9,7 +9,6 @@
 #include <stdexcept>
 
 #include "backend/native/half.h"
-#include "backend/native/weights/model_weights.h"
 
 namespace skywork_rt::native {
 namespace {
@@ -18,40 +17,24 @@ void PutHalf(std::vector<std::uint8_t>& bytes, std::size_t at, std::uint16_t hal
   std::memcpy(bytes.data() + at, &half, sizeof(half));
 }
 
-/// Sets one weight's code from a random one and returns what it means.
-float PutWeight(RandomMatrix& m, std::size_t codes, int lane, int k, float scale, float minimum, std::mt19937& random) {
-  const auto cell = [&](int inputs) { return codes + static_cast<std::size_t>(64 * (k / inputs) + 4 * lane); };
-  std::normal_distribution<float> normal(0.0f, 1.0f / std::sqrt(static_cast<float>(m.shape.cols)));
-  switch (m.shape.kind) {
-    case WeightKind::kF32: {
-      const float value = normal(random);
-      std::memcpy(m.bytes.data() + codes + static_cast<std::size_t>(64 * k + 4 * lane), &value, 4);
-      return value;
-    }
-    case WeightKind::kBf16: {
-      float value = normal(random);
-      std::uint32_t bits = 0;
-      std::memcpy(&bits, &value, 4);
-      bits &= 0xFFFF0000u;
-      std::memcpy(&value, &bits, 4);
-      const auto half = static_cast<std::uint16_t>(bits >> 16);
-      PutHalf(m.bytes, cell(2) + static_cast<std::size_t>(2 * (k % 2)), half);
-      return value;
-    }
-    case WeightKind::kInt8: {
-      const auto code = static_cast<std::int8_t>(static_cast<int>(random() % 255) - 127);
-      m.bytes[cell(4) + static_cast<std::size_t>(k % 4)] = static_cast<std::uint8_t>(code);
-      return scale * static_cast<float>(code);
-    }
-    case WeightKind::kInt4: {
-      const unsigned code = random() % 16;
-      const int j = k % 8;
-      m.bytes[cell(8) + static_cast<std::size_t>(j % 4)] |= static_cast<std::uint8_t>(code << (j < 4 ? 0 : 4));
-      return scale * static_cast<float>(code) + minimum;
-    }
+/// Random codes of a type: all integers alike, or normal floats of this deviation.
+class RandomCodes {
+ public:
+  RandomCodes(const WeightFacts& facts, float deviation) : facts_(facts), deviation_(deviation) {}
+
+  float Centre() const { return 0.5f * static_cast<float>(facts_.least_code + facts_.most_code); }
+  float Spread() const { return static_cast<float>(Count()) / std::sqrt(12.0f); }
+  float Next(std::mt19937& random) const {
+    if (facts_.integers) return static_cast<float>(facts_.least_code + static_cast<int>(random() % Count()));
+    return std::normal_distribution<float>(0.0f, deviation_)(random);
   }
-  return 0.0f;
-}
+
+ private:
+  unsigned Count() const { return static_cast<unsigned>(facts_.most_code - facts_.least_code + 1); }
+
+  const WeightFacts& facts_;
+  float deviation_;
+};
 
 /// Collects tensors into a safetensors file.
 class FileBuilder {
@@ -149,27 +132,36 @@ TemporaryDirectory::~TemporaryDirectory() {
   std::filesystem::remove_all(path_, ignored);
 }
 
+float PutCode(WeightKind kind, std::uint8_t* codes, int k, int lane, float code) {
+  return WithType(kind, [=](auto type) { return decltype(type)::Put(codes, k, lane, code); });
+}
+
 RandomMatrix MakeRandomMatrix(WeightKind kind, int rows, int cols, std::mt19937& random) {
+  const WeightFacts& facts = FactsOf(kind);
+  const float deviation = 1.0f / std::sqrt(static_cast<float>(cols));
+  const RandomCodes random_codes(facts, deviation);
   RandomMatrix m{PackedMatrix::Shape(kind, rows, cols), {}, {}};
   m.bytes.resize(m.shape.Bytes());
   m.weights.resize(static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols));
   std::uniform_real_distribution<float> factor(0.5f, 1.5f);
-  const float typical = 1.0f / std::sqrt(static_cast<float>(cols)) / (kind == WeightKind::kInt8 ? 74.0f : 4.6f);
+  const float typical = deviation / random_codes.Spread();
   for (int row = 0; row < rows; ++row) {
     const std::size_t panel = static_cast<std::size_t>(row / kPanelRows) * m.shape.panel_bytes;
     const int lane = row % kPanelRows;
     for (int g = 0; g < m.shape.groups; ++g) {
       const std::size_t scales =
-          panel + static_cast<std::size_t>(g) * ScaleBytes(kind) + 2 * static_cast<std::size_t>(lane);
-      const std::size_t codes = panel + m.shape.scale_bytes + static_cast<std::size_t>(g) * CodeBytes(kind);
+          panel + static_cast<std::size_t>(g) * facts.scale_bytes + 2 * static_cast<std::size_t>(lane);
+      const std::size_t codes = panel + m.shape.scale_bytes + static_cast<std::size_t>(g) * facts.code_bytes;
       const std::uint16_t scale = FloatToHalf(typical * factor(random));
-      const std::uint16_t minimum = FloatToHalf(-7.5f * typical * factor(random));
-      if (ScaleBytes(kind) != 0) PutHalf(m.bytes, scales, scale);
-      if (kind == WeightKind::kInt4) PutHalf(m.bytes, scales + 32, minimum);
+      const std::uint16_t minimum = FloatToHalf(-random_codes.Centre() * typical * factor(random));
+      if (facts.scale_bytes != 0) PutHalf(m.bytes, scales, scale);
+      if (facts.minimums) PutHalf(m.bytes, scales + 32, minimum);
       for (int k = 0; k < kGroup && g * kGroup + k < cols; ++k) {
+        float weight = PutCode(kind, m.bytes.data() + codes, k, lane, random_codes.Next(random));
+        if (facts.scale_bytes != 0) weight *= HalfToFloat(scale);
+        if (facts.minimums) weight += HalfToFloat(minimum);
         m.weights[static_cast<std::size_t>(row) * static_cast<std::size_t>(cols) +
-                  static_cast<std::size_t>(g * kGroup + k)] =
-            PutWeight(m, codes, lane, k, HalfToFloat(scale), HalfToFloat(minimum), random);
+                  static_cast<std::size_t>(g * kGroup + k)] = weight;
       }
     }
   }
@@ -203,7 +195,7 @@ TinyModel MakeTinyModel(const TinyOptions& options, const std::filesystem::path&
       kind = options.kinds_in_turn[turn++ % options.kinds_in_turn.size()];
     }
     RandomMatrix m = MakeRandomMatrix(kind, rows, cols, random);
-    builder.Add(name + "." + KindName(kind), "U8", {static_cast<std::size_t>(m.shape.panels), m.shape.panel_bytes},
+    builder.Add(name + "." + FactsOf(kind).name, "U8", {static_cast<std::size_t>(m.shape.panels), m.shape.panel_bytes},
                 m.bytes.data(), m.bytes.size());
     model.weights[name] = std::move(m.weights);
   };

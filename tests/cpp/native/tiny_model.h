@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "backend/native/kernels/packed_matrix.h"
+#include "backend/native/weights/weight_kinds.h"
 #include "skywork_rt/model_spec.h"
 
 namespace skywork_rt::native {
@@ -35,8 +36,18 @@ class AlignedBytes {
   std::vector<std::uint8_t> storage_;
 };
 
+/// Every kind, and some by their names.
+inline const std::vector<WeightKind> kKinds = AllKinds();
+inline constexpr WeightKind kF32 = KindOf<types::F32>();
+inline constexpr WeightKind kBf16 = KindOf<types::Bf16>();
+inline constexpr WeightKind kInt8 = KindOf<types::Int8>();
+inline constexpr WeightKind kInt4 = KindOf<types::Int4>();
+
+/// Writes input k of row `lane` of a group's codes, as its type does, and returns the code that was written.
+float PutCode(WeightKind kind, std::uint8_t* codes, int k, int lane, float code);
+
 /// Random packed bytes of a matrix, and the float32 weights [rows, cols] that they mean by the layout's description:
-/// made value by value, without the library's own packing or unpacking.
+/// made value by value, without the library's own unpacking.
 struct RandomMatrix {
   PackedMatrix shape;
   std::vector<std::uint8_t> bytes;
@@ -62,8 +73,8 @@ struct TinyOptions {
   int max_length = 512;
   bool qkv_bias = false;
   bool tied_embeddings = false;
-  WeightKind kind = WeightKind::kInt8;
-  WeightKind vocabulary_kind = WeightKind::kInt8;
+  WeightKind kind = kInt8;
+  WeightKind vocabulary_kind = kInt8;
   std::vector<WeightKind> kinds_in_turn;  // of the layers' matrices, instead of `kind`
 };
 TinyModel MakeTinyModel(const TinyOptions& options, const std::filesystem::path& directory, unsigned seed = 1);

@@ -244,7 +244,7 @@ def test_weights_that_vanish_halfway_leave_nothing(source: Path, out: Path) -> N
         ({"targets": []}, "no target"),
         ({"targets": "native"}, "target is the text 'native'; give a list"),
         ({"targets": ["native", "native"]}, "names one twice"),
-        ({"weights": ["int3"]}, "unknown weights 'int3'; known are f32, bf16, int8, int4"),
+        ({"weights": ["int3"]}, f"unknown weights 'int3'; known are {', '.join(WEIGHTS)}"),
         ({"targets": ["lite"], "weights": ["int8"]}, "weights int8 are for the target native"),
         ({"max_length": 257}, "max_length 257 is more than 256"),
         ({"max_length": -1}, "max_length is -1"),

@@ -14,7 +14,7 @@ import skywork_rt
 from skywork_rt.checkpoints.model import ModelConfig
 from skywork_rt.checkpoints.synthetic.presets import PRESETS, preset, with_changes
 from skywork_rt.errors import CapacityError, InvalidArgumentError
-from skywork_rt.export.quantise import largest_weights_bytes
+from skywork_rt.export.quantise import RANDOM_WEIGHTS, largest_weights_bytes
 from skywork_rt.export.synthetic_bundle import number_tokenizer, write_random_bundle
 
 # Runs a command and prints the most memory that it ever held, in KiB: the kernel's account of the one child.
@@ -90,7 +90,7 @@ def test_a_vocabulary_without_room_for_bytes_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"weights": ["f32"]}, "weights are f32; give one or both of int8, int4, each once"),
+        ({"weights": ["f32"]}, f"weights are f32; give one or more of {', '.join(RANDOM_WEIGHTS)}, each once"),
         ({"weights": []}, "weights are none"),
         ({"weights": ["int4", "int4"]}, "each once"),
         ({"seed": -1}, "seed is -1"),

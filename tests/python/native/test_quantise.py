@@ -20,13 +20,13 @@ from skywork_rt.checkpoints.model import Float32Array, ModelConfig, RawTensor
 from skywork_rt.checkpoints.synthetic.presets import preset, with_changes
 from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 from skywork_rt.errors import CheckpointError, InvalidArgumentError
-from skywork_rt.export.quantise import quantise_weights, write_random_weights
-from skywork_rt.export.quantise.codes import dequantised, from_raw, to_int4, to_int8
-from skywork_rt.export.quantise.layout import pack_bf16, pack_f32, pack_int4, pack_int8, packed_shape
+from skywork_rt.export.quantise import RANDOM_WEIGHTS, WEIGHTS, quantise_weights, write_random_weights
+from skywork_rt.export.quantise.codes import dequantised
+from skywork_rt.export.quantise.types import TYPES, int4, int8
 
 
 def unpacked(packed: NDArray[np.uint8], kind: str, rows: int, columns: int) -> Float32Array:
-    """The weights of a packed matrix, one at a time, straight from the words of layout.py's description."""
+    """The weights of a packed matrix, one at a time, straight from the words of docs/bundle-format.md."""
     groups = -(-columns // 32)
     flat = [panel.tobytes() for panel in packed]
     scale_bytes = {"f32": 0, "bf16": 0, "int8": 32, "int4": 64}[kind]
@@ -67,27 +67,28 @@ def weights(rows: int, columns: int, seed: int = 0) -> Float32Array:
 @given(st.integers(1, 40), st.integers(1, 80), st.integers(0, 1000))
 def test_packing_keeps_every_weight_of_shapes_that_no_block_divides(rows: int, columns: int, seed: int) -> None:
     matrix = weights(rows, columns, seed)
-    eight, four = to_int8(matrix, "w"), to_int4(matrix, "w")
+    eight, four = int8.quantised(matrix, "w"), int4.quantised(matrix, "w")
     truncated = (matrix.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
-    for kind, packed, expected in [
-        ("f32", pack_f32(matrix), matrix),
-        ("bf16", pack_bf16(truncated), truncated),
-        ("int8", pack_int8(eight), dequantised(eight, columns)),
-        ("int4", pack_int4(four), dequantised(four, columns)),
+    for name, rows_given, expected in [
+        ("f32", matrix, matrix),
+        ("bf16", truncated, truncated),
+        ("int8", matrix, dequantised(eight, columns)),
+        ("int4", matrix, dequantised(four, columns)),
     ]:
-        assert packed.shape == packed_shape(kind, rows, columns)
-        np.testing.assert_array_equal(unpacked(packed, kind, rows, columns), expected, err_msg=kind)
+        packed = TYPES[name].pack(rows_given, "w")
+        assert packed.shape == TYPES[name].packed_shape(rows, columns)
+        np.testing.assert_array_equal(unpacked(packed, name, rows, columns), expected, err_msg=name)
 
 
 def test_bfloat16_rounds_to_nearest_with_ties_to_even() -> None:
     values = np.array([[1.0, 1 + 2.0**-8, 1 + 3 * 2.0**-8, 1 + 2.0**-8 + 2.0**-20, -1.005]], np.float32)
     expected = np.array([[1.0, 1.0, 1 + 4 * 2.0**-8, 1 + 2 * 2.0**-8, -(1 + 2.0**-7)]], np.float32)
-    np.testing.assert_array_equal(unpacked(pack_bf16(values), "bf16", 1, 5), expected)
+    np.testing.assert_array_equal(unpacked(TYPES["bf16"].pack(values, "w"), "bf16", 1, 5), expected)
 
 
 def test_int8_is_off_by_half_a_step_at_most() -> None:
     matrix = weights(64, 256)
-    codes = to_int8(matrix, "w")
+    codes = int8.quantised(matrix, "w")
     step = np.repeat(codes.scales.astype(np.float32), 32, axis=1)
     # A scale is rounded to 11 bits, which moves the ends of a group by up to 127 * 2**-11 of a step.
     assert (np.abs(dequantised(codes, 256) - matrix) <= step * (0.5 + 127 * 2**-11)).all()
@@ -98,22 +99,22 @@ def test_int4_fits_better_than_from_smallest_to_largest() -> None:
     groups = matrix.reshape(64, 8, 32)
     low, high = groups.min(-1, keepdims=True), groups.max(-1, keepdims=True)
     plain = np.rint((groups - low) / (high - low) * 15) * (high - low) / 15 + low
-    fitted = dequantised(to_int4(matrix, "w"), 256)
+    fitted = dequantised(int4.quantised(matrix, "w"), 256)
     assert np.square(fitted - matrix).mean() < 0.97 * np.square(plain.reshape(64, 256) - matrix).mean()
 
 
 @pytest.mark.parametrize("value", [0.0, 0.25, -3.0])
 def test_groups_of_equal_weights_survive(value: float) -> None:
     matrix = np.full((3, 40), value, np.float32)
-    np.testing.assert_allclose(dequantised(to_int8(matrix, "w"), 40), matrix, rtol=1e-3)
-    np.testing.assert_array_equal(dequantised(to_int4(matrix, "w"), 40), matrix)
+    np.testing.assert_allclose(dequantised(int8.quantised(matrix, "w"), 40), matrix, rtol=1e-3)
+    np.testing.assert_array_equal(dequantised(int4.quantised(matrix, "w"), 40), matrix)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
 def test_weights_that_cannot_be_quantised_are_refused_by_name(value: float) -> None:
     matrix = weights(4, 64)
     matrix[2, 33] = value
-    for quantise in (to_int8, to_int4):
+    for quantise in (int8.quantised, int4.quantised):
         with pytest.raises(CheckpointError, match=r"layers\.3\.q_proj has weights that are not finite or too large"):
             quantise(matrix, "layers.3.q_proj")
 
@@ -122,6 +123,7 @@ def test_weights_that_cannot_be_quantised_are_refused_by_name(value: float) -> N
 def test_gguf_blocks_are_carried_over_without_loss(kind: Any) -> None:
     blocks = quantize(weights(48, 96, 3), GGMLQuantizationType[kind])
     expected = dequantize(blocks, GGMLQuantizationType[kind])
+    from_raw = int8.from_raw if kind == "Q8_0" else int4.from_raw
     codes = from_raw(RawTensor(kind, (48, 96), blocks), 16, 40)
     np.testing.assert_array_equal(dequantised(codes, 96), expected[16:40])
 
@@ -191,9 +193,9 @@ def test_int4_of_a_gguf_file_keeps_its_blocks_and_says_so(tmp_path: Path) -> Non
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgumentError, match="unknown weights 'int3'; known are f32, bf16, int8, int4"):
+    with pytest.raises(InvalidArgumentError, match=f"unknown weights 'int3'; known are {', '.join(WEIGHTS)}"):
         quantise_weights(SyntheticSource(tiny()), "int3", tmp_path / "w")
-    with pytest.raises(InvalidArgumentError, match="int8 or int4"):
+    with pytest.raises(InvalidArgumentError, match=f"random weights are {' or '.join(RANDOM_WEIGHTS)}, not 'f32'"):
         write_random_weights(tiny(), "f32", tmp_path / "w")
     assert list(tmp_path.iterdir()) == []
 

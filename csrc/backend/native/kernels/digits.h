@@ -3,13 +3,13 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "backend/native/kernels/packed_matrix.h"
+#include "backend/native/kernels/panel.h"
 
-// Activations as the integer kernels read them. As in packed_matrix.h: no standard containers.
+// Activations as the integer kernels read them. As in panel.h: no standard containers.
 
 namespace skywork_rt::native {
 
-/// How int8 and int4 weights are multiplied. (f32 and bf16 weights: always kFloat32.)
+/// How weights of integer types are multiplied. (Others: always kFloat32.)
 ///
 /// kFloat32: weights become floats, activations are what they are.
 ///
@@ -36,13 +36,15 @@ constexpr int DigitCount(Arithmetic arithmetic) {
 /// A group of one token. Digits are signed bytes, from the lowest to the highest.
 template <int Digits>
 struct ByteRecord {
+  static constexpr InputForm kForm = InputForm::kBytes;
   std::int32_t codes[Digits][kGroup / 4];  // four inputs a dword, lowest byte first
-  std::int32_t offsets[Digits];            // -128 times the sum of the digits; for int8 weights
+  std::int32_t offsets[Digits];            // -128 times the sum of the digits; for codes taken as 128 more
   float step;
-  float sum;  // step * Σ f; for int4 weights
+  float sum;  // step * Σ f; for minimums
 };
 
 struct HalfRecord {
+  static constexpr InputForm kForm = InputForm::kHalves;
   std::int32_t codes[kGroup / 2];  // two inputs a dword: of each four, the first and third, then the other two
   float step;
 };

@@ -71,7 +71,7 @@ struct Kernels {
   int tile;                       // tokens of a full tile
   int (*tile_width)(int tokens);  // narrowest tile for 1 … tile tokens
   void (*matmul)(const MatmulArgs& args, int panel_begin, int panel_end);
-  Arithmetic exact;  // of int8 and int4 weights with activations="f32": the faster one
+  Arithmetic exact;  // of weights of integer types with activations="f32": the faster one
   bool fixed24;      // whether it computes kFixed24
   /// In which form weights of a kind read their activations.
   InputForm (*form)(WeightKind kind, Arithmetic arithmetic);

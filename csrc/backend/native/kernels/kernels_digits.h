@@ -8,10 +8,16 @@
 namespace skywork_rt::native {
 namespace {
 
-constexpr InputForm Form(WeightKind kind, Arithmetic arithmetic) {
-  const bool integers = kind == WeightKind::kInt8 || kind == WeightKind::kInt4;
-  if (!integers || arithmetic == Arithmetic::kFloat32) return InputForm::kFloats;
-  return kind == WeightKind::kInt8 ? Simd::kInt8Form : InputForm::kBytes;
+template <typename Type>
+constexpr InputForm FormOf(Arithmetic arithmetic) {
+  if constexpr (Type::kIntegers) {  // however many digits
+    if (arithmetic != Arithmetic::kFloat32) return Type::template Group<Simd, 1>::Record::kForm;
+  }
+  return InputForm::kFloats;
+}
+
+InputForm Form(WeightKind kind, Arithmetic arithmetic) {
+  return WithType(kind, [=](auto type) { return FormOf<decltype(type)>(arithmetic); });
 }
 
 /// A group as whole numbers times `step`.

@@ -1,5 +1,5 @@
 // The kernels, written once over sixteen lanes. A translation unit an instruction set includes a simd_*.h, which
-// defines Simd, and then this. Everything has internal linkage: see the note in packed_matrix.h.
+// defines Simd, and then this. Everything has internal linkage: see the note in panel.h.
 //
 // All is compiled with -ffp-contract=off, so an operation is fused where it says Fma and nowhere else.
 
@@ -30,9 +30,6 @@ constexpr Kernels MakeKernels(const char* name) {
           Merge,
           FinishAttention};
 }
-
-#undef SKYWORK_RT_UNROLL
-#undef SKYWORK_RT_INLINE
 
 }  // namespace
 }  // namespace skywork_rt::native

@@ -12,23 +12,19 @@ namespace {
 
 using PanelFunction = void (*)(const PackedMatrix&, int, const PackedInput&, float*);
 
-template <WeightKind Kind, typename FloatCodes>
+template <typename Type>
 PanelFunction ChooseArithmetic(Arithmetic arithmetic) {
-  if (arithmetic == Arithmetic::kFixed8) return MultiplyDigits<Kind, Arithmetic::kFixed8>;
-  if constexpr (Simd::kHasFixed24) {
-    if (arithmetic == Arithmetic::kFixed24) return MultiplyDigits<Kind, Arithmetic::kFixed24>;
+  if constexpr (Type::kIntegers) {
+    if (arithmetic == Arithmetic::kFixed8) return MultiplyDigits<Type, Arithmetic::kFixed8>;
+    if constexpr (Simd::kHasFixed24) {
+      if (arithmetic == Arithmetic::kFixed24) return MultiplyDigits<Type, Arithmetic::kFixed24>;
+    }
   }
-  return MultiplyFloats<FloatCodes>;
+  return MultiplyFloats<Type>;
 }
 
 PanelFunction ChoosePanel(WeightKind kind, Arithmetic arithmetic) {
-  switch (kind) {
-    case WeightKind::kF32: return MultiplyFloats<F32Codes>;
-    case WeightKind::kBf16: return MultiplyFloats<Bf16Codes>;
-    case WeightKind::kInt8: return ChooseArithmetic<WeightKind::kInt8, Int8Codes>(arithmetic);
-    case WeightKind::kInt4: return ChooseArithmetic<WeightKind::kInt4, Int4Codes>(arithmetic);
-  }
-  return nullptr;
+  return WithType(kind, [=](auto type) { return ChooseArithmetic<decltype(type)>(arithmetic); });
 }
 
 void Finish(const MatmulArgs& args, int panel, const float* acc, const float* gate) {

@@ -1,45 +1,17 @@
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
-
-// No standard containers here: the kernels' translation units include this header, and an inline function of the
-// library that they compiled for a newer instruction set could be the copy that the linker keeps.
+#include "backend/native/kernels/panel.h"
+#include "backend/native/kernels/types/types.h"
 
 namespace skywork_rt::native {
 
-/// How the weights of a matrix are stored. int8: w = scale * code; int4: w = scale * code + minimum.
-enum class WeightKind : int { kF32 = 0, kBf16 = 1, kInt8 = 2, kInt4 = 3 };
-constexpr int kWeightKinds = 4;
-
-constexpr int kPanelRows = 16;  // rows (outputs) of a panel: one a lane of the widest vector
-constexpr int kGroup = 32;      // consecutive inputs of a row that share a scale
-
-constexpr std::size_t RoundUp(std::size_t n, std::size_t multiple) {
-  return (n + multiple - 1) / multiple * multiple;
-}
-
-/// Bytes that a group of 16 rows takes in the panel's scales and in its codes.
-constexpr std::size_t ScaleBytes(WeightKind kind) {
-  return kind == WeightKind::kInt8 ? 32 : kind == WeightKind::kInt4 ? 64 : 0;
-}
-constexpr std::size_t CodeBytes(WeightKind kind) {
-  return kind == WeightKind::kF32 ? 2048 : kind == WeightKind::kBf16 ? 1024 : kind == WeightKind::kInt8 ? 512 : 256;
-}
-
 /// A [rows, cols] matrix as the kernels read it and as the weights file holds it: ceil(rows / 16) panels of 16 rows,
 /// one after the other. What fills up the last panel and the last group does not matter, as long as it is finite. A
-/// panel is its scales (padded to 64 bytes), then its codes:
-///
-///   scales, for each group: int8 16 float16 scales; int4 16 float16 scales, then 16 float16 minimums
-///   codes, for each group of 32 inputs k:
-///     f32   [32][16] float: input, row
-///     bf16  [16][16] dwords: inputs 2i (low half) and 2i + 1 (high half) of a row
-///     int8  [8][16] dwords: inputs 4i … 4i + 3 of a row, lowest byte first
-///     int4  [4][16] dwords: byte b holds input 8i + b in its low and 8i + 4 + b in its high four bits
+/// panel is its scales (padded to 64 bytes), then its codes, both group by group of 32 inputs: how those of a group lie
+/// is said where its type is defined, in types/.
 struct PackedMatrix {
   const std::uint8_t* data = nullptr;  // 64-byte aligned, panels * panel_bytes
-  WeightKind kind = WeightKind::kF32;
+  WeightKind kind{};
   int rows = 0;
   int cols = 0;
   int groups = 0;               // ceil(cols / 32)
@@ -54,8 +26,8 @@ struct PackedMatrix {
     m.cols = cols;
     m.groups = static_cast<int>(RoundUp(static_cast<std::size_t>(cols), kGroup) / kGroup);
     m.panels = static_cast<int>(RoundUp(static_cast<std::size_t>(rows), kPanelRows) / kPanelRows);
-    m.scale_bytes = RoundUp(static_cast<std::size_t>(m.groups) * ScaleBytes(kind), 64);
-    m.panel_bytes = m.scale_bytes + static_cast<std::size_t>(m.groups) * CodeBytes(kind);
+    m.scale_bytes = RoundUp(static_cast<std::size_t>(m.groups) * FactsOf(kind).scale_bytes, 64);
+    m.panel_bytes = m.scale_bytes + static_cast<std::size_t>(m.groups) * FactsOf(kind).code_bytes;
     return m;
   }
 

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <set>
 
+#include "backend/native/weights/weight_kinds.h"
 #include "skywork_rt/error.h"
 #include "support/format.h"
 
@@ -22,17 +23,16 @@ class Shelf {
   explicit Shelf(const WeightsFile& file) : file_(file) {}
 
   PackedMatrix Matrix(const std::string& name, int rows, int cols) {
-    for (int k = 0; k < kWeightKinds; ++k) {
-      const auto kind = static_cast<WeightKind>(k);
-      const StoredTensor* stored = Find(StrCat(name, ".", KindName(kind)));
+    for (const WeightKind kind : AllKinds()) {
+      const std::string full = StrCat(name, ".", FactsOf(kind).name);
+      const StoredTensor* stored = Find(full);
       if (stored == nullptr) continue;
       PackedMatrix matrix = PackedMatrix::Shape(kind, rows, cols);
-      Check(StrCat(name, ".", KindName(kind)), *stored, "U8",
-            {static_cast<std::uint64_t>(matrix.panels), matrix.panel_bytes});
+      Check(full, *stored, "U8", {static_cast<std::uint64_t>(matrix.panels), matrix.panel_bytes});
       matrix.data = stored->data;
       return matrix;
     }
-    Throw("it has no ", name, " (.f32, .bf16, .int8 or .int4)");
+    Throw("it has no ", name, " (", NamesOf(AllKinds(), "."), ")");
   }
 
   PaddedVector Vector(const std::string& name, int size) {
@@ -105,16 +105,6 @@ std::vector<const PackedMatrix*> ModelWeights::Multiplied() const {
     all.insert(all.end(), {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down});
   }
   return all;
-}
-
-const char* KindName(WeightKind kind) {
-  switch (kind) {
-    case WeightKind::kF32: return "f32";
-    case WeightKind::kBf16: return "bf16";
-    case WeightKind::kInt8: return "int8";
-    case WeightKind::kInt4: return "int4";
-  }
-  return "unknown";
 }
 
 ModelWeights::ModelWeights(const ModelSpec& spec, const WeightsFile& file) {

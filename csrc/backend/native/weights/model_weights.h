@@ -22,7 +22,8 @@ struct LayerWeights {
   PackedMatrix down;      // [hidden, intermediate]
 };
 
-/// The tensors of a model, found in its weights file and checked against its shape. Matrices point into the file.
+/// The tensors of a model, found in its weights file and checked against its shape. Matrices point into the file, where
+/// the name of a matrix ends in that of its type, as in "layers.0.q_proj.int8".
 struct ModelWeights {
   /// Throws Error kCorruptBundle for a tensor that is missing, unknown or of another shape than `spec` asks for.
   ModelWeights(const ModelSpec& spec, const WeightsFile& file);
@@ -35,8 +36,5 @@ struct ModelWeights {
   PaddedVector norm;
   PackedMatrix head;  // [vocabulary, hidden]; the embedding itself when tied
 };
-
-/// "f32", "bf16", "int8", "int4": also the suffix of a packed tensor's name, as in "layers.0.q_proj.int8".
-const char* KindName(WeightKind kind);
 
 }  // namespace skywork_rt::native
