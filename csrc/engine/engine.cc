@@ -64,9 +64,7 @@ Engine::Engine(std::unique_ptr<Backend> backend, EngineConfig config)
       config_(Resolve(std::move(config), model_, traits_)),
       scheduler_(MakeSchedulerLimits(config_, model_, traits_)) {
   request_limits_.model = &model_;
-  request_limits_.max_length = config_.options.max_length;
-  request_limits_.max_cached_tokens = config_.options.max_cached_tokens;
-  request_limits_.max_running = config_.options.max_batch;
+  request_limits_.options = &config_.options;
   request_limits_.can_fork = traits_.can_fork;
   request_limits_.has_vocabulary = config_.vocabulary != nullptr;
   now_.cache_capacity = config_.options.max_cached_tokens;

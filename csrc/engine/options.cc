@@ -7,6 +7,7 @@
 #include "support/core_set.h"
 #include "support/field_check.h"
 #include "support/format.h"
+#include "support/processor.h"
 
 namespace skywork_rt {
 namespace {
@@ -28,6 +29,7 @@ std::size_t SaturatingProduct(std::size_t a, std::size_t b) {
 GeneratorOptions ResolveOptions(const GeneratorOptions& options, const ModelSpec& model) {
   GeneratorOptions resolved = options;
   CheckFields(options);
+  ChosenInstructionSet();  // a wrong SKYWORK_RT_NATIVE_ISA is told now, not by the first token
   CheckAffinity(options);
   const auto model_length = static_cast<std::size_t>(model.max_length);
   if (options.max_length != 0) CheckField("max_length", options.max_length, Range::Within(2, model.max_length));

@@ -18,9 +18,9 @@ void CheckPrompt(const Request& request, const RequestLimits& limits) {
   const std::vector<TokenId>& prompt = request.prompt;
   if (prompt.empty())
     Refuse(ErrorCode::kInvalidArgument, "the prompt is empty: give at least one token, such as the bos id");
-  if (prompt.size() > limits.max_length) {
+  if (prompt.size() > limits.options->max_length) {
     Refuse(ErrorCode::kInvalidArgument, "the prompt has ", prompt.size(), " tokens, but max_length is ",
-           limits.max_length, ": shorten it, or open the generator with a larger max_length");
+           limits.options->max_length, ": shorten it, or open the generator with a larger max_length");
   }
   for (std::size_t i = 0; i < prompt.size(); ++i) {
     if (prompt[i] < 0 || prompt[i] >= limits.model->vocab_size) {
@@ -33,18 +33,18 @@ void CheckPrompt(const Request& request, const RequestLimits& limits) {
 std::size_t Reservation(const Request& request, const RequestLimits& limits) {
   const std::size_t prompt = request.prompt.size();
   if (!request.sampling.max_tokens.has_value()) {
-    if (prompt == limits.max_length) {
+    if (prompt == limits.options->max_length) {
       Refuse(ErrorCode::kInvalidArgument, "the prompt has ", prompt,
              " tokens, which is all of max_length: nothing is left "
              "for the output");
     }
-    return limits.max_length;
+    return limits.options->max_length;
   }
   const auto max_tokens = static_cast<std::size_t>(*request.sampling.max_tokens);
-  if (max_tokens > limits.max_length - prompt) {
+  if (max_tokens > limits.options->max_length - prompt) {
     Refuse(ErrorCode::kInvalidArgument, "prompt + max_tokens is ", prompt, " + ", max_tokens, " = ",
-           prompt + max_tokens, " tokens, but max_length is ", limits.max_length, ": set max_tokens to at most ",
-           limits.max_length - prompt, ", or to nothing for what is left");
+           prompt + max_tokens, " tokens, but max_length is ", limits.options->max_length,
+           ": set max_tokens to at most ", limits.options->max_length - prompt, ", or to nothing for what is left");
   }
   return prompt + max_tokens;
 }
@@ -68,13 +68,14 @@ void CheckAbilities(const Request& request, const RequestLimits& limits) {
 
 void CheckRoom(std::size_t reserve, const SamplingParams& params, const RequestLimits& limits) {
   const int rows = RowsOf(params);
-  if (rows > limits.max_running) {
+  if (rows > limits.options->max_batch) {
     Refuse(ErrorCode::kCapacity, params.num_beams > 1 ? "num_beams is " : "n is ", rows, ", but at most ",
-           limits.max_running, " sequences run at once: lower it, or open the generator with a larger max_batch");
+           limits.options->max_batch,
+           " sequences run at once: lower it, or open the generator with a larger max_batch");
   }
-  if (reserve > limits.max_cached_tokens / static_cast<std::size_t>(rows)) {
+  if (reserve > limits.options->max_cached_tokens / static_cast<std::size_t>(rows)) {
     Refuse(ErrorCode::kCapacity, "the request needs room for ", rows, " x ", reserve,
-           " cached tokens (prompt + max_tokens), but max_cached_tokens is ", limits.max_cached_tokens,
+           " cached tokens (prompt + max_tokens), but max_cached_tokens is ", limits.options->max_cached_tokens,
            ": lower max_tokens, or open the generator with a larger max_cached_tokens");
   }
 }

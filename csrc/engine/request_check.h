@@ -10,10 +10,8 @@ namespace skywork_rt {
 /// What a request is measured against.
 struct RequestLimits {
   const ModelSpec* model = nullptr;
-  std::size_t max_length = 0;         // prompt + output
-  std::size_t max_cached_tokens = 0;  // of all sequences together
-  int max_running = 1;                // sequences at once
-  bool can_fork = false;
+  const GeneratorOptions* options = nullptr;  // resolved and within what the backend can do
+  bool can_fork = false;                      // Traits::can_fork
   bool has_vocabulary = false;
 };
 

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <string>
+
 #include <chrono>
 #include <thread>
 
@@ -60,6 +63,15 @@ TEST(GeneratorTest, OptionsAreCheckedAndFilledIn) {
   EXPECT_EQ(options.max_batch, 3) << "what the backend can";
   EXPECT_EQ(options.max_cached_tokens, 700U);
   EXPECT_GE(options.threads, 1);
+}
+
+TEST(GeneratorTest, AnInstructionSetThatDoesNotExistIsRefusedBeforeAnythingRuns) {
+  const char* before = std::getenv("SKYWORK_RT_NATIVE_ISA");
+  const std::string kept = before == nullptr ? "" : before;
+  setenv("SKYWORK_RT_NATIVE_ISA", "sse9", 1);
+  EXPECT_EQ(CodeOf([] { Generator(std::make_unique<PredictableBackend>(PredictableOptions()), {}); }),
+            ErrorCode::kUnsupported);
+  setenv("SKYWORK_RT_NATIVE_ISA", kept.c_str(), 1);
 }
 
 TEST(GeneratorTest, WithoutVocabularyThereIsNoText) {

@@ -19,9 +19,10 @@ class RequestCheckTest : public ::testing::Test {
     model_.vocab_size = 97;
     model_.max_length = 64;
     limits_.model = &model_;
-    limits_.max_length = 64;
-    limits_.max_cached_tokens = 100;
-    limits_.max_running = 4;
+    options_.max_length = 64;
+    options_.max_cached_tokens = 100;
+    options_.max_batch = 4;
+    limits_.options = &options_;
     limits_.can_fork = true;
     limits_.has_vocabulary = true;
   }
@@ -33,6 +34,7 @@ class RequestCheckTest : public ::testing::Test {
   }
 
   ModelSpec model_;
+  GeneratorOptions options_;
   RequestLimits limits_;
   std::string message_;
 };
