@@ -24,7 +24,7 @@ DEBIAN_TEST := libgtest-dev libgmock-dev ccache
 # Clang with its sanitizers and libFuzzer; llvm brings the names of functions into their reports.
 DEBIAN_SANITIZE := clang libclang-rt-dev llvm
 
-SOURCES := $(shell git ls-files 'csrc/*' 'cmake/*' 'python/*' CMakeLists.txt pyproject.toml 2>/dev/null)
+SOURCES := $(shell git ls-files 'csrc/*' 'cmake/*' 'export/*' 'python/*' CMakeLists.txt pyproject.toml 2>/dev/null)
 
 .PHONY: help
 help:  ## list the targets
@@ -32,7 +32,7 @@ help:  ## list the targets
 
 .PHONY: demo
 demo: $(VENV)/.installed  ## install, prepare Lite, export SmolLM2-135M and stream text from it
-	$(BIN)/skywork-rt lite install
+	$(if $(LITE_HOME),,$(BIN)/skywork-rt lite install)
 	$(BIN)/python examples/demo.py --bundle "$(BUNDLE)"
 
 .PHONY: test
@@ -72,6 +72,10 @@ lint: $(VENV)/.requirements-dev $(VENV)/.requirements-test  ## ruff, mypy --stri
 	git ls-files '*.py' '*.pyi' | xargs $(BIN)/ruff format --check
 	git ls-files '*.h' '*.cc' | xargs $(BIN)/clang-format --dry-run -Werror
 
+.PHONY: reference
+reference: $(VENV)/.installed  ## write docs/reference/ from the code
+	$(BIN)/python cmake/scripts/make_reference.py
+
 .PHONY: tidy
 tidy: $(VENV)/.cpp-release | debian-tidy  ## clang-tidy over the library and its programs (2 to 3 minutes)
 	run-clang-tidy -p build/release -j2 -quiet -extra-arg=-Wno-unknown-warning-option "$(CURDIR)/csrc/"
@@ -96,14 +100,14 @@ $(VENV)/.created: | debian-build
 	touch $@
 
 # Third-party packages of an extra first, with pip's own bars; they change only with pyproject.toml.
-$(VENV)/.requirements-%: $(VENV)/.created pyproject.toml
+$(VENV)/.requirements-%: $(VENV)/.created pyproject.toml cmake/scripts/requirements.py
 	$(BIN)/python cmake/scripts/requirements.py $(subst -, ,$*) > $(VENV)/requirements.txt
 	$(BIN)/pip install -r $(VENV)/requirements.txt
 	touch $@
 
 # With tests the package is compiled as the tests are, warnings as errors too, so that ccache has most of it already.
 test test-fast test-python test-long: INSTALL_SETTINGS := cmake.define.SKYWORK_RT_WERROR=ON
-$(VENV)/.installed: $(VENV)/.requirements-export $(SOURCES)
+$(VENV)/.installed: $(VENV)/.cpp-tools $(VENV)/.requirements-export $(SOURCES)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python cmake/scripts/install_project.py $(INSTALL_SETTINGS)
 	touch $@
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from rich.console import Console
 
 import skywork_rt
-from skywork_rt.bundle import BundleInfo
-from skywork_rt.testdata import smollm2
+from skywork_rt.bundle.info import BundleInfo
+from skywork_rt.checkpoints.samples import smollm2
 
 PROMPTS = ("What is the capital of France?", "Explain in two sentences why the sky is blue.")
 
@@ -36,8 +36,8 @@ def main() -> None:
 
 def export(bundle: Path, console: Console) -> None:
     """SmolLM2-135M-Instruct's GGUF file (91 MB, from a Python package) to a bundle for both backends."""
-    from skywork_rt.cli.progress import progress_bars
     from skywork_rt.export import export as export_bundle
+    from skywork_rt.support.progress import progress_bars
 
     source = smollm2()
     console.print(f"[bold]Exporting[/bold] {source.name} to {bundle}")

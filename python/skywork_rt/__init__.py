@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from skywork_rt._core import __version__, build_info
-    from skywork_rt.async_generator import AsyncGenerator
+    from skywork_rt.api.async_generator import AsyncGenerator
+    from skywork_rt.api.generator import Generator
+    from skywork_rt.api.options import GeneratorOptions
+    from skywork_rt.api.params import SamplingParams
+    from skywork_rt.api.results import CompletionOutput, Logprob, Piece, RequestOutput, Score, Timings
+    from skywork_rt.api.stream import Stream
     from skywork_rt.errors import (
         BackendError,
         BackendUnavailableError,
@@ -31,9 +36,6 @@ if TYPE_CHECKING:
         SkyworkError,
         UnsupportedError,
     )
-    from skywork_rt.generator import Generator, Stream
-    from skywork_rt.params import SamplingParams
-    from skywork_rt.results import CompletionOutput, Logprob, Piece, RequestOutput, Score, Timings
 
 __all__ = [
     "AsyncGenerator",
@@ -48,6 +50,7 @@ __all__ = [
     "CorruptBundleError",
     "DeadlineExceededError",
     "Generator",
+    "GeneratorOptions",
     "InternalError",
     "InvalidArgumentError",
     "Logprob",
@@ -66,16 +69,17 @@ __all__ = [
 _HOMES = {
     "__version__": "_core",
     "build_info": "_core",
-    "AsyncGenerator": "async_generator",
-    "Generator": "generator",
-    "Stream": "generator",
-    "SamplingParams": "params",
-    "CompletionOutput": "results",
-    "Logprob": "results",
-    "Piece": "results",
-    "RequestOutput": "results",
-    "Score": "results",
-    "Timings": "results",
+    "AsyncGenerator": "api.async_generator",
+    "Generator": "api.generator",
+    "Stream": "api.stream",
+    "GeneratorOptions": "api.options",
+    "SamplingParams": "api.params",
+    "CompletionOutput": "api.results",
+    "Logprob": "api.results",
+    "Piece": "api.results",
+    "RequestOutput": "api.results",
+    "Score": "api.results",
+    "Timings": "api.results",
 }
 
 

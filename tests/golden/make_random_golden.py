@@ -2,8 +2,8 @@
 
     python tests/golden/make_random_golden.py
 
-The weights are those of skywork_rt.export.synth.SyntheticSource with the seed of random_models.py, the same on
-every machine; the file holds ids, chosen logit columns, logsumexp and greedy ids.
+The weights are those of SyntheticSource (skywork_rt.checkpoints.synthetic) with the seed of random_models.py, the same
+on every machine; the file holds ids, chosen logit columns, logsumexp and greedy ids.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 import transformers
 from random_models import CASES, SEED, Case
 
-from skywork_rt.export.synth import SyntheticSource
+from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 
 HERE = Path(__file__).parent
 TOKENS = 40

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from skywork_rt.export.model import ModelConfig
-from skywork_rt.export.rope import make_rope
+from skywork_rt.checkpoints.model import ModelConfig
+from skywork_rt.checkpoints.rope import make_rope
 
 SEED = 20261124
 

@@ -13,9 +13,10 @@ from typing import Any, Literal
 from random_models import CASES, SEED, Case
 
 import skywork_rt.export
+from skywork_rt.checkpoints.samples import cache_directory, smollm2
+from skywork_rt.checkpoints.synthetic.huggingface_directory import write_random_hf
+from skywork_rt.checkpoints.synthetic.presets import preset, with_changes
 from skywork_rt.export import export
-from skywork_rt.export.synth import preset, with_changes, write_random_hf
-from skywork_rt.testdata import cache_directory, smollm2
 
 #: The backends that are tested, and for which bundles are made.
 BACKENDS = tuple(name for name in os.environ.get("SKYWORK_RT_TEST_BACKENDS", "lite,native").split(",") if name)

@@ -17,7 +17,7 @@ sys.path[:0] = [str(TESTS / "golden"), str(TESTS / "python")]
 
 import skywork_rt  # noqa: E402
 from bundles import BACKENDS, bundle_of, smollm2_source, tiny_source  # noqa: E402
-from skywork_rt.testdata import smollm2  # noqa: E402
+from skywork_rt.checkpoints.samples import smollm2  # noqa: E402
 
 
 @pytest.fixture(scope="session")

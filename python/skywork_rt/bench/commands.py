@@ -104,7 +104,7 @@ def _plan(
 ) -> Plan:
     from skywork_rt.bench.machine import usable_threads
     from skywork_rt.bench.runner import Plan
-    from skywork_rt.bundle import BundleInfo
+    from skywork_rt.bundle.info import BundleInfo
 
     return Plan(
         bundle=bundle,
@@ -228,7 +228,7 @@ def _terminated_like_interrupted() -> Iterator[None]:
 
 @contextmanager
 def _progress() -> Iterator[Report]:
-    from skywork_rt._progress import progress_bars
+    from skywork_rt.support.progress import progress_bars
 
     with progress_bars() as bars:
         yield bars

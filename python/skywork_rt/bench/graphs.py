@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skywork_rt import _core
-from skywork_rt.bundle import BundleInfo
+from skywork_rt.bundle.info import BundleInfo
+from skywork_rt.checkpoints.model import ModelConfig
 from skywork_rt.errors import UnsupportedError
 from skywork_rt.export.graph.contract import Contract, Sizes, input_specs, output_specs
-from skywork_rt.export.model import ModelConfig
 
 __all__ = ["Array", "ContractGraph", "OpenGraph", "Session", "open_lite_graph"]
 

@@ -6,7 +6,7 @@ import os
 import platform
 from typing import Any
 
-from skywork_rt._host import CPU_FLAGS, cpu_fields, huge_pages, total_memory
+from skywork_rt.support.host import CPU_FLAGS, cpu_fields, huge_pages, total_memory
 
 __all__ = ["describe_machine", "usable_threads"]
 

@@ -28,10 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skywork_rt.bench.graphs import Array, ContractGraph
+from skywork_rt.checkpoints.model import ModelConfig
 from skywork_rt.errors import InvalidArgumentError
 from skywork_rt.export.graph.contract import MASKED, Sizes
 from skywork_rt.export.graph.reference import rotary_tables
-from skywork_rt.export.model import ModelConfig
 
 __all__ = ["RecipeConfig", "RecipeLoop", "choose_tokens"]
 

@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from skywork_rt._host import available_memory
 from skywork_rt.bench.metrics import (
     METRICS,
     NEW_TOKENS,
@@ -28,6 +27,7 @@ from skywork_rt.bench.rows import Row, make_row
 from skywork_rt.bench.stream import glance_at_stream, measure_stream
 from skywork_rt.bench.subjects import RECIPE, Subject
 from skywork_rt.bench.workloads import Workload
+from skywork_rt.support.host import available_memory
 
 __all__ = ["Measurements", "Plan", "run_plan"]
 

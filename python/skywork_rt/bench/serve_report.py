@@ -77,9 +77,10 @@ class Simulation:
 async def run(plan: ServePlan, report: Report) -> Simulation:
     """Both loads, all ways of serving, in turns, on one generator."""
     simulation = Simulation()
+    options: dict[str, Any] = dict(plan.subject.options)
     async with skywork_rt.AsyncGenerator(
         plan.bundle,
-        **plan.subject.options,
+        **options,
         threads=plan.threads,
         max_batch=plan.slots,
         max_length=plan.prompt_tokens + serve_sim.LONGEST,

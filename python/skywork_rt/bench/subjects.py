@@ -10,7 +10,7 @@ from typing import Any
 
 from skywork_rt._core import weight_types
 from skywork_rt.bench.weights_header import embedding_bytes
-from skywork_rt.bundle import BundleInfo
+from skywork_rt.bundle.info import BundleInfo
 from skywork_rt.errors import CorruptBundleError, InvalidArgumentError
 
 __all__ = [

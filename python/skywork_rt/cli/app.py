@@ -19,6 +19,7 @@ from skywork_rt.errors import (
     InvalidArgumentError,
     SkyworkError,
 )
+from skywork_rt.support import environment
 
 __all__ = ["app", "run"]
 
@@ -37,7 +38,7 @@ def _options(
     debug: bool = typer.Option(False, "--debug", help="Show the Python traceback of an error."),
 ) -> None:
     if debug:
-        os.environ["SKYWORK_RT_DEBUG"] = "1"
+        os.environ[environment.DEBUG.name] = "1"
 
 
 app.command("export")(export.export)
@@ -88,7 +89,7 @@ def run(arguments: list[str]) -> int:
         _print_error(message, "'skywork-rt --help' lists the commands, 'skywork-rt COMMAND --help' its options")
         return 2
     except SkyworkError as error:
-        if os.environ.get("SKYWORK_RT_DEBUG"):
+        if environment.DEBUG.value():
             traceback.print_exc()
         hint = next((hint for kind, hint in _HINTS if isinstance(error, kind)), "")
         _print_error(str(error), hint)

@@ -11,7 +11,7 @@ from skywork_rt.cli import options as opt
 from skywork_rt.errors import SkyworkError
 
 if TYPE_CHECKING:
-    from skywork_rt.generator import Generator
+    from skywork_rt.api.generator import Generator
 
 __all__ = ["Conversation", "chat"]
 
@@ -31,7 +31,7 @@ def chat(
     system: Annotated[str | None, typer.Option(help="System message.")] = None,
 ) -> None:
     """Talk to a model; /help inside lists the commands."""
-    from skywork_rt.params import SamplingParams
+    from skywork_rt.api.params import SamplingParams
 
     given = sampling.given()
     SamplingParams(**given)  # wrong values are told before the model is loaded

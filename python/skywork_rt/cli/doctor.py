@@ -13,7 +13,7 @@ __all__ = ["doctor"]
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show what this machine and installation have, and what to do about the rest."""
-    from skywork_rt.doctor import examine
+    from skywork_rt.cli.examination import examine
 
     report = examine()
     if as_json:

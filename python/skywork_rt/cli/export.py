@@ -30,8 +30,8 @@ def export(
     verify: Annotated[bool, typer.Option(help="Compare one forward pass with the source's weights.")] = True,
 ) -> None:
     """Turn a checkpoint into a bundle that the runtime opens."""
-    from skywork_rt._progress import progress_bars
     from skywork_rt.export import export as run
+    from skywork_rt.support.progress import progress_bars
 
     given: dict[str, tuple[str, ...]] = {}
     if targets:

@@ -11,8 +11,8 @@ import typer
 from skywork_rt.cli import options as opt
 
 if TYPE_CHECKING:
-    from skywork_rt.generator import Generator
-    from skywork_rt.results import RequestOutput
+    from skywork_rt.api.generator import Generator
+    from skywork_rt.api.results import RequestOutput
 
 __all__ = ["generate"]
 
@@ -25,15 +25,11 @@ def generate(
     model: opt.ModelOptions,
     stream: Annotated[bool, typer.Option(help="Print text as it comes (one prompt).")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a prompt and line.")] = False,
-    n: Annotated[int | None, typer.Option("-n", help="Samples a prompt.", rich_help_panel=opt.SAMPLING)] = None,
-    num_beams: Annotated[int | None, typer.Option(help="Width of beam search.", rich_help_panel=opt.SAMPLING)] = None,
-    logprobs: Annotated[int | None, typer.Option(help="So many best a token.", rich_help_panel=opt.SAMPLING)] = None,
-    ignore_eos: Annotated[bool | None, typer.Option("--ignore-eos", help="Go on after eos.")] = None,
 ) -> None:
     """Continue one prompt or many."""
-    from skywork_rt.params import SamplingParams
+    from skywork_rt.api.params import SamplingParams
 
-    given = sampling.given() | opt.given(n=n, num_beams=num_beams, logprobs=logprobs, ignore_eos=ignore_eos)
+    given = sampling.given()
     SamplingParams(**given)  # wrong values are told before the model is loaded
     texts = [sys.stdin.read() if prompt == "-" else prompt for prompt in prompts]
     with model.open(bundle) as generator:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from skywork_rt.bundle import BundleInfo
+from skywork_rt.bundle.info import BundleInfo
 from skywork_rt.cli import options as opt
 from skywork_rt.errors import CorruptBundleError
 
@@ -51,7 +51,7 @@ def check_files(bundle: BundleInfo, verify: bool) -> list[str]:
 
 
 def _hash(path: Path) -> str:
-    from skywork_rt._progress import progress_bars
+    from skywork_rt.support.progress import progress_bars
 
     digest = hashlib.sha256()
     size = path.stat().st_size

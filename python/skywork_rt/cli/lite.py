@@ -16,8 +16,8 @@ def install(
     force: Annotated[bool, typer.Option("--force", help="Prepare it anew, even if it is there.")] = False,
 ) -> None:
     """Prepare MindSpore Lite in the cache (168 MB to download, 350 MB there)."""
-    from skywork_rt._progress import progress_bars
     from skywork_rt.lite import install as run
+    from skywork_rt.support.progress import progress_bars
 
     with progress_bars() as progress:
         location = run(progress, force=force)

@@ -1,103 +1,174 @@
-"""Options that several commands share, declared once, and the objects that they become."""
+"""Options that several commands share: made of the tables of the classes that they fill, so that none is missing."""
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeAlias, get_type_hints
 
 import typer
 
-from skywork_rt.cli.text import core_list
+from skywork_rt.cli.text import biases, core_list, ids
+from skywork_rt.support.field_table import Field, field_table
 
 if TYPE_CHECKING:
-    from skywork_rt.generator import Generator
+    from skywork_rt.api.generator import Generator
 
-__all__ = ["SAMPLING", "BundlePath", "ModelOptions", "SamplingOptions", "given", "with_groups"]
-
-SAMPLING = "Sampling"
-"""The panel of the help that sampling options stand in."""
-_MODEL = "Model"
+__all__ = ["BundlePath", "Group", "ModelOptions", "SamplingOptions", "with_groups"]
 
 BundlePath: TypeAlias = Annotated[Path, typer.Argument(help="Bundle directory, as 'skywork-rt export' writes it.")]
 
 
-def _option(help_text: str, panel: str) -> Any:
-    return typer.Option(help=help_text, rich_help_panel=panel)
-
-
 @dataclass(frozen=True)
-class ModelOptions:
+class _Kind:
+    """How fields of one type are given on a command line."""
+
+    annotation: Any
+    parse: Callable[[str, Any], Any] = lambda _name, value: value
+    note: str = ""
+
+
+def _several(parse: Callable[[str, str], Any]) -> Callable[[str, Any], Any]:
+    return lambda name, values: [parse(name, value) for value in values]
+
+
+_KINDS: dict[str, _Kind] = {
+    "int": _Kind(int | None),
+    "float": _Kind(float | None),
+    "bool": _Kind(bool | None),
+    "str": _Kind(str | None),
+    "Sequence[int]": _Kind(str | None, ids, "Such as 2,13."),
+    "str | Sequence[str]": _Kind(list[str] | None, note="May be repeated."),
+    "Sequence[Sequence[int]]": _Kind(list[str] | None, _several(ids), "Such as 5,6; may be repeated."),
+    "Mapping[int, float]": _Kind(list[str] | None, biases, "Such as 42=-1.5 or 7=-inf; may be repeated."),
+}
+"""By the type of the field, an optional one's without None."""
+
+_PARTICULAR = {"affinity": _Kind(str | None, core_list, "Such as 0,2-5.")}
+_SHORT = {"n": "-n"}
+
+
+class Group:
+    """Options of a command that belong together, and what the user gave of them."""
+
+    module: ClassVar[str]
+    class_name: ClassVar[str]
+    panel: ClassVar[str]
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = {name: value for name, value in values.items() if value not in (None, [])}
+
+    @classmethod
+    def fields(cls) -> tuple[Field, ...]:
+        """The table."""
+        return field_table(cls.module, cls.class_name)
+
+    @classmethod
+    def parameters(cls) -> list[inspect.Parameter]:
+        """One optional parameter a field; None means that it was not given."""
+        return [cls._parameter(field) for field in cls.fields()]
+
+    @classmethod
+    def taken_from(cls, values: dict[str, Any]) -> Self:
+        """Takes the group's own out of all values of a command."""
+        return cls({field.name: values.pop(field.name) for field in cls.fields()})
+
+    def given(self) -> dict[str, Any]:
+        """What was given, as the API wants it. Raises InvalidArgumentError for texts that are no such values."""
+        kinds = {field.name: _kind(field) for field in self.fields()}
+        return {name: kinds[name].parse(name, value) for name, value in self._values.items()}
+
+    @classmethod
+    def default(cls, field: Field) -> str | None:
+        """What the help shows as the default of a field."""
+        del field
+        return None
+
+    @classmethod
+    def _parameter(cls, field: Field) -> inspect.Parameter:
+        kind = _kind(field)
+        flag = "--" + field.name.replace("_", "-")
+        declared = [_SHORT[field.name], flag] if field.name in _SHORT else [flag]
+        if kind.annotation == bool | None:
+            declared = [f"{flag}/--no-{flag[2:]}"]
+        text = " ".join(part for part in (field.text, kind.note) if part)
+        default = cls.default(field)
+        option = typer.Option(
+            *declared, help=text, rich_help_panel=cls.panel, show_default=default if default is not None else False
+        )
+        return inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[kind.annotation, option],
+        )
+
+
+def _kind(field: Field) -> _Kind:
+    return _PARTICULAR.get(field.name) or _KINDS[field.annotation.removesuffix(" | None")]
+
+
+class SamplingOptions(Group):
+    """How tokens are chosen; what is not given is the model's own default."""
+
+    module = "api/params.py"
+    class_name = "SamplingParams"
+    panel = "Sampling"
+
+
+class ModelOptions(Group):
     """How a bundle is opened."""
 
-    backend: Annotated[str, _option("auto, lite or native.", _MODEL)] = "auto"
-    device: Annotated[str, _option("cpu, or ascend.", _MODEL)] = "cpu"
-    weights: Annotated[str, _option("auto, or one of the bundle's, such as int8 (native only).", _MODEL)] = "auto"
-    threads: Annotated[int | None, _option("Default: all cores of the process.", _MODEL)] = None
-    affinity: Annotated[str | None, _option("Only on these cores, such as 0,2-5.", _MODEL)] = None
-    max_length: Annotated[int | None, _option("Longest prompt + output. Default: the model's.", _MODEL)] = None
+    module = "api/options.py"
+    class_name = "GeneratorOptions"
+    panel = "Model"
 
     def open(self, bundle: Path) -> Generator:
         """Opens a bundle, showing on a terminal that it takes a while."""
         from rich.console import Console
 
-        from skywork_rt.generator import Generator
+        from skywork_rt.api.generator import Generator
 
-        options = dataclasses.asdict(self)
-        options["affinity"] = None if self.affinity is None else core_list(self.affinity)
         console = Console(stderr=True)
         if not console.is_terminal:
-            return Generator(bundle, **options)
-        from skywork_rt._lite_runtime import prepare_lite
-
-        prepare_lite(str(bundle), self.backend, self.device)  # it has bars of its own, which a spinner would disturb
+            return Generator(bundle, **self.given())
         with console.status("Loading the model"):
-            return Generator(bundle, **options)
+            return Generator(bundle, **self.given())
+
+    @classmethod
+    def default(cls, field: Field) -> str | None:
+        """The core's own, where the core loads; 0 and empty lists stand for None, which the text explains."""
+        value = _core_defaults().get(field.name)
+        if value in (None, 0, []) and not isinstance(value, bool):
+            return None
+        return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-@dataclass(frozen=True)
-class SamplingOptions:
-    """How tokens are chosen; None leaves the model's own default."""
-
-    max_tokens: Annotated[int | None, _option("Most new tokens.", SAMPLING)] = None
-    min_tokens: Annotated[int | None, _option("No end before so many.", SAMPLING)] = None
-    temperature: Annotated[float | None, _option("0: greedy.", SAMPLING)] = None
-    top_k: Annotated[int | None, _option("Keep the k best; 0: all.", SAMPLING)] = None
-    top_p: Annotated[float | None, _option("Nucleus mass in (0, 1].", SAMPLING)] = None
-    min_p: Annotated[float | None, _option("In [0, 1].", SAMPLING)] = None
-    repetition_penalty: Annotated[float | None, _option("1: off.", SAMPLING)] = None
-    presence_penalty: Annotated[float | None, _option("In [-2, 2].", SAMPLING)] = None
-    frequency_penalty: Annotated[float | None, _option("In [-2, 2].", SAMPLING)] = None
-    seed: Annotated[int | None, _option("Same seed, same text.", SAMPLING)] = None
-    stop: Annotated[list[str] | None, _option("End before this text; may be repeated.", SAMPLING)] = None
-
-    def given(self) -> dict[str, Any]:
-        """The options that the user gave."""
-        return given(**{**dataclasses.asdict(self), "stop": self.stop or None})
-
-
-def given(**values: Any) -> dict[str, Any]:
-    """The options that the user gave."""
-    return {name: value for name, value in values.items() if value is not None}
+def _core_defaults() -> dict[str, Any]:
+    try:
+        from skywork_rt import _core
+    except ImportError:  # the help is there all the same, and 'skywork-rt doctor' tells why
+        return {}
+    return {row["name"]: row["default"] for row in _core.generator_fields()}
 
 
 def with_groups(function: Callable[..., None]) -> Callable[..., None]:
-    """Makes a command of `function`, whose parameters of a dataclass type become that class's fields as options."""
+    """Makes a command of `function`, whose parameters of a Group type become that group's options."""
     hints = get_type_hints(function, include_extras=True)
-    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if dataclasses.is_dataclass(kind)}
+    groups: dict[str, type[Group]] = {
+        name: kind for name, kind in hints.items() if isinstance(kind, type) and issubclass(kind, Group)
+    }
 
     def command(**values: Any) -> None:
-        for name, kind in groups.items():
-            values[name] = kind(**{field.name: values.pop(field.name) for field in dataclasses.fields(kind)})
-        function(**values)
+        taken = {name: kind.taken_from(values) for name, kind in groups.items()}
+        function(**values, **taken)
 
     parameters: list[inspect.Parameter] = []
     for name, parameter in inspect.signature(function).parameters.items():
         if name in groups:
-            parameters += inspect.signature(groups[name], eval_str=True).parameters.values()
+            parameters += groups[name].parameters()
         else:
             parameters.append(parameter.replace(annotation=hints[name]))
     keyword = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]

@@ -24,9 +24,9 @@ def synth(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
 ) -> None:
     """Write a bundle of random weights for native: the speed and memory of a model without the model."""
-    from skywork_rt._progress import progress_bars
-    from skywork_rt.export.random_bundle import write_random_bundle
-    from skywork_rt.export.synth import preset, with_changes
+    from skywork_rt.checkpoints.synthetic.presets import preset, with_changes
+    from skywork_rt.export.synthetic_bundle import write_random_bundle
+    from skywork_rt.support.progress import progress_bars
 
     config = preset(like)
     if layers is not None and layers != config.layers:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from skywork_rt.lite.install import Progress, damaged_files, ensure, install
-from skywork_rt.lite.location import LiteLocation, cache_root, is_prepared, locate, prepared_home
+from skywork_rt.lite.location import LiteLocation, is_prepared, locate, prepared_home
 
 __all__ = [
     "LiteLocation",
     "Progress",
-    "cache_root",
     "damaged_files",
     "ensure",
     "install",

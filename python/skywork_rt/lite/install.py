@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -18,7 +17,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from skywork_rt.errors import BackendUnavailableError
-from skywork_rt.lite.download import download_wheel
 from skywork_rt.lite.elf import ElfError, ElfImage
 from skywork_rt.lite.location import (
     LOAD_ORDER,
@@ -32,6 +30,8 @@ from skywork_rt.lite.location import (
     read_manifest,
 )
 from skywork_rt.lite.release import Release, release_for_this_machine
+from skywork_rt.support import environment
+from skywork_rt.support.download import DownloadError, download_wheel, sha256_of
 
 __all__ = ["Progress", "damaged_files", "ensure", "install"]
 
@@ -42,11 +42,11 @@ _BLOCK = 1 << 20
 
 
 def ensure(progress: Progress | None = None) -> LiteLocation:
-    """Finds MindSpore Lite, and prepares it first when it is missing.
+    """Finds MindSpore Lite, and prepares it first when it is missing: for builds, which need its headers.
 
-    `SKYWORK_RT_LITE_AUTO_INSTALL=0` forbids the preparation. Raises BackendUnavailableError.
+    What runs only looks for it (`locate`). Raises BackendUnavailableError.
     """
-    if os.environ.get("LITE_HOME") or os.environ.get("SKYWORK_RT_LITE_AUTO_INSTALL", "1") == "0":
+    if environment.LITE_HOME.value():
         return locate()
     return install(progress)
 
@@ -84,7 +84,7 @@ def damaged_files(home: Path) -> list[str]:
     return [
         name
         for name, entry in files.items()
-        if not (home / name).is_file() or _sha256(home / name) != entry.get("sha256")
+        if not (home / name).is_file() or sha256_of(home / name) != entry.get("sha256")
     ]
 
 
@@ -133,14 +133,17 @@ def _replace(tree: Path, home: Path, work: Path) -> None:
 
 
 def _obtain_wheel(work: Path, release: Release, progress: Progress) -> Path:
-    given = os.environ.get("SKYWORK_RT_LITE_WHEEL")
+    given = environment.LITE_WHEEL.value()
     if given:
         wheel = Path(given).absolute()
         if not wheel.is_file():
             raise BackendUnavailableError(f"SKYWORK_RT_LITE_WHEEL={given}: there is no such file.")
         origin = f"SKYWORK_RT_LITE_WHEEL={given}"
     else:
-        wheel = download_wheel(work, release, progress)
+        try:
+            wheel = download_wheel(release.wheel, work, progress)
+        except DownloadError as error:
+            raise BackendUnavailableError(f"{error}\n{_way_out(release)}") from error
         origin = "the wheel that pip fetched"
     _check_wheel(wheel, origin, release, progress)
     return wheel
@@ -153,7 +156,7 @@ def _check_wheel(wheel: Path, origin: str, release: Release, progress: Progress)
             f"{origin} has {size} bytes; {release.requirement} for {release.platform_tag} has {release.wheel_bytes}. "
             "It is incomplete or another file; nothing was installed."
         )
-    digest = _sha256(wheel, lambda done: progress("checking the wheel", done, size))
+    digest = sha256_of(wheel, lambda done: progress("checking the wheel", done, size))
     if digest != release.wheel_sha256:
         raise BackendUnavailableError(
             f"{origin} has SHA-256 {digest}; {release.requirement} for {release.platform_tag} has "
@@ -215,7 +218,7 @@ def _write_manifest(tree: Path, release: Release, progress: Progress) -> None:
     files = {}
     for path in paths:
         size = path.stat().st_size
-        files[str(path.relative_to(tree))] = {"size": size, "sha256": _sha256(path)}
+        files[str(path.relative_to(tree))] = {"size": size, "sha256": sha256_of(path)}
         done += size
         progress("writing the manifest", done, total)
     manifest = {
@@ -228,12 +231,9 @@ def _write_manifest(tree: Path, release: Release, progress: Progress) -> None:
     (tree / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
-def _sha256(path: Path, on_block: Callable[[int], None] = lambda _done: None) -> str:
-    digest = hashlib.sha256()
-    done = 0
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-            done += len(block)
-            on_block(done)
-    return digest.hexdigest()
+def _way_out(release: Release) -> str:
+    return (
+        "Check the network and pip's settings, or download the wheel elsewhere "
+        f"('pip download {' '.join(release.wheel.pip_options)} {release.requirement}') and name it in "
+        "SKYWORK_RT_LITE_WHEEL, or set LITE_HOME to an unpacked MindSpore Lite."
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,8 +11,10 @@ from pathlib import Path
 from skywork_rt.errors import BackendUnavailableError
 from skywork_rt.lite.elf import ElfError, ElfImage
 from skywork_rt.lite.release import Release, release_for_this_machine
+from skywork_rt.support import environment
+from skywork_rt.support.cache import cache_root
 
-__all__ = ["LiteLocation", "cache_root", "is_prepared", "locate", "prepared_home"]
+__all__ = ["LiteLocation", "is_prepared", "locate", "prepared_home"]
 
 MANIFEST = "manifest.json"
 LOAD_ORDER = "load_order.txt"
@@ -41,12 +42,6 @@ class LiteLocation:
     def main_library(self) -> Path:
         """The library whose C++ API is used."""
         return self.libraries[-1]
-
-
-def cache_root() -> Path:
-    """The cache of skywork_rt: `SKYWORK_RT_CACHE`, or ~/.cache/skywork_rt."""
-    configured = os.environ.get("SKYWORK_RT_CACHE")
-    return Path(configured).absolute() if configured else Path("~").expanduser() / ".cache" / "skywork_rt"
 
 
 def prepared_home(release: Release | None = None) -> Path:
@@ -81,7 +76,7 @@ def locate() -> LiteLocation:
 
     Raises BackendUnavailableError that names what is missing and the command that mends it.
     """
-    official = os.environ.get("LITE_HOME")
+    official = environment.LITE_HOME.value()
     if official:
         return _official_location(Path(official).absolute())
     release = release_for_this_machine()

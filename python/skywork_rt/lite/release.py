@@ -6,6 +6,7 @@ import platform
 from dataclasses import dataclass
 
 from skywork_rt.errors import UnsupportedError
+from skywork_rt.support.download import Wheel
 
 __all__ = ["Release", "release_for_this_machine"]
 
@@ -51,6 +52,17 @@ class Release:
     def requirement(self) -> str:
         """The wheel as pip names it."""
         return f"mindspore-lite=={self.version}"
+
+    @property
+    def wheel(self) -> Wheel:
+        """It is tagged for an old Python; its C++ parts, all that is used, do not care."""
+        tags = (
+            f"--python-version={self.python_tag}",
+            "--implementation=cp",
+            f"--abi={self.abi_tag}",
+            f"--platform={self.platform_tag}",
+        )
+        return Wheel(self.requirement, self.wheel_bytes, tags)
 
     def original_name(self, library: str) -> str:
         """The file name that a prepared library has in the wheel."""

@@ -73,7 +73,7 @@ def test_more_threads_than_cores_are_refused(tiny_bundle: Path, backend: str) ->
 
 
 def test_the_command_line_reads_cores_as_taskset_does() -> None:
-    assert core_list("0,2-5, 9") == [0, 2, 3, 4, 5, 9]
+    assert core_list("affinity", "0,2-5, 9") == [0, 2, 3, 4, 5, 9]
     for wrong in ("a", "3-1", "1-", "-1", "1-2-3", "99999999"):
         with pytest.raises(InvalidArgumentError, match=f"affinity is '{wrong}'"):
-            core_list(wrong)
+            core_list("affinity", wrong)

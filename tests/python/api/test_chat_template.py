@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from skywork_rt import InvalidArgumentError, UnsupportedError
-from skywork_rt.chat import render_chat
+from skywork_rt.text.chat_template import render_chat
 
 USER = [{"role": "user", "content": "Hi"}]
 CHATML = (

@@ -135,7 +135,7 @@ import sys, skywork_rt, skywork_rt.errors
 from skywork_rt import SkyworkError
 heavy = {"numpy", "tokenizers", "sentencepiece", "jinja2", "typer", "rich", "mindspore", "skywork_rt._core"}
 print(sorted(heavy & set(sys.modules)))
-import skywork_rt.generator
+import skywork_rt.api.generator
 print(sorted({"tokenizers", "sentencepiece", "jinja2", "typer", "rich", "mindspore"} & set(sys.modules)))
 """
     result = run_python(code)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from skywork_rt import InvalidArgumentError, SkyworkError, UnsupportedError
-from skywork_rt.prompts import parse_prompts
+from skywork_rt.api.prompts import parse_prompts
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from random_models import CASES, SEED
 
 from golden import RandomGolden, SmolGolden
+from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 from skywork_rt.export.graph.reference import ReferenceLlama
-from skywork_rt.export.synth import SyntheticSource
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -40,7 +40,7 @@ def test_reference_gives_the_greedy_ids_of_transformers_on_random_models(name: s
 
 @pytest.mark.slow
 def test_reference_gives_the_logits_of_transformers_on_smollm2(smollm2_file: Path) -> None:
-    from skywork_rt.export.sources import open_source
+    from skywork_rt.checkpoints.open import open_source
 
     model = ReferenceLlama(open_source(smollm2_file))
     golden = SmolGolden.load()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from pathlib import Path
 import pytest
 
 import skywork_rt
-from skywork_rt import _core
 
 #: Its classes have a metaclass of its own, and those without a constructor inherit one that raises.
 PYBIND11_PECULIARITIES = r"""
@@ -45,14 +43,6 @@ def test_package_is_typed() -> None:
     package = Path(skywork_rt.__file__).parent
     assert (package / "py.typed").exists()
     assert (package / "_core" / "__init__.pyi").exists()
-
-
-def test_generator_has_every_option_of_the_core_with_its_default() -> None:
-    parameters = inspect.signature(skywork_rt.Generator).parameters
-    for name, default in _core.generator_option_defaults().items():
-        assert name in parameters, f"Generator lacks {name}"
-        ours = parameters[name].default
-        assert ours == default or (ours is None and not default), name
 
 
 def test_every_public_name_resolves() -> None:

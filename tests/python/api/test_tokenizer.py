@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skywork_rt import Generator, InvalidArgumentError
-from skywork_rt.bundle import BundleInfo
-from skywork_rt.tokenizer import SentencePieceTokenizer, Tokenizer, load_tokenizer
+from skywork_rt.bundle.info import BundleInfo
+from skywork_rt.text.tokenizer import SentencePieceTokenizer, Tokenizer, load_tokenizer
 
 TEXTS = [
     "hello world", "  leading", "trailing  ", "a\n\nb\tc", "陕西的省会是西安，", "🍕👩‍👩‍👧‍👦", "naïve café", "x" * 300,
@@ -28,7 +28,7 @@ def byte_level(tiny_bundle: Path) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def sentencepiece() -> Tokenizer:
-    from skywork_rt.testdata import mistral_tokenizer
+    from skywork_rt.checkpoints.samples import mistral_tokenizer
 
     return SentencePieceTokenizer(mistral_tokenizer().read_bytes(), 1, False)
 
@@ -64,7 +64,7 @@ def test_bos_comes_when_asked_for(sentencepiece: Tokenizer) -> None:
 
 
 def test_bos_comes_by_itself_when_the_model_says_so() -> None:
-    from skywork_rt.testdata import mistral_tokenizer
+    from skywork_rt.checkpoints.samples import mistral_tokenizer
 
     tokenizer = SentencePieceTokenizer(mistral_tokenizer().read_bytes(), 1, True)
     assert tokenizer.encode("hello")[0] == 1

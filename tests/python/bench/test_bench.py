@@ -23,10 +23,10 @@ from skywork_rt.bench.rows import Row, check_document
 from skywork_rt.bench.runner import Plan, run_plan
 from skywork_rt.bench.subjects import list_subjects, select_subjects
 from skywork_rt.bench.workloads import Workload
-from skywork_rt.bundle import BundleInfo
+from skywork_rt.bundle.info import BundleInfo
+from skywork_rt.checkpoints.model import ModelConfig
 from skywork_rt.errors import CorruptBundleError, InvalidArgumentError
 from skywork_rt.export.graph.contract import FULL, INCREMENTAL
-from skywork_rt.export.model import ModelConfig
 
 pytestmark = pytest.mark.slow
 needs_lite = pytest.mark.skipif("lite" not in BACKENDS, reason="SKYWORK_RT_TEST_BACKENDS leaves out lite")

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from skywork_rt.bench.graphs import Array, ContractGraph
 from skywork_rt.bench.recipe import RecipeConfig, RecipeLoop, choose_tokens
+from skywork_rt.checkpoints.synthetic.presets import preset
+from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 from skywork_rt.errors import InvalidArgumentError
 from skywork_rt.export.graph.contract import FULL, INCREMENTAL, Contract, Sizes, input_specs
 from skywork_rt.export.graph.reference import KvCache, ReferenceLlama, rotary_tables
-from skywork_rt.export.synth import SyntheticSource, preset
 
 LENGTH = 24
 NO_EOS = RecipeConfig(eos_token_id=None)

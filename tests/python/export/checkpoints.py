@@ -11,9 +11,11 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from skywork_rt.export.model import ModelConfig
-from skywork_rt.export.sources.gguf import gguf_name
-from skywork_rt.export.synth import SyntheticSource, preset, with_changes, write_random_hf
+from skywork_rt.checkpoints.gguf.source import gguf_name
+from skywork_rt.checkpoints.model import ModelConfig
+from skywork_rt.checkpoints.synthetic.huggingface_directory import write_random_hf
+from skywork_rt.checkpoints.synthetic.presets import preset, with_changes
+from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 
 SEED = 3
 

@@ -19,11 +19,11 @@ from checkpoints import small, write_hf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from skywork_rt.checkpoints.open import open_source
+from skywork_rt.checkpoints.tensors.safetensors_file import SafetensorsFile
+from skywork_rt.checkpoints.tensors.torch_file import TorchFile
+from skywork_rt.checkpoints.tensors.torch_pickle import read_tensor_table
 from skywork_rt.errors import CheckpointError, SkyworkError, UnsupportedError
-from skywork_rt.export.sources import open_source
-from skywork_rt.export.sources.safetensors_file import SafetensorsFile
-from skywork_rt.export.sources.torch_file import TorchFile
-from skywork_rt.export.sources.torch_pickle import read_tensor_table
 from skywork_rt.export.template_check import check_template
 
 

@@ -16,11 +16,12 @@ import pytest
 from checkpoints import SEED, GgufBuilder, edit_json, names_in, small, write_hf
 from vocab_file import read_vocab
 
+from skywork_rt.checkpoints.model import Float32Array, ModelConfig
+from skywork_rt.checkpoints.synthetic.presets import preset, with_changes
+from skywork_rt.checkpoints.synthetic.source import SyntheticSource, random_rows
 from skywork_rt.errors import CapacityError, CheckpointError, InvalidArgumentError
 from skywork_rt.export import WEIGHTS, export
-from skywork_rt.export.model import Float32Array, ModelConfig
 from skywork_rt.export.quantise import largest_weights_bytes
-from skywork_rt.export.synth import SyntheticSource, preset, random_rows, with_changes
 from skywork_rt.export.targets import LITE_PARAMETERS
 
 

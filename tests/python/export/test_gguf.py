@@ -13,10 +13,10 @@ import pytest
 from checkpoints import SEED, GgufBuilder, small
 from gguf.quants import dequantize
 
+from skywork_rt.checkpoints.gguf.source import GgufSource, gguf_name
+from skywork_rt.checkpoints.open import open_source
+from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 from skywork_rt.errors import CheckpointError, InvalidArgumentError, SkyworkError, UnsupportedError
-from skywork_rt.export.sources import open_source
-from skywork_rt.export.sources.gguf import GgufSource, gguf_name
-from skywork_rt.export.synth import SyntheticSource
 
 Q = gguf.GGMLQuantizationType
 

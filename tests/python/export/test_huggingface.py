@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from checkpoints import SEED, edit_json, small, write_hf
 
+from skywork_rt.checkpoints.open import open_source
+from skywork_rt.checkpoints.synthetic.huggingface_directory import DType, HuggingFaceType
+from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 from skywork_rt.errors import CheckpointError, InvalidArgumentError, SkyworkError, UnsupportedError
-from skywork_rt.export.sources import open_source
-from skywork_rt.export.synth import DType, HuggingFaceType, SyntheticSource
 
 
 @pytest.mark.parametrize("model_type", get_args(HuggingFaceType))

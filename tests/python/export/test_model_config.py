@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from checkpoints import small
 
+from skywork_rt.checkpoints.model import ModelConfig, Source
+from skywork_rt.checkpoints.synthetic.presets import PRESETS, preset
+from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 from skywork_rt.errors import CheckpointError
-from skywork_rt.export.model import ModelConfig, Source
-from skywork_rt.export.synth import PRESETS, SyntheticSource, preset
 
 
 @pytest.mark.parametrize("name", list(PRESETS))

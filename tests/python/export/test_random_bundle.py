@@ -11,11 +11,11 @@ import pytest
 from checkpoints import small
 
 import skywork_rt
+from skywork_rt.checkpoints.model import ModelConfig
+from skywork_rt.checkpoints.synthetic.presets import PRESETS, preset, with_changes
 from skywork_rt.errors import CapacityError, InvalidArgumentError
-from skywork_rt.export.model import ModelConfig
 from skywork_rt.export.quantise import RANDOM_WEIGHTS, largest_weights_bytes
-from skywork_rt.export.random_bundle import number_tokenizer, write_random_bundle
-from skywork_rt.export.synth import PRESETS, preset, with_changes
+from skywork_rt.export.synthetic_bundle import number_tokenizer, write_random_bundle
 
 # Runs a command and prints the most memory that it ever held, in KiB: the kernel's account of the one child.
 _MEASURED = """

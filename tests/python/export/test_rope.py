@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from skywork_rt.checkpoints.rope import make_rope, rope_from_factors
 from skywork_rt.errors import CheckpointError, UnsupportedError
-from skywork_rt.export.rope import make_rope, rope_from_factors
 
 GOLDEN = json.loads(Path(__file__).with_name("golden").joinpath("rope.json").read_text())["cases"]
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from checkpoints import SEED, small, write_hf
 
+from skywork_rt.checkpoints.open import open_source
+from skywork_rt.checkpoints.synthetic.presets import preset
+from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 from skywork_rt.errors import InvalidArgumentError
-from skywork_rt.export.sources import open_source
-from skywork_rt.export.synth import SyntheticSource, preset
 
 
 def test_weights_of_a_seed_never_change() -> None:

@@ -15,15 +15,15 @@ from sentencepiece import sentencepiece_model_pb2
 from tokenizers import Tokenizer, decoders, models
 from vocab_file import read_vocab
 
+from skywork_rt.checkpoints.gguf.tokenizer import PRE_TOKENIZERS
+from skywork_rt.checkpoints.open import open_source
+from skywork_rt.checkpoints.samples import mistral_tokenizer
+from skywork_rt.checkpoints.synthetic.huggingface_files import CORPUS
+from skywork_rt.checkpoints.tokenizers.sentencepiece_model import PieceType
+from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles
+from skywork_rt.checkpoints.tokenizers.tokenizer_json import tokenizer_json_files
+from skywork_rt.checkpoints.tokenizers.vocabulary import encode_vocabulary
 from skywork_rt.errors import CheckpointError, SkyworkError, UnsupportedError
-from skywork_rt.export.sentencepiece_model import PieceType
-from skywork_rt.export.sources import open_source
-from skywork_rt.export.sources.gguf_tokenizer import PRE_TOKENIZERS
-from skywork_rt.export.synth_files import CORPUS
-from skywork_rt.export.tokenizer_files import TokenizerFiles
-from skywork_rt.export.tokenizer_json import tokenizer_json_files
-from skywork_rt.export.vocabulary import encode_vocabulary
-from skywork_rt.testdata import mistral_tokenizer
 
 GOLDEN = json.loads(Path(__file__).with_name("golden").joinpath("tokenizer.json").read_text())["cases"]
 TEXTS = [case["text"] for case in GOLDEN]

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from random_models import CASES, SEED
 
+from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 from skywork_rt.errors import BackendUnavailableError
 from skywork_rt.export.graph import build_graphs
 from skywork_rt.export.graph.tools import LiteTools, find_tools
-from skywork_rt.export.synth import SyntheticSource
 
 BuiltModel = Callable[[str], tuple[SyntheticSource, Path]]
 

@@ -14,6 +14,9 @@ import pytest
 from random_models import CASES, SEED
 
 from conftest import BuiltModel
+from skywork_rt.checkpoints.model import Float32Array
+from skywork_rt.checkpoints.synthetic.presets import preset
+from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 from skywork_rt.errors import BackendError, BackendUnavailableError, CapacityError, CheckpointError, UnsupportedError
 from skywork_rt.export.graph import build, build_graphs
 from skywork_rt.export.graph import tools as tools_module
@@ -21,8 +24,6 @@ from skywork_rt.export.graph.child import run_child
 from skywork_rt.export.graph.contract import FULL
 from skywork_rt.export.graph.tools import LiteTools
 from skywork_rt.export.graph.verify import compute_sequences, verify_graph
-from skywork_rt.export.model import Float32Array
-from skywork_rt.export.synth import SyntheticSource, preset
 
 
 @pytest.fixture

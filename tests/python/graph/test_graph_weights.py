@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from random_models import CASES, SEED
 
+from skywork_rt.checkpoints.model import Float32Array
+from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 from skywork_rt.errors import CheckpointError
 from skywork_rt.export.graph.weights import Location, graph_weights, lay_out, write_data
-from skywork_rt.export.model import Float32Array, no_progress
-from skywork_rt.export.synth import SyntheticSource
+from skywork_rt.support.stages import no_progress
 
 
 def written(name: str, path: Path) -> tuple[SyntheticSource, dict[str, Location], bytes]:

@@ -10,12 +10,12 @@ from random_models import CASES, SEED
 
 from conftest import BuiltModel
 from golden import RandomGolden
+from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 from skywork_rt.export.graph.cases import Case, Computed, compute, full_case, incremental_case
 from skywork_rt.export.graph.contract import FULL, INCREMENTAL, Sizes, input_specs, output_specs
 from skywork_rt.export.graph.reference import KvCache, ReferenceLlama
 from skywork_rt.export.graph.tools import LiteTools
 from skywork_rt.export.graph.verify import TOLERANCE, differences, run_graph
-from skywork_rt.export.synth import SyntheticSource
 
 pytestmark = pytest.mark.slow
 

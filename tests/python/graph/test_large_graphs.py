@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from skywork_rt.checkpoints.synthetic.presets import preset, with_changes
+from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 from skywork_rt.export.graph import build_graphs
 from skywork_rt.export.graph.contract import FULL
 from skywork_rt.export.graph.tools import LiteTools
-from skywork_rt.export.synth import SyntheticSource, preset, with_changes
 
 
 @pytest.mark.long

@@ -35,5 +35,4 @@ def release(built_wheel: tuple[Path, Release], tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("SKYWORK_RT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("SKYWORK_RT_LITE_WHEEL", str(wheel))
     monkeypatch.delenv("LITE_HOME", raising=False)
-    monkeypatch.delenv("SKYWORK_RT_LITE_AUTO_INSTALL", raising=False)
     return described

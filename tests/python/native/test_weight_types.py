@@ -9,12 +9,13 @@ import pytest
 
 from bundles import BACKENDS
 from skywork_rt._core import RawBackend, weight_types
+from skywork_rt.checkpoints.model import Float32Array
+from skywork_rt.checkpoints.synthetic.presets import preset, with_changes
+from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 from skywork_rt.export import export
-from skywork_rt.export.model import Float32Array
 from skywork_rt.export.quantise import DEFAULT_WEIGHTS, RANDOM_WEIGHTS, WEIGHTS, quantise_weights, write_random_weights
 from skywork_rt.export.quantise.types import TYPES
 from skywork_rt.export.quantise.weights import VOCABULARY_TENSORS
-from skywork_rt.export.synth import SyntheticSource, preset, with_changes
 
 IDS = [5, 99, 3, 64, 17, 201, 8, 8, 130]
 

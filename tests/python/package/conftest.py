@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -12,10 +11,10 @@ from installation import REPOSITORY, Installed, checked
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`pip wheel .` of this checkout. SKYWORK_RT_TEST_WHEEL names one that is there already."""
-    given = os.environ.get("SKYWORK_RT_TEST_WHEEL")
-    if given:
-        return Path(given)
+    """The wheel that `make` has built and installed here; `pip wheel .` of this checkout where there is none."""
+    made = sorted((REPOSITORY / "build" / "dist").glob("*.whl"))
+    if made:
+        return made[-1]
     folder = tmp_path_factory.mktemp("wheel")
     checked([sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", folder, REPOSITORY])
     (built,) = folder.glob("*.whl")

@@ -40,10 +40,12 @@ class Installed:
         )
 
 
-def checked(arguments: Sequence[str | Path]) -> None:
-    """Runs a command; a failure shows what it printed."""
-    done = subprocess.run([str(a) for a in arguments], capture_output=True, text=True, check=False, timeout=1800)
+def checked(arguments: Sequence[str | Path], cwd: Path | None = None) -> str:
+    """Runs a command and returns what it printed; a failure shows it."""
+    command = [str(argument) for argument in arguments]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=1800)
     assert done.returncode == 0, f"{arguments}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
 
 
 def tool(name: str) -> str:

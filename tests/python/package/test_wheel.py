@@ -48,7 +48,7 @@ def test_it_runs_from_a_fresh_environment_in_another_folder(installed: Installed
 
 
 def test_it_generates_without_lite(installed: Installed, tiny_bundle: Path, tmp_path: Path) -> None:
-    variables = {"SKYWORK_RT_CACHE": str(tmp_path), "SKYWORK_RT_LITE_AUTO_INSTALL": "0", "LITE_HOME": ""}
+    variables = {"SKYWORK_RT_CACHE": str(tmp_path), "LITE_HOME": ""}
     done = installed.run(installed.python, "-c", GENERATE, tiny_bundle, "native", *PROMPT, **variables)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.split()) > 0
@@ -57,10 +57,11 @@ def test_it_generates_without_lite(installed: Installed, tiny_bundle: Path, tmp_
 def test_without_lite_the_error_names_the_command_that_prepares_it(
     installed: Installed, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    variables = {"SKYWORK_RT_CACHE": str(tmp_path), "SKYWORK_RT_LITE_AUTO_INSTALL": "0", "LITE_HOME": ""}
+    variables = {"SKYWORK_RT_CACHE": str(tmp_path), "LITE_HOME": ""}
     done = installed.run(installed.python, "-c", GENERATE, tiny_bundle, "lite", *PROMPT, **variables)
     assert done.returncode == 1
     assert "BackendUnavailableError" in done.stderr and "skywork-rt lite install" in done.stderr
+    assert list(tmp_path.iterdir()) == [], "opening a bundle prepares nothing"
 
 
 @pytest.mark.parametrize("backend", ["lite", "native"])

@@ -14,12 +14,12 @@ import sentencepiece
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from skywork_rt._core import TextStream, Vocabulary
-from skywork_rt.export.sentencepiece_model import sentencepiece_files
-from skywork_rt.export.tokenizer_files import TokenizerFiles
-from skywork_rt.export.tokenizer_json import tokenizer_json_files
-from skywork_rt.export.vocabulary import encode_vocabulary
-from skywork_rt.testdata import mistral_tokenizer
-from skywork_rt.tokenizer import SentencePieceTokenizer
+from skywork_rt.checkpoints.samples import mistral_tokenizer
+from skywork_rt.checkpoints.tokenizers.sentencepiece_model import sentencepiece_files
+from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles
+from skywork_rt.checkpoints.tokenizers.tokenizer_json import tokenizer_json_files
+from skywork_rt.checkpoints.tokenizers.vocabulary import encode_vocabulary
+from skywork_rt.text.tokenizer import SentencePieceTokenizer
 
 CORPUS = [
     "The quick brown fox jumps over the lazy dog. the the the",

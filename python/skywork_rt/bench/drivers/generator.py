@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import skywork_rt
+from skywork_rt.api.results import RequestOutput
 from skywork_rt.bench.drivers import DriverOptions
 from skywork_rt.bench.workloads import Trace, Workload, random_prompts
-from skywork_rt.results import RequestOutput
 
 __all__ = ["GeneratorDriver", "batch_trace"]
 

@@ -15,13 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from skywork_rt import _core
-from skywork_rt._lite_runtime import prepare_lite
 from skywork_rt.bench.drivers import DriverOptions
 from skywork_rt.bench.graphs import Array, ContractGraph, open_lite_graph
 from skywork_rt.bench.workloads import Trace, Workload
-from skywork_rt.bundle import BundleInfo
+from skywork_rt.bundle.info import BundleInfo
+from skywork_rt.checkpoints.model import ModelConfig
 from skywork_rt.export.graph.contract import FULL, INCREMENTAL, Contract, Sizes, input_specs
-from skywork_rt.export.model import ModelConfig
 
 __all__ = ["PredictDriver", "cache_steps"]
 
@@ -33,7 +32,6 @@ class PredictDriver:
     """Like our backend, it loads the incremental graph when two rows first decode at once, and keeps it."""
 
     def __init__(self, bundle: Path, options: DriverOptions) -> None:
-        prepare_lite(str(bundle), "lite", "cpu")
         self._bundle = bundle
         self._threads = int(options["threads"])
         self._max_length = int(options["max_length"])

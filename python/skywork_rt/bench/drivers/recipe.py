@@ -6,14 +6,13 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from skywork_rt._lite_runtime import prepare_lite
 from skywork_rt.bench.drivers import DriverOptions
 from skywork_rt.bench.graphs import open_lite_graph
 from skywork_rt.bench.recipe import RecipeConfig, RecipeLoop
 from skywork_rt.bench.workloads import Trace, Workload, random_prompts
-from skywork_rt.bundle import BundleInfo
+from skywork_rt.bundle.info import BundleInfo
+from skywork_rt.checkpoints.model import ModelConfig
 from skywork_rt.export.graph.contract import FULL, INCREMENTAL
-from skywork_rt.export.model import ModelConfig
 
 __all__ = ["RecipeDriver"]
 
@@ -22,7 +21,6 @@ class RecipeDriver:
     """Greedy, end tokens ignored; its sequence length is the run's longest sequence, or `sequence_length`."""
 
     def __init__(self, bundle: Path, options: DriverOptions) -> None:
-        prepare_lite(str(bundle), "lite", "cpu")
         self._model = ModelConfig.from_json(BundleInfo.open(bundle).section("model"))
         full, incremental = (
             open_lite_graph(bundle, self._model, contract, int(options["threads"])) for contract in (FULL, INCREMENTAL)

@@ -1,0 +1,151 @@
+"""Writes a bundle as docs/bundle-format.md describes it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from skywork_rt.checkpoints.hashing import hash_files
+from skywork_rt.checkpoints.model import ModelConfig
+from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles
+from skywork_rt.checkpoints.tokenizers.vocabulary import encode_vocabulary
+from skywork_rt.errors import InternalError, InvalidArgumentError
+from skywork_rt.export.atomic_directory import AtomicDirectory
+from skywork_rt.export.graph.graph_file import GraphFile
+from skywork_rt.support.stages import Progress, no_progress
+
+__all__ = ["BundleWriter", "Role", "check_output"]
+
+Role = Literal["graph", "weights", "vocabulary", "tokenizer", "generation_config"]
+
+_FORMAT = "skywork_rt.bundle"
+_VERSION = 1
+_MODEL_FILE = "model.json"
+
+
+def check_output(out: Path, overwrite: bool) -> None:
+    """Refuses a place that is taken, before any work is done. Raises InvalidArgumentError.
+
+    With `overwrite` only a bundle or an empty directory is replaced: a wrong path never costs other files.
+    """
+    if out.name in ("", ".", ".."):
+        raise InvalidArgumentError(f"the output {str(out)!r} has no name of its own")
+    if not out.exists() and not out.is_symlink():
+        return
+    if not overwrite:
+        raise InvalidArgumentError(f"{out} exists; give another name, or overwrite=True (--overwrite) to replace it")
+    if out.is_symlink() or not out.is_dir():
+        raise InvalidArgumentError(f"{out} is no directory; it is not replaced")
+    if any(out.iterdir()) and not _is_bundle(out):
+        raise InvalidArgumentError(f"{out} is not empty and no bundle; it is not replaced")
+
+
+def _is_bundle(directory: Path) -> bool:
+    try:
+        body = json.loads((directory / _MODEL_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(body, dict) and body.get("format") == _FORMAT
+
+
+class BundleWriter:
+    """Collects the files of a bundle in an `AtomicDirectory` and finishes it with model.json.
+
+    Files are added under plain names; each is hashed once, when `finish` is called.
+    """
+
+    def __init__(self, directory: AtomicDirectory, config: ModelConfig, source: Mapping[str, Any]) -> None:
+        self._directory = directory
+        self._config = config
+        self._source = dict(source)
+        self._roles: dict[str, Role] = {}
+        self._graphs: list[GraphFile] = []
+        self._weights: dict[str, str] = {}
+        self._tokenizer: dict[str, Any] | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where the files are written."""
+        return self._directory.path
+
+    def add_bytes(self, name: str, role: Role, content: bytes) -> None:
+        """Writes a small file."""
+        (self.path / name).write_bytes(content)
+        self._add(name, role)
+
+    def add_graph(self, graph: GraphFile) -> None:
+        """Takes in a graph that is already in `path`, and the .msw file of its weights where there is one."""
+        self._add(graph.file, "graph")
+        companion = Path(graph.file).with_suffix(".msw").name
+        if (self.path / companion).exists():
+            self._add(companion, "graph")
+        self._graphs.append(graph)
+
+    def add_weights(self, weights: str, name: str) -> None:
+        """Takes in a weights file that is already in `path` under the name of its kind ("int8")."""
+        self._add(name, "weights")
+        self._weights[weights] = name
+
+    def add_tokenizer(self, tokenizer: TokenizerFiles) -> None:
+        """Writes the tokenizer and vocab.bin."""
+        self.add_bytes(tokenizer.file, "tokenizer", tokenizer.content)
+        self.add_bytes("vocab.bin", "vocabulary", encode_vocabulary(tokenizer, self._config.vocab_size))
+        self._tokenizer = {
+            "kind": tokenizer.kind,
+            "file": tokenizer.file,
+            "vocabulary": "vocab.bin",
+            "add_bos": tokenizer.add_bos,
+            "chat_template": tokenizer.chat_template,
+        }
+
+    def finish(self, progress: Progress = no_progress) -> None:
+        """Hashes every file, writes model.json and publishes the directory."""
+        files = self._hashed(progress)
+        body = {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "producer": f"skywork_rt {_version()}",
+            "model": self._config.to_json(),
+            "files": files,
+            "graphs": [
+                {"file": g.file, "contract": g.contract, "flavour": g.flavour, "precision": g.precision}
+                for g in self._graphs
+            ],
+            "weights": self._weights,
+            "source": self._source,
+        }
+        if self._tokenizer is not None:
+            body["tokenizer"] = self._tokenizer
+        text = json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False)
+        (self.path / _MODEL_FILE).write_text(text + "\n", encoding="utf-8")
+        self._refuse_strays([*files, _MODEL_FILE])
+        self._directory.publish()
+
+    def _add(self, name: str, role: Role) -> None:
+        if Path(name).name != name or name in ("", ".", "..", _MODEL_FILE) or name in self._roles:
+            raise InternalError(f"{name!r} is no name for a new file of a bundle")
+        if not (self.path / name).is_file():
+            raise InternalError(f"the export step for {role} said that it wrote {name}, but it did not")
+        self._roles[name] = role
+
+    def _hashed(self, progress: Progress) -> dict[str, dict[str, Any]]:
+        digests = hash_files("hash", [self.path / name for name in self._roles], progress)
+        return {
+            name: {"role": role, "size": (self.path / name).stat().st_size, "sha256": digest}
+            for (name, role), digest in zip(self._roles.items(), digests, strict=True)
+        }
+
+    def _refuse_strays(self, known: Sequence[str]) -> None:
+        strays = sorted({entry.name for entry in self.path.iterdir()} - set(known))
+        if strays:
+            raise InternalError(f"an export step left {', '.join(strays[:5])} in the bundle")
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("skywork-rt")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"

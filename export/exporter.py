@@ -1,0 +1,157 @@
+"""From a checkpoint to a bundle: the order of the steps, and what is refused before the first of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from skywork_rt.checkpoints.open import Checkpoint, open_source
+from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles
+from skywork_rt.errors import InvalidArgumentError
+from skywork_rt.export.atomic_directory import AtomicDirectory
+from skywork_rt.export.bundle_writer import BundleWriter, check_output
+from skywork_rt.export.quantise import DEFAULT_WEIGHTS, WEIGHTS, largest_weights_bytes, quantise_weights
+from skywork_rt.export.targets import TARGETS, choose_targets
+from skywork_rt.export.template_check import check_template
+from skywork_rt.support.stages import Progress, no_progress
+
+__all__ = ["TARGETS", "WEIGHTS", "export"]
+
+_log = logging.getLogger("skywork_rt.export")
+
+# Two graphs of float32 weights, and while they are made as much again.
+_LITE_BYTES_A_PARAMETER = 16.0
+_SPARE_BYTES = 16 << 20
+
+
+def export(
+    source: Path | str | Checkpoint,
+    out: Path | str,
+    *,
+    targets: Sequence[str] | None = None,
+    weights: Sequence[str] = (),
+    max_length: int | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    verify: bool = True,
+) -> Path:
+    """Writes the bundle `out` from `source` and returns its path.
+
+    Args:
+        source: a GGUF file, a Hugging Face directory, or a source that is already open (`SyntheticSource`).
+        out: the bundle's directory, which must not exist unless `overwrite` is set. It appears when it is complete;
+            after any failure nothing of it is left.
+        targets: any of `TARGETS`. None means native, and lite too for models of up to `LITE_PARAMETERS` where MindSpore
+            is installed; a warning is logged when lite is left out.
+        weights: any of `WEIGHTS`, for the target native; none given means `DEFAULT_WEIGHTS`, int4 and int8.
+        max_length: tokens of prompt and output together; None takes what the model was made for.
+        overwrite: replace an existing bundle, in one step, when the new one is complete.
+        progress: called as the steps proceed.
+        verify: run each graph once and compare it with the source's weights before the bundle gets its name.
+
+    Raises CheckpointError for a damaged or incomplete checkpoint, UnsupportedError for a model that the runtime has no
+    parts for, InvalidArgumentError for a wrong argument, CapacityError when the disk is too full.
+    """
+    out, progress = Path(out), progress or no_progress
+    if targets is not None:
+        _check_choice("target", targets, TARGETS)
+    _check_choice("weights", weights, WEIGHTS)
+    if weights and targets is not None and "native" not in targets:
+        raise InvalidArgumentError(
+            f"weights {', '.join(weights)} are for the target native, which is not among targets"
+        )
+    check_output(out, overwrite)
+    checkpoint = _open(source, max_length)
+    tokenizer = checkpoint.tokenizer()
+    if tokenizer is not None and tokenizer.chat_template is not None:
+        check_template(tokenizer.chat_template, *_edge_tokens(checkpoint, tokenizer))
+    targets = choose_targets(targets, checkpoint.config)
+    chosen = tuple(weights) or (DEFAULT_WEIGHTS if "native" in targets else ())
+    with AtomicDirectory(out, overwrite=overwrite) as directory:
+        directory.require_space(_needed_bytes(checkpoint, "lite" in targets, chosen))
+        writer = BundleWriter(directory, checkpoint.config, _describe(checkpoint, progress))
+        _write_small_files(writer, checkpoint, tokenizer)
+        for name in chosen:
+            _write_weights(writer, checkpoint, name, progress)
+        if "lite" in targets:
+            _write_graphs(writer, checkpoint, progress, verify)
+        writer.finish(progress)
+    return out
+
+
+def _check_choice(what: str, given: Sequence[str], known: Sequence[str]) -> None:
+    if isinstance(given, str):
+        raise InvalidArgumentError(f"{what} is the text {given!r}; give a list, as [{given!r}]")
+    unknown = [item for item in given if item not in known]
+    if unknown:
+        raise InvalidArgumentError(f"unknown {what} {unknown[0]!r}; known are {', '.join(known)}")
+    if len(set(given)) != len(given):
+        raise InvalidArgumentError(f"{what} {', '.join(given)} names one twice")
+    if what == "target" and not given:
+        raise InvalidArgumentError(f"no target; give one or more of {', '.join(known)}")
+
+
+def _open(source: Path | str | Checkpoint, max_length: int | None) -> Checkpoint:
+    if isinstance(source, Path | str):
+        return open_source(Path(source), max_length)
+    if max_length is not None:
+        raise InvalidArgumentError("max_length is chosen when a source is opened; this one is already open")
+    return source
+
+
+def _edge_tokens(checkpoint: Checkpoint, tokenizer: TokenizerFiles) -> tuple[str, str]:
+    """The texts of the begin and end tokens, which templates ask for."""
+
+    def text(index: int | None) -> str:
+        known = index is not None and index < len(tokenizer.entries)
+        return tokenizer.entries[index].text.decode("utf-8", "replace") if known and index is not None else ""
+
+    ends = checkpoint.config.eos_ids
+    return text(checkpoint.config.bos_id), text(ends[0] if ends else None)
+
+
+def _needed_bytes(checkpoint: Checkpoint, lite: bool, weights: Sequence[str]) -> int:
+    native = sum(largest_weights_bytes(checkpoint.config, name) for name in weights)
+    graphs = int(checkpoint.config.parameter_count() * _LITE_BYTES_A_PARAMETER) if lite else 0
+    return native + graphs + _SPARE_BYTES
+
+
+def _describe(checkpoint: Checkpoint, progress: Progress) -> dict[str, Any]:
+    return {"kind": checkpoint.kind, "name": checkpoint.name, "sha256": checkpoint.sha256(progress)}
+
+
+def _write_small_files(writer: BundleWriter, checkpoint: Checkpoint, tokenizer: TokenizerFiles | None) -> None:
+    if tokenizer is not None:
+        beyond = len(tokenizer.entries) - checkpoint.config.vocab_size
+        if beyond > 0:
+            _log.warning("the tokenizer has %d tokens more than the model; the runtime refuses text with them", beyond)
+        writer.add_tokenizer(tokenizer)
+    generation = checkpoint.generation_config()
+    if generation is not None:
+        text = json.dumps(generation, indent=2, ensure_ascii=False)
+        writer.add_bytes("generation_config.json", "generation_config", text.encode("utf-8"))
+
+
+def _write_weights(writer: BundleWriter, checkpoint: Checkpoint, name: str, progress: Progress) -> None:
+    file = f"weights-{name}.safetensors"
+    quantise_weights(checkpoint, name, writer.path / file, progress)
+    writer.add_weights(name, file)
+
+
+def _write_graphs(writer: BundleWriter, checkpoint: Checkpoint, progress: Progress, verify: bool) -> None:
+    """Graphs are made in a directory of their own, so that what their steps leave behind never reaches the bundle."""
+    from skywork_rt.export.graph import build_graphs
+
+    work = writer.path / "work"
+    work.mkdir()
+    graphs = build_graphs(checkpoint, work, progress, verify=verify)
+    for graph in graphs:
+        for name in (graph.file, str(Path(graph.file).with_suffix(".msw"))):
+            if (work / name).exists():
+                (work / name).rename(writer.path / name)
+        writer.add_graph(graph)
+    shutil.rmtree(work)

@@ -1,0 +1,166 @@
+"""From a checkpoint to two verified graph files. See `build_graphs`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import skywork_rt
+from skywork_rt.checkpoints.model import ModelConfig, Source
+from skywork_rt.errors import CapacityError
+from skywork_rt.export.graph import weights
+from skywork_rt.export.graph.child import run_child
+from skywork_rt.export.graph.contract import CONTRACTS, FLAVOUR, PRECISION, Contract
+from skywork_rt.export.graph.convert import CONVERTER_BYTES_PER_WEIGHT_BYTE, convert
+from skywork_rt.export.graph.graph_file import GraphFile
+from skywork_rt.export.graph.mindir import require_mindspore
+from skywork_rt.export.graph.tools import LiteTools, find_tools
+from skywork_rt.export.graph.verify import compute_sequences, verify_graph
+from skywork_rt.support.host import available_memory
+from skywork_rt.support.stages import Progress, no_progress
+
+__all__ = ["build_graphs", "check_memory"]
+
+_NAMES: dict[Contract, str] = {"host-cache/full": "full", "host-cache/incremental": "incremental"}
+_DATA = "weights/data_0"
+_SPARE_BYTES = 64 << 20
+
+
+def build_graphs(
+    source: Source,
+    workdir: Path,
+    progress: Progress = no_progress,
+    *,
+    contracts: Sequence[Contract] = CONTRACTS,
+    verify: bool = True,
+) -> list[GraphFile]:
+    """Writes the graphs of `source` into `workdir`, and nothing else there.
+
+    Raises UnsupportedError without MindSpore, BackendUnavailableError without Lite, CapacityError when disk or memory
+    will not do, CheckpointError for a damaged tensor, and BackendError when a step fails or a graph does not compute
+    what the checkpoint says.
+    """
+    require_mindspore()
+    tools = find_tools()
+    parameters = weights.graph_weights(source.config)
+    _check_room(workdir, sum(weight.nbytes for weight in parameters), len(contracts))
+    with tempfile.TemporaryDirectory(dir=workdir, prefix="graphs-") as scratch:
+        _write_structure(source.config, parameters, Path(scratch), contracts, progress)
+        _write_weights(source, parameters, Path(scratch), progress)
+        files = _convert(tools, Path(scratch), workdir, contracts, progress)
+    if verify:
+        _verify(tools, source, workdir, contracts, progress)
+    return files
+
+
+def _check_room(workdir: Path, weight_bytes: int, graphs: int) -> None:
+    """Refuses a model that this machine cannot export, before any work."""
+    gib = 2.0**30
+    needed, free = weight_bytes * (graphs + 1) + _SPARE_BYTES, shutil.disk_usage(workdir).free
+    if free < needed:
+        raise CapacityError(
+            f"{graphs} float32 graphs of {weight_bytes / gib:.2f} GiB and their weights need {needed / gib:.2f} GiB of "
+            f"disk; {free / gib:.2f} GiB are free in the output's file system"
+        )
+    _check_memory(weight_bytes)
+
+
+def check_memory(config: ModelConfig) -> None:
+    """Raises CapacityError, with the numbers, for a model that Lite's converter cannot have the memory for."""
+    _check_memory(sum(weight.nbytes for weight in weights.graph_weights(config)))
+
+
+def _check_memory(weight_bytes: int) -> None:
+    gib = 2.0**30
+    needed, free = round(weight_bytes * CONVERTER_BYTES_PER_WEIGHT_BYTE) + _SPARE_BYTES, available_memory()
+    if free < needed:
+        raise CapacityError(
+            f"Lite's converter needs about {needed / gib:.1f} GiB of memory for {weight_bytes / gib:.2f} GiB of "
+            f"float32 weights; {free / gib:.1f} GiB are available. Export for the native backend instead"
+        )
+
+
+def _write_structure(
+    config: ModelConfig,
+    parameters: list[weights.GraphWeight],
+    scratch: Path,
+    contracts: Sequence[Contract],
+    progress: Progress,
+) -> None:
+    """Has a child process build the graphs in MindSpore, without weights."""
+    stage = "building graphs"
+    places = weights.lay_out(parameters)
+    request = {
+        "config": config.to_json(),
+        "location": _DATA,
+        "places": {name: dataclasses.astuple(place) for name, place in places.items()},
+        "graphs": [{"contract": contract, "path": str(_graph_path(scratch, contract))} for contract in contracts],
+    }
+    done = 0
+
+    def count(line: str) -> None:
+        nonlocal done
+        if line in contracts:
+            done += 1
+            progress(stage, done, len(contracts))
+
+    progress(stage, 0, len(contracts))
+    run_child(
+        [sys.executable, "-m", "skywork_rt.export.graph.worker"],
+        doing="building the graphs in MindSpore",
+        env=_worker_environment(),
+        cwd=scratch,
+        stdin=json.dumps(request),
+        on_line=count,
+    )
+
+
+def _worker_environment() -> dict[str, str]:
+    """This process's environment, so that the child finds the same package."""
+    root = str(Path(skywork_rt.__path__[0]).parent)
+    inherited = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([root, inherited] if inherited else [root])}
+
+
+def _graph_path(scratch: Path, contract: Contract) -> Path:
+    return scratch / f"{_NAMES[contract]}.mindir"
+
+
+def _write_weights(source: Source, parameters: list[weights.GraphWeight], scratch: Path, progress: Progress) -> None:
+    path = scratch / _DATA
+    path.parent.mkdir()
+    try:
+        weights.write_data(source, parameters, weights.lay_out(parameters), path, progress)
+    except OSError as error:
+        raise CapacityError(f"the graphs' weights could not be written: {error.strerror or error}") from error
+
+
+def _convert(
+    tools: LiteTools, scratch: Path, workdir: Path, contracts: Sequence[Contract], progress: Progress
+) -> list[GraphFile]:
+    stage = "optimising graphs"
+    files = []
+    progress(stage, 0, len(contracts))
+    for done, contract in enumerate(contracts, start=1):
+        target = workdir / f"{_NAMES[contract]}.ms"
+        convert(tools, _graph_path(scratch, contract), target)
+        files.append(GraphFile(target.name, contract, FLAVOUR, PRECISION))
+        progress(stage, done, len(contracts))
+    return files
+
+
+def _verify(tools: LiteTools, source: Source, workdir: Path, contracts: Sequence[Contract], progress: Progress) -> None:
+    stage = "verifying graphs"
+    total = len(contracts) + 1
+    progress(stage, 0, total)
+    sequences = compute_sequences(source)
+    progress(stage, 1, total)
+    for done, contract in enumerate(contracts, start=2):
+        verify_graph(tools, workdir / f"{_NAMES[contract]}.ms", contract, source.config, sequences)
+        progress(stage, done, total)

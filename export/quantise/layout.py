@@ -1,0 +1,52 @@
+"""How the native backend's kernels want a matrix to lie in its file, whatever its type.
+
+A [rows, columns] matrix is cut into panels of 16 rows (the last one filled up with zeros), and each row into groups of
+32 inputs. A panel is its scales, padded with zeros to a multiple of 64 bytes, then its codes; within both the groups
+follow one another, little endian. The scales of a group, where a type has them, are float16 [16 rows], and minimums
+float16 [16 rows] after them. How the codes of a group lie is said by the type's module in `types`.
+
+csrc/backend/native/kernels/packed_matrix.h says the same to the compiler.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skywork_rt.checkpoints.model import Float32Array
+
+__all__ = ["ALIGNMENT", "GROUP", "PANEL_ROWS", "filled", "joined", "panels_of"]
+
+GROUP = 32
+PANEL_ROWS = 16
+ALIGNMENT = 64
+
+
+def panels_of(rows: Float32Array) -> Float32Array:
+    """float32 [panels, 16, groups, 32], filled up with zeros."""
+    count, columns = rows.shape
+    panels, groups = -(-count // PANEL_ROWS), -(-columns // GROUP)
+    if (count, columns) != (panels * PANEL_ROWS, groups * GROUP):
+        padded = np.zeros((panels * PANEL_ROWS, groups * GROUP), np.float32)
+        padded[:count, :columns] = rows
+        rows = padded
+    return rows.reshape(panels, PANEL_ROWS, groups, GROUP)
+
+
+def filled(rows: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Whole panels: rows of zeros are added to any number of rows."""
+    missing = -len(rows) % PANEL_ROWS
+    if missing == 0:
+        return rows
+    return np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)])
+
+
+def joined(scales: NDArray[np.generic] | None, codes: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """uint8 [panels, bytes of a panel] of scales and codes [panels, …] in the order of memory."""
+    panels = len(codes)
+    parts = []
+    if scales is not None:
+        flat = np.ascontiguousarray(scales).view(np.uint8).reshape(panels, -1)
+        parts = [flat, np.zeros((panels, -flat.shape[1] % ALIGNMENT), np.uint8)]
+    parts.append(np.ascontiguousarray(codes).view(np.uint8).reshape(panels, -1))
+    return np.concatenate(parts, axis=1)

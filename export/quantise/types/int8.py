@@ -1,0 +1,52 @@
+"""w = scale * code, -128 <= code <= 127: symmetric, in 8.5 bits a weight.
+
+Scales of a group: float16 [16 rows]. Codes: int8 [8 fours of inputs][16 rows][4].
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skywork_rt.checkpoints.model import Float32Array, RawTensor
+from skywork_rt.export.quantise.codes import Codes, grouped, halves, inverse, to_half
+from skywork_rt.export.quantise.layout import GROUP, PANEL_ROWS, filled, joined
+from skywork_rt.export.quantise.weight_type import RandomCodes, WeightType
+
+__all__ = ["TYPE", "from_raw", "pack_codes", "quantised"]
+
+_TOP = 127
+
+
+def quantised(rows: Float32Array, name: str) -> Codes:
+    """The largest weight of a group at ±127."""
+    groups = grouped(rows)
+    largest = np.abs(groups).max(axis=-1)
+    scales = to_half(largest / np.float32(_TOP), name)
+    codes = np.rint(groups * inverse(scales)[..., None])
+    return Codes(np.clip(codes, -_TOP, _TOP).astype(np.int8), scales)
+
+
+def from_raw(raw: RawTensor, start: int, stop: int) -> Codes:
+    """Rows start to stop of a tensor of Q8_0: a scale, then 32 codes."""
+    blocks = raw.blocks[start:stop].reshape(stop - start, -1, 2 + GROUP)
+    return Codes(blocks[..., 2:].view(np.int8), halves(blocks[..., :2]))
+
+
+def pack_codes(codes: Codes) -> NDArray[np.uint8]:
+    values, scales = filled(codes.codes), filled(codes.scales)
+    panels, groups = len(values) // PANEL_ROWS, values.shape[1]
+    fours = values.reshape(panels, PANEL_ROWS, groups, GROUP // 4, 4).transpose(0, 2, 3, 1, 4)
+    return joined(scales.reshape(panels, PANEL_ROWS, groups).transpose(0, 2, 1), fours)
+
+
+TYPE = WeightType(
+    "int8",
+    scale_bytes=32,
+    code_bytes=512,
+    pack=lambda rows, name: pack_codes(quantised(rows, name)),
+    raw_types=("Q8_0",),
+    pack_raw=lambda raw, start, stop: pack_codes(from_raw(raw, start, stop)),
+    default=True,
+    random=RandomCodes(deviation=73.9, mean=0.0),
+)

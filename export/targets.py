@@ -1,0 +1,57 @@
+"""Which backends a bundle is made for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from skywork_rt.checkpoints.model import ModelConfig
+from skywork_rt.errors import BackendUnavailableError, CapacityError, UnsupportedError
+
+__all__ = ["LITE_PARAMETERS", "TARGETS", "choose_targets"]
+
+_log = logging.getLogger("skywork_rt.export")
+
+TARGETS = ("lite", "native")
+"""What a bundle can be for: MindSpore Lite's graphs, and the weights of our own CPU kernels."""
+
+LITE_PARAMETERS = 650_000_000
+"""The largest model that gets graphs for Lite unasked. They are float32, two of up to 2.6 GB; the largest model that
+was tried, of 603 million parameters, took 8.8 GB of memory to convert and 4.6 GB to run."""
+
+
+def choose_targets(asked: Sequence[str] | None, config: ModelConfig) -> tuple[str, ...]:
+    """What was asked for; unasked, native and, where the model is small enough and MindSpore is installed, lite.
+
+    Logs why lite is left out. Raises CapacityError when lite was asked for and this machine cannot convert the model:
+    now, and not after the weights for native were written.
+    """
+    from skywork_rt.export.graph import check_memory
+
+    if asked is not None:
+        if "lite" in asked:
+            check_memory(config)
+        return tuple(asked)
+    reason = _why_not_lite(config)
+    if reason is None:
+        return TARGETS
+    _log.warning("exporting for native only, without graphs for MindSpore Lite: %s", reason)
+    return ("native",)
+
+
+def _why_not_lite(config: ModelConfig) -> str | None:
+    from skywork_rt.export.graph import check_memory, require_mindspore, require_programs
+
+    parameters = config.parameter_count()
+    if parameters > LITE_PARAMETERS:
+        return (
+            f"the model has {parameters / 1e6:.0f} million parameters, float32 graphs are made by default up to "
+            f"{LITE_PARAMETERS / 1e6:.0f} million (--for lite,native makes them)"
+        )
+    try:
+        require_mindspore()
+        require_programs()
+        check_memory(config)
+    except (UnsupportedError, BackendUnavailableError, CapacityError) as error:
+        return str(error)
+    return None

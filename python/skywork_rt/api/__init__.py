@@ -1,0 +1,1 @@
+"""What `import skywork_rt` shows: generators, parameters, prompts and results."""

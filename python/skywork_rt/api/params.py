@@ -1,0 +1,124 @@
+"""How the next token is chosen and when a sequence ends: vLLM's names, checked by the core."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from skywork_rt import _core
+from skywork_rt.support.suggest import refuse_unknown, refuses_unknown_fields
+
+__all__ = ["SamplingParams"]
+
+
+@refuses_unknown_fields
+@dataclass(frozen=True, kw_only=True)
+class SamplingParams:
+    """How the next token is chosen and when a sequence ends.
+
+    Names and meanings are vLLM's, with beam search in transformers' names. Ranges are checked when an object is made;
+    token ids are checked against the vocabulary when it is used. Raises InvalidArgumentError, which names the field,
+    its value and the range.
+
+    The order is fixed: logit_bias, bad_words_ids and min_tokens; repetition, presence and frequency penalties and
+    no_repeat_ngram_size; temperature; top_k; top_p; min_p; typical_p; draw.
+    """
+
+    max_tokens: int | None = 256
+    """Most tokens to produce, the ending eos included. None: as many as the maximum length leaves."""
+    min_tokens: int = 0
+    """No eos or stop id is produced before this many tokens."""
+    temperature: float = 1.0
+    """Divides the logits. 0: greedy (the best logit, the lowest id among equals)."""
+    top_k: int = 0
+    """Keep the k best logits, ties with the k-th kept. 0 or -1: all."""
+    top_p: float = 1.0
+    """Keep the smallest set whose probability reaches this, in (0, 1] (Holtzman et al. 2019). 1: all."""
+    min_p: float = 0.0
+    """Drop tokens less likely than min_p times the likeliest, in [0, 1]. 0: off."""
+    typical_p: float = 1.0
+    """Mass of locally typical sampling, in (0, 1] (Meister et al. 2022). 1: off."""
+    repetition_penalty: float = 1.0
+    """CTRL's penalty (Keskar et al. 2019) over prompt and output, once a distinct token, > 0. 1: off."""
+    presence_penalty: float = 0.0
+    """Subtracted once from the logit of every token that the output holds, in [-2, 2]."""
+    frequency_penalty: float = 0.0
+    """Subtracted from a token's logit once for each time the output holds it, in [-2, 2]."""
+    no_repeat_ngram_size: int = 0
+    """No n-gram of this size occurs twice in prompt and output. 0: off."""
+    logit_bias: Mapping[int, float] | None = None
+    """Token ids, and what is added to their logits; -inf bans a token."""
+    bad_words_ids: Sequence[Sequence[int]] | None = None
+    """Token sequences that are not completed."""
+    stop: str | Sequence[str] | None = None
+    """The output ends before the first of these texts, matched on bytes."""
+    stop_token_ids: Sequence[int] | None = None
+    """Beside the model's eos ids, these end the output."""
+    include_stop_str_in_output: bool = False
+    """Keep the matched stop text at the end of the output."""
+    ignore_eos: bool = False
+    """The model's eos ids do not end the output."""
+    skip_special_tokens: bool = True
+    """Leave special tokens out of the text."""
+    n: int = 1
+    """Independent samples of one prompt; they share its prefill."""
+    seed: int | None = None
+    """Random stream of this request (Philox4x32-10, keyed by seed, sample and position), 0 <= seed < 2**64. None: drawn
+    from the operating system and reported in the result."""
+    logprobs: int | None = None
+    """Report the log-probability of the chosen token and of this many best ones, before any of these parameters acted;
+    for a beam, those of its path. None: nothing is reported."""
+    prompt_logprobs: int | None = None
+    """The same for every prompt token but the first. None: nothing is reported."""
+    num_beams: int = 1
+    """Width of beam search. 1: no beam search. Needs temperature 0 and n <= num_beams. Eos, stop ids and stop texts end
+    a hypothesis; its score counts the tokens that spell the stop text (as transformers' stop_strings)."""
+    length_penalty: float = 1.0
+    """Beam scores are divided by length ** length_penalty (Wu et al. 2016, as in transformers)."""
+    early_stopping: bool = False
+    """Beam search ends when num_beams hypotheses are finished, without asking whether a better one may come."""
+
+    def __post_init__(self) -> None:
+        _core.validate_sampling_params(self.to_core())
+
+    def to_core(self) -> dict[str, Any]:
+        """The fields that are set, by name, as the core reads them."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        for name in ("logit_bias", "bad_words_ids", "stop", "stop_token_ids"):
+            if values[name] is None:
+                del values[name]
+        if isinstance(self.logit_bias, Mapping):
+            values["logit_bias"] = dict(self.logit_bias)
+        return values
+
+    def replace(self, **changes: Any) -> SamplingParams:
+        """A copy with some fields changed; unknown names are refused."""
+        refuse_unknown("SamplingParams", changes, (field.name for field in dataclasses.fields(self)))
+        return dataclasses.replace(self, **changes)
+
+    @classmethod
+    def from_generation_config(cls, config: Mapping[str, Any]) -> SamplingParams:
+        """The defaults that a model's generation_config.json states, as vLLM reads it.
+
+        Taken are temperature, top_k, top_p, min_p, typical_p, repetition_penalty and max_new_tokens; everything else,
+        `do_sample` too, is left alone.
+        """
+        taken: dict[str, Any] = {}
+        for theirs, ours in _FROM_GENERATION_CONFIG.items():
+            value = config.get(theirs)
+            if value is not None:
+                taken[ours] = value
+        return cls(**taken)
+
+
+_FROM_GENERATION_CONFIG = {
+    "temperature": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "typical_p": "typical_p",
+    "repetition_penalty": "repetition_penalty",
+    "max_new_tokens": "max_tokens",
+}

@@ -1,0 +1,1 @@
+"""Tokenizer files as checkpoints have them, and the vocabulary that a bundle gets."""

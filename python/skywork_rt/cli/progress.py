@@ -1,5 +1,0 @@
-"""The progress bars of the command line, for scripts that want the same ones."""
-
-from skywork_rt._progress import progress_bars
-
-__all__ = ["progress_bars"]

@@ -1,0 +1,1 @@
+"""What every room may use: the machine, the cache, downloads, progress bars, environment variables."""

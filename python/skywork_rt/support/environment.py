@@ -1,0 +1,42 @@
+"""Every environment variable that the Python package reads, and what it does. Nothing else calls `os.environ.get`.
+
+The C++ library has a table of its own (csrc/support/environment.h); docs/reference/environment.md is made of both.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+__all__ = ["CACHE", "DEBUG", "LITE_HOME", "LITE_TOOLS", "LITE_WHEEL", "TEST_CACHE", "VARIABLES", "Variable"]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """An environment variable; empty counts as not set."""
+
+    name: str
+    text: str
+
+    def value(self) -> str | None:
+        """What it is set to, if it is."""
+        return os.environ.get(self.name) or None
+
+
+CACHE = Variable("SKYWORK_RT_CACHE", "Folder of what is downloaded and prepared. Unset: ~/.cache/skywork_rt.")
+LITE_HOME = Variable(
+    "LITE_HOME", "Folder of an unpacked MindSpore Lite 2.2 or later to use instead of the prepared one."
+)
+LITE_WHEEL = Variable(
+    "SKYWORK_RT_LITE_WHEEL",
+    "The wheel of mindspore-lite that `skywork-rt lite install` prepares, where it cannot be downloaded.",
+)
+LITE_TOOLS = Variable(
+    "SKYWORK_RT_LITE_TOOLS", "Folder of the programs that export runs Lite with, instead of the package's own."
+)
+TEST_CACHE = Variable(
+    "SKYWORK_RT_TEST_CACHE", "Folder of the sample checkpoints of tests and demo. Unset: test-data in the cache."
+)
+DEBUG = Variable("SKYWORK_RT_DEBUG", "Set: the command line shows the Python traceback of an error, as --debug does.")
+
+VARIABLES = (CACHE, LITE_HOME, LITE_WHEEL, LITE_TOOLS, TEST_CACHE, DEBUG)
