@@ -17,6 +17,8 @@ SHELL := /bin/bash
 export CCACHE_DIR ?= $(CACHE)/ccache
 export CCACHE_BASEDIR ?= $(CURDIR)
 export CCACHE_NOHASHDIR ?= 1
+# One name for the compiler (make's own default), by which ccache tells compilers apart.
+export CXX
 
 # What pip does not carry: a compiler, Python's venv, and GoogleTest for the C++ tests.
 DEBIAN_BUILD := g++ python3-venv

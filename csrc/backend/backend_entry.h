@@ -23,7 +23,7 @@ struct BackendOptions : GeneratorOptions {
 /// process.
 struct BackendEntry {
   const char* name;         // what GeneratorOptions::backend says, such as "lite"
-  const char* description;  // one line, for people
+  const char* description;  // what it was built with, for people
 
   /// Empty when this backend can run the bundle with these options; else a sentence that says what is missing and what
   /// to do. Looks at nothing but its arguments: it is asked for "auto", before the backend is chosen.

@@ -15,18 +15,25 @@ namespace {
 struct Known {
   const char* name;
   const BackendEntry* built_in;
+  const char* description;
 };
 
 /// In the order in which "auto" asks them.
 constexpr Known kKnown[] = {
-    {"native", &kNativeBackend},
-    {"lite", nullptr},
+    {"native", &kNativeBackend, "our own kernels for packed weights, on x86-64"},
+    {"lite", nullptr, "MindSpore Lite, on exported graphs"},
 };
 
-std::string Joined(const std::vector<std::string>& names) {
+std::string Joined(const std::vector<BackendSummary>& backends) {
   std::string text = "auto";
-  for (std::size_t i = 0; i < names.size(); ++i) text += (i + 1 == names.size() ? " or " : ", ") + names[i];
+  for (const BackendSummary& backend : backends) {
+    text += (&backend == &backends.back() ? " or " : ", ") + backend.name;
+  }
   return text;
+}
+
+bool IsAmong(const std::vector<BackendSummary>& backends, const std::string& name) {
+  return std::any_of(backends.begin(), backends.end(), [&](const auto& backend) { return backend.name == name; });
 }
 
 /// Why the backend cannot run the bundle, or nothing.
@@ -53,22 +60,22 @@ std::string FirstThatCan(const Bundle& bundle, const BackendOptions& options) {
 
 }  // namespace
 
-std::vector<std::string> BackendNames() {
-  std::vector<std::string> names;
-  for (const Known& known : kKnown) names.emplace_back(known.name);
+std::vector<BackendSummary> KnownBackends() {
+  std::vector<BackendSummary> backends;
+  for (const Known& known : kKnown) backends.push_back({known.name, known.description});
   for (const std::string& name : InstalledPlugins()) {
-    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    if (!IsAmong(backends, name)) backends.push_back({name, ""});
   }
-  return names;
+  return backends;
 }
 
 const BackendEntry& FindBackend(const std::string& name) {
   for (const Known& known : kKnown) {
     if (name == known.name) return known.built_in != nullptr ? *known.built_in : LoadPlugin(name).backend;
   }
-  const std::vector<std::string> names = BackendNames();
-  if (std::find(names.begin(), names.end(), name) != names.end()) return LoadPlugin(name).backend;
-  throw Error(ErrorCode::kInvalidArgument, StrCat("backend is \"", name, "\", but must be ", Joined(names), "."));
+  const std::vector<BackendSummary> backends = KnownBackends();
+  if (IsAmong(backends, name)) return LoadPlugin(name).backend;
+  throw Error(ErrorCode::kInvalidArgument, StrCat("backend is \"", name, "\", but must be ", Joined(backends), "."));
 }
 
 std::string ResolveBackend(const Bundle& bundle, const BackendOptions& options) {

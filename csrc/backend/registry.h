@@ -12,9 +12,14 @@
 
 namespace skywork_rt {
 
-/// Names of the backends that are built in, in the order in which "auto" asks them, then of those whose plugins lie in
-/// the folders of PluginFolders().
-SKYWORK_RT_API std::vector<std::string> BackendNames();
+struct BackendSummary {
+  std::string name;         // what GeneratorOptions::backend says
+  std::string description;  // one line, for people; empty for a plugin of others, which is loaded when it is used
+};
+
+/// Our backends, installed or not, in the order in which "auto" asks them, then those whose plugins lie in the folders
+/// of PluginFolders().
+SKYWORK_RT_API std::vector<BackendSummary> KnownBackends();
 
 /// The backend of this name, whose plugin is loaded if it is one. Throws Error: kInvalidArgument (there is no such
 /// name), kBackendUnavailable (its plugin is missing or does not load).

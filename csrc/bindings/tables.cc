@@ -93,18 +93,9 @@ py::list EnvironmentVariables() {
   return rows;
 }
 
-/// Backends that are not installed have no description.
 py::list Backends() {
   py::list rows;
-  for (const std::string& name : BackendNames()) {
-    std::string description;
-    try {
-      description = FindBackend(name).description;
-    } catch (const Error&) {
-      description = "";
-    }
-    rows.append(py::make_tuple(name, description));
-  }
+  for (const BackendSummary& backend : KnownBackends()) rows.append(py::make_tuple(backend.name, backend.description));
   return rows;
 }
 

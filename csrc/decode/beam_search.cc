@@ -29,7 +29,7 @@ BeamSearch::BeamSearch(const SamplingParams& params, const ModelSpec& model, Spa
       logprobs_wanted_(params.logprobs),
       ending_(std::move(ending)) {
   Beam root;
-  root.processor = LogitsProcessor(params, model, prompt);
+  root.processor = LogitsProcessor(std::make_shared<const SamplingParams>(params), model, prompt);
   beams_.push_back(std::move(root));
 }
 

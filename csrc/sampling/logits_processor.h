@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -18,7 +19,7 @@ namespace skywork_rt {
 class LogitsProcessor {
  public:
   LogitsProcessor() = default;
-  LogitsProcessor(const SamplingParams& params, const ModelSpec& model, Span<const TokenId> prompt);
+  LogitsProcessor(std::shared_ptr<const SamplingParams> params, const ModelSpec& model, Span<const TokenId> prompt);
 
   /// Changes the row for the next position and remembers the old values.
   void Apply(Span<float> logits);
@@ -36,13 +37,7 @@ class LogitsProcessor {
   void ApplyPenalties(Span<float> logits);
   void ApplyNoRepeatNgram(Span<float> logits);
 
-  std::vector<std::pair<TokenId, float>> logit_bias_;
-  std::vector<std::vector<TokenId>> bad_words_;
-  std::size_t min_tokens_ = 0;
-  float repetition_penalty_ = 1.0f;
-  float presence_penalty_ = 0.0f;
-  float frequency_penalty_ = 0.0f;
-  std::size_t ngram_size_ = 0;
+  std::shared_ptr<const SamplingParams> params_;
   StopIds stop_ids_;
   bool counts_tokens_ = false;    // a penalty looks at counts_
   bool keeps_history_ = false;    // bad words or n-grams look at history_

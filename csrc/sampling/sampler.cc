@@ -1,5 +1,6 @@
 #include "sampling/sampler.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "sampling/philox.h"
@@ -12,17 +13,12 @@ namespace skywork_rt {
 
 Sampler::Sampler(const SamplingParams& params, const ModelSpec& model, std::uint64_t seed, int sample,
                  Span<const TokenId> prompt)
-    : temperature_(params.temperature),
-      top_k_(params.top_k > 0 ? static_cast<std::size_t>(params.top_k) : 0),
-      top_p_(static_cast<double>(params.top_p)),
-      min_p_(static_cast<double>(params.min_p)),
-      typical_p_(static_cast<double>(params.typical_p)),
-      logprobs_wanted_(params.logprobs),
+    : params_(std::make_shared<const SamplingParams>(params)),
       seed_(seed),
       sample_(static_cast<std::uint32_t>(sample)),
       vocab_size_(static_cast<std::size_t>(model.vocab_size)),
       stop_ids_(params, model),
-      processor_(params, model, prompt) {}
+      processor_(params_, model, prompt) {}
 
 Sampler Sampler::Fork(int sample) const {
   Sampler copy(*this);
@@ -40,10 +36,10 @@ Choice Sampler::Sample(Span<float> logits, Span<const std::uint32_t> allowed) {
     Choice choice;
     if (!allowed.empty()) row = Masked(logits, allowed);
     processor_.Apply(row);
-    choice.token = temperature_ == 0.0f ? Best(row) : Draw(row);
+    choice.token = params_->temperature == 0.0f ? Best(row) : Draw(row);
     processor_.Undo(row);
-    if (logprobs_wanted_) {
-      ranker_.Rank(logits, choice.token, *logprobs_wanted_, &logprobs_);
+    if (params_->logprobs) {
+      ranker_.Rank(logits, choice.token, *params_->logprobs, &logprobs_);
       choice.logprobs = logprobs_;
     }
     return choice;
@@ -92,11 +88,11 @@ TokenId Sampler::Best(Span<const float> logits) const {
 }
 
 TokenId Sampler::Draw(Span<const float> logits) {
-  if (!distribution_.Reset(logits, temperature_)) ThrowNothingLeft();
-  distribution_.KeepTopK(top_k_);
-  distribution_.KeepTopP(top_p_);
-  distribution_.KeepMinP(min_p_);
-  distribution_.KeepTypical(typical_p_);
+  if (!distribution_.Reset(logits, params_->temperature)) ThrowNothingLeft();
+  distribution_.KeepTopK(static_cast<std::size_t>(std::max(0, params_->top_k)));  // 0: off
+  distribution_.KeepTopP(static_cast<double>(params_->top_p));
+  distribution_.KeepMinP(static_cast<double>(params_->min_p));
+  distribution_.KeepTypical(static_cast<double>(params_->typical_p));
   return distribution_.Draw(UniformAt(seed_, sample_, position_));
 }
 

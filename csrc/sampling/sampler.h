@@ -2,7 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
+#include <memory>
 #include <vector>
 
 #include "sampling/distribution.h"
@@ -66,12 +66,7 @@ class SKYWORK_RT_API Sampler {
   static Error Blame(const Error& error, Span<const float> untouched);
   [[noreturn]] void ThrowNothingLeft() const;
 
-  float temperature_;
-  std::size_t top_k_;  // 0: off
-  double top_p_;
-  double min_p_;
-  double typical_p_;
-  std::optional<int> logprobs_wanted_;
+  std::shared_ptr<const SamplingParams> params_;  // shared with the forks
   std::uint64_t seed_;
   std::uint32_t sample_;
   std::size_t position_ = 0;

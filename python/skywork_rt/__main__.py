@@ -5,10 +5,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import skywork_rt
+
 
 def cmake_directory() -> Path:
     """The folder of skywork_rt-config.cmake: in the installed package, which is an installation prefix."""
-    return Path(__file__).resolve().parent / "lib" / "cmake" / "skywork_rt"
+    # An editable install has two places: the repository, and where the C++ parts were installed.
+    folders = [Path(place).resolve() / "lib" / "cmake" / "skywork_rt" for place in skywork_rt.__path__]
+    return next((folder for folder in folders if folder.is_dir()), folders[0])
 
 
 def main() -> None:

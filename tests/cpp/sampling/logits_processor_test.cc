@@ -25,7 +25,8 @@ ModelSpec Model(int vocab_size) {
 
 std::vector<float> Processed(const SamplingParams& params, const std::vector<TokenId>& prompt,
                              const std::vector<TokenId>& output, std::vector<float> row) {
-  LogitsProcessor processor(params, Model(static_cast<int>(row.size())), prompt);
+  LogitsProcessor processor(std::make_shared<const SamplingParams>(params), Model(static_cast<int>(row.size())),
+                            prompt);
   for (const TokenId token : output) processor.Accept(token);
   processor.Apply(row);
   return row;
@@ -111,7 +112,7 @@ TEST(LogitsProcessor, AgreesWithTheReferenceInEveryCombination) {
     const SamplingParams params = RandomParams(&generator, kVocab);
     std::vector<TokenId> prompt(generator() % 12);
     for (TokenId& token : prompt) token = static_cast<TokenId>(generator() % kVocab);
-    LogitsProcessor processor(params, Model(kVocab), prompt);
+    LogitsProcessor processor(std::make_shared<const SamplingParams>(params), Model(kVocab), prompt);
     std::vector<TokenId> output;
     for (int step = 0; step < 8; ++step) {
       std::vector<float> row = RandomRow(kVocab, round * 8 + static_cast<std::uint32_t>(step));
