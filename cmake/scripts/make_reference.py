@@ -15,7 +15,7 @@ from typing import Any
 
 import typer
 
-from skywork_rt import _core, errors
+from skywork_rt import SamplingParams, _core, errors
 from skywork_rt.cli.app import app
 from skywork_rt.support.environment import VARIABLES
 from skywork_rt.support.field_table import field_table
@@ -66,10 +66,15 @@ def sampling_parameters() -> str:
         "Fields of `skywork_rt::SamplingParams` in C++ and `skywork_rt.SamplingParams` in Python, keywords of "
         "`generate`, `stream` and `chat`, and options of `skywork-rt generate` and `skywork-rt chat`. Without them the "
         "command line takes the model's own generation_config.\n",
-        "Order: logit_bias, bad_words_ids and min_tokens; repetition, presence and frequency penalties and "
-        "no_repeat_ngram_size; temperature; top_k; top_p; min_p; typical_p; draw.\n",
+        order_of_processing() + "\n",
         fields("api/params.py", "SamplingParams", _core.sampling_fields()),
     )
+
+
+def order_of_processing() -> str:
+    """The paragraph of the class that says it."""
+    paragraphs = inspect.cleandoc(SamplingParams.__doc__ or "").split("\n\n")
+    return next(paragraph for paragraph in paragraphs if paragraph.startswith("Order: "))
 
 
 def generator_options() -> str:

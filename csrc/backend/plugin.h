@@ -4,8 +4,9 @@
 
 namespace skywork_rt {
 
-/// Raised whenever Backend, Bundle, GeneratorOptions, GraphSession or BackendEntry change: core and plugin must agree.
-constexpr int kPluginAbi = 4;
+/// Core and plugin must agree. Raise the first number whenever Backend, Bundle, GraphSession or BackendEntry change;
+/// options change it by their size.
+constexpr int kPluginAbi = 4 * 100000 + static_cast<int>(sizeof(BackendOptions));
 constexpr const char* kPluginSymbol = "skywork_rt_backend_plugin";
 
 /// What a plugin's one extern "C" function, `const PluginEntry* skywork_rt_backend_plugin()`, returns: a constant that

@@ -122,6 +122,13 @@ void Distribution::Record(CutKind kind, double value) {
   Apply(cuts_.back());
 }
 
+void Distribution::Keep(const SamplingParams& params) {
+  KeepTopK(static_cast<std::size_t>(std::max(0, params.top_k)));  // 0: off
+  KeepTopP(static_cast<double>(params.top_p));
+  KeepMinP(static_cast<double>(params.min_p));
+  KeepTypical(static_cast<double>(params.typical_p));
+}
+
 void Distribution::KeepTopK(std::size_t k) {
   if (k > 0) Record(CutKind::kTopK, static_cast<double>(k));
 }

@@ -7,6 +7,7 @@
 #include "sampling/candidates.h"
 #include "sampling/flat_row.h"
 #include "skywork_rt/model_spec.h"
+#include "skywork_rt/sampling.h"
 #include "skywork_rt/span.h"
 
 namespace skywork_rt {
@@ -24,6 +25,8 @@ class Distribution {
   /// False when every logit is -inf: there is nothing to draw from.
   bool Reset(Span<const float> logits, float temperature);
 
+  /// All cuts that the parameters ask for, in their documented order.
+  void Keep(const SamplingParams& params);
   /// Keeps the k best and those that equal the k-th.
   void KeepTopK(std::size_t k);
   /// Keeps the fewest of the best whose probability reaches `p`, in (0, 1] (Holtzman et al. 2019, arXiv:1904.09751).

@@ -1,6 +1,5 @@
 #include "sampling/sampler.h"
 
-#include <algorithm>
 #include <limits>
 
 #include "sampling/philox.h"
@@ -89,10 +88,7 @@ TokenId Sampler::Best(Span<const float> logits) const {
 
 TokenId Sampler::Draw(Span<const float> logits) {
   if (!distribution_.Reset(logits, params_->temperature)) ThrowNothingLeft();
-  distribution_.KeepTopK(static_cast<std::size_t>(std::max(0, params_->top_k)));  // 0: off
-  distribution_.KeepTopP(static_cast<double>(params_->top_p));
-  distribution_.KeepMinP(static_cast<double>(params_->min_p));
-  distribution_.KeepTypical(static_cast<double>(params_->typical_p));
+  distribution_.Keep(*params_);
   return distribution_.Draw(UniformAt(seed_, sample_, position_));
 }
 

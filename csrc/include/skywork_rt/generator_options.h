@@ -16,7 +16,7 @@ namespace skywork_rt {
 struct GeneratorOptions {
   /// Name of a backend, or "auto": the first one that can run the bundle (docs/reference/backends.md).
   std::string backend = "auto";
-  /// What to compute on: "cpu"; "ascend" on a MindSpore Lite that has its GE provider.
+  /// What to compute on: "cpu". Other names are for backends of other devices.
   std::string device = "cpu";
   /// Which of the bundle's weights the native backend computes with, such as "int4". "auto": the smallest.
   std::string weights = "auto";
@@ -35,8 +35,7 @@ struct GeneratorOptions {
   bool verify = false;
   /// Longest prompt + output, in tokens. None: the model's.
   std::size_t max_length = 0;
-  /// Most tokens that the KV cache holds over all sequences. None: max_length * max_batch, at most what the backend
-  /// allows.
+  /// Most tokens that the KV cache holds over all sequences. None: max_length * max_batch.
   std::size_t max_cached_tokens = 0;
   /// Most sequences that run at once.
   int max_batch = 16;
@@ -52,7 +51,7 @@ struct GeneratorOptions {
   template <typename Options, typename Visitor>
   static void VisitFields(Options& options, Visitor&& visit) {
     visit("backend", options.backend, Range::Any().Said("auto, or the name of a backend"));
-    visit("device", options.device, Range::Any().Said("cpu or ascend"));
+    visit("device", options.device, Range::Any().Said("cpu, or what a backend knows"));
     visit("weights", options.weights, Range::Any().Said("auto, or the name of weights in the bundle"));
     visit("activations", options.activations, Range::Any().Said("auto, f32 or int8"));
     visit("kv_cache", options.kv_cache, Range::Any().Said("auto, f32 or f16"));

@@ -14,8 +14,8 @@ namespace skywork_rt {
 
 /// How the next token is chosen and when a sequence ends. Names are vLLM's.
 ///
-/// Order (MindFormers', see docs): logit_bias, bad words, min_tokens -> repetition, presence, frequency penalties,
-/// no_repeat_ngram -> temperature -> top_k -> top_p -> min_p -> typical_p -> draw.
+/// Order: logit_bias, bad_words_ids and min_tokens; repetition, presence and frequency penalties and
+/// no_repeat_ngram_size; temperature; top_k; top_p; min_p; typical_p; draw.
 ///
 /// This is the table of the parameters: the binding, the checks, the command line and the reference page come from it.
 /// Its twin for editors is python/skywork_rt/api/params.py, which a test holds equal to the last word.

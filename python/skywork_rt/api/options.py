@@ -25,7 +25,7 @@ class GeneratorOptions(TypedDict, total=False):
     backend: str
     """Name of a backend, or "auto": the first one that can run the bundle (docs/reference/backends.md)."""
     device: str
-    """What to compute on: "cpu"; "ascend" on a MindSpore Lite that has its GE provider."""
+    """What to compute on: "cpu". Other names are for backends of other devices."""
     weights: str
     """Which of the bundle's weights the native backend computes with, such as "int4". "auto": the smallest."""
     activations: str
@@ -44,8 +44,7 @@ class GeneratorOptions(TypedDict, total=False):
     max_length: int | None
     """Longest prompt + output, in tokens. None: the model's."""
     max_cached_tokens: int | None
-    """Most tokens that the KV cache holds over all sequences. None: max_length * max_batch, at most what the backend
-    allows."""
+    """Most tokens that the KV cache holds over all sequences. None: max_length * max_batch."""
     max_batch: int
     """Most sequences that run at once."""
     prefill_budget: int

@@ -22,7 +22,7 @@ class SamplingParams:
     token ids are checked against the vocabulary when it is used. Raises InvalidArgumentError, which names the field,
     its value and the range.
 
-    The order is fixed: logit_bias, bad_words_ids and min_tokens; repetition, presence and frequency penalties and
+    Order: logit_bias, bad_words_ids and min_tokens; repetition, presence and frequency penalties and
     no_repeat_ngram_size; temperature; top_k; top_p; min_p; typical_p; draw.
     """
 

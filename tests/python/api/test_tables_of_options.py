@@ -56,6 +56,12 @@ def test_python_says_what_the_header_says_to_the_last_word(name: str) -> None:
     assert all(ours.values()), "and nothing without a text"
 
 
+def test_python_and_the_header_give_the_same_order_of_processing() -> None:
+    header = (HEADERS / "sampling.h").read_text(encoding="utf-8").replace("\n/// ", " ")
+    (said,) = re.findall(r"Order: [^.]*\.", header)
+    assert said in " ".join((SamplingParams.__doc__ or "").split())
+
+
 @pytest.mark.parametrize("name", SETS)
 def test_the_header_lists_every_field_of_its_struct(name: str) -> None:
     _, header, fields = SETS[name]
