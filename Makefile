@@ -8,6 +8,8 @@ CACHE ?= $(or $(SKYWORK_RT_CACHE),$(HOME)/.cache/skywork_rt)
 BUNDLE := $(CACHE)/demo/SmolLM2-135M-Instruct
 PRESET ?= release
 FUZZ_SECONDS ?= 30
+# Two files of tests at a time: many wait for a process of one thread. Empty: one after the other.
+PYTEST_PARALLEL ?= -n 2 --dist loadfile
 CMAKE_OPTIONS_sanitize := -DSKYWORK_RT_FUZZ_SECONDS=$(FUZZ_SECONDS)
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -43,7 +45,7 @@ test: lint test-cpp test-sanitizers test-python  ## lint, sanitizers, fuzzing an
 .PHONY: test-fast
 test-fast: $(VENV)/.cpp-release $(VENV)/.requirements-test $(VENV)/.installed  ## the quick tests, under three minutes
 	$(BIN)/ctest --preset release -L fast -j2
-	$(BIN)/python -m pytest -q -m "not slow and not long"
+	$(BIN)/python -m pytest -q -m "not slow and not long" $(PYTEST_PARALLEL)
 
 .PHONY: test-cpp
 test-cpp: $(VENV)/.cpp-$(PRESET)  ## build and run the C++ tests (PRESET=asan, ubsan, tsan for the sanitizers)
@@ -60,7 +62,7 @@ fuzz: $(VENV)/.cpp-sanitize  ## the fuzz targets alone, two at a time (FUZZ_SECO
 
 .PHONY: test-python
 test-python: $(VENV)/.cpp-release $(VENV)/.requirements-test $(VENV)/.installed  ## install and run the Python tests
-	$(BIN)/python -m pytest -q -m "not long"
+	$(BIN)/python -m pytest -q -m "not long" $(PYTEST_PARALLEL)
 
 .PHONY: test-long
 test-long: $(VENV)/.cpp-release $(VENV)/.requirements-test $(VENV)/.installed  ## soak and stress on the real runtime, large models
