@@ -19,7 +19,6 @@ import skywork_rt  # noqa: E402
 from bundles import BACKENDS, bundle_of, smollm2_source, tiny_source  # noqa: E402
 from skywork_rt.checkpoints.samples import smollm2  # noqa: E402
 
-
 # What takes longest goes first, so that no worker is left with a long file at the end.
 LONGEST_FIRST = ("eval", "bench", "package", "graph")
 
