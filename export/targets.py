@@ -23,14 +23,12 @@ was tried, of 603 million parameters, took 8.8 GB of memory to convert and 4.6 G
 def choose_targets(asked: Sequence[str] | None, config: ModelConfig) -> tuple[str, ...]:
     """What was asked for; unasked, native and, where the model is small enough and MindSpore is installed, lite.
 
-    Logs why lite is left out. Raises CapacityError when lite was asked for and this machine cannot convert the model:
-    now, and not after the weights for native were written.
+    Logs why lite is left out. When it was asked for and cannot be had, raises what `_require_lite` raises: now, and not
+    after the weights for native were written.
     """
-    from skywork_rt.export.graph import check_memory
-
     if asked is not None:
         if "lite" in asked:
-            check_memory(config)
+            _require_lite(config)
         return tuple(asked)
     reason = _why_not_lite(config)
     if reason is None:
@@ -39,9 +37,17 @@ def choose_targets(asked: Sequence[str] | None, config: ModelConfig) -> tuple[st
     return ("native",)
 
 
-def _why_not_lite(config: ModelConfig) -> str | None:
+def _require_lite(config: ModelConfig) -> None:
+    """Raises UnsupportedError without MindSpore, BackendUnavailableError without Lite or the programs that run it,
+    CapacityError when this machine cannot convert the model."""
     from skywork_rt.export.graph import check_memory, require_mindspore, require_programs
 
+    require_mindspore()
+    require_programs()
+    check_memory(config)
+
+
+def _why_not_lite(config: ModelConfig) -> str | None:
     parameters = config.parameter_count()
     if parameters > LITE_PARAMETERS:
         return (
@@ -49,9 +55,7 @@ def _why_not_lite(config: ModelConfig) -> str | None:
             f"{LITE_PARAMETERS / 1e6:.0f} million (--for lite,native makes them)"
         )
     try:
-        require_mindspore()
-        require_programs()
-        check_memory(config)
+        _require_lite(config)
     except (UnsupportedError, BackendUnavailableError, CapacityError) as error:
         return str(error)
     return None

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from built_model import BuiltModel
 from random_models import CASES, SEED
 
 from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 from skywork_rt.errors import BackendUnavailableError
 from skywork_rt.export.graph import build_graphs
 from skywork_rt.export.graph.tools import LiteTools, find_tools
-
-BuiltModel = Callable[[str], tuple[SyntheticSource, Path]]
 
 
 @pytest.fixture(scope="session")

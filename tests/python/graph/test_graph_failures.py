@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from built_model import BuiltModel
 from random_models import CASES, SEED
 
-from conftest import BuiltModel
 from skywork_rt.checkpoints.model import Float32Array
 from skywork_rt.checkpoints.synthetic.presets import preset
 from skywork_rt.checkpoints.synthetic.source import SyntheticSource

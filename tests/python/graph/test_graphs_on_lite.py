@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from built_model import BuiltModel
 from random_models import CASES, SEED
 
-from conftest import BuiltModel
 from golden import RandomGolden
 from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 from skywork_rt.export.graph.cases import Case, Computed, compute, full_case, incremental_case
