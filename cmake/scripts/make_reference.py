@@ -148,8 +148,6 @@ def flags(option: Any) -> str:
 
 
 def option_default(option: Any) -> str:
-    if isinstance(option.show_default, str):
-        return f"`{option.show_default}`"
     if option.default is None or option.show_default is False or (option.is_flag and not option.secondary_opts):
         return ""
     return f"`{str(option.default).lower() if isinstance(option.default, bool) else option.default}`"

@@ -93,10 +93,10 @@ class Group:
         declared = [_SHORT[field.name], flag] if field.name in _SHORT else [flag]
         if kind.annotation == bool | None:
             declared = [f"{flag}/--no-{flag[2:]}"]
-        text = " ".join(part for part in (field.text, kind.note) if part)
         default = cls.default(field)
+        said = (field.text, kind.note, f"Default: {default}." if default is not None else "")
         option = typer.Option(
-            *declared, help=text, rich_help_panel=cls.panel, show_default=default if default is not None else False
+            *declared, help=" ".join(filter(None, said)), rich_help_panel=cls.panel, show_default=False
         )
         return inspect.Parameter(
             field.name,
