@@ -102,7 +102,8 @@ bool RequestState::WaitFor(std::chrono::milliseconds timeout) {
 void RequestState::Cancel() {
   cancelled_.store(true, std::memory_order_relaxed);
   link_->cancellations.fetch_add(1, std::memory_order_release);
-  link_->Wake();
+  // In a child of fork() nobody waits, and the mutex may be locked for ever.
+  if (!link_->fork_guard.forked()) link_->Wake();
 }
 
 double RequestState::SecondsSinceSubmission() const {
