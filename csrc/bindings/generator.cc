@@ -85,13 +85,15 @@ Result GetResult(RequestHandle& handle) {
 }
 
 RequestHandle Submit(Generator& generator, const IdArray& prompt, const py::dict& params, int priority,
-                     std::optional<double> deadline, std::size_t prompt_logprobs_from,
-                     const std::shared_ptr<Mailbox>& mailbox) {
+                     std::optional<double> deadline, std::size_t prompt_logprobs_from, bool begins_text,
+                     bool clip_max_tokens, const std::shared_ptr<Mailbox>& mailbox) {
   Request request;
   request.prompt = ToTokens(prompt, generator.model().vocab_size);
   request.sampling = ReadSamplingParams(params);
   request.priority = priority;
   request.prompt_logprobs_from = prompt_logprobs_from;
+  request.begins_text = begins_text;
+  request.clip_max_tokens = clip_max_tokens;
   if (deadline) {
     constexpr double kMostSeconds = 1e9;
     if (!(*deadline > 0.0 && *deadline <= kMostSeconds)) {
@@ -230,7 +232,8 @@ void BindGeneratorClass(py::module_& module) {
       .def_property_readonly("options", [](const Generator& g) { return bindings::ToDict(g.options()); })
       .def("stats", [](const Generator& g) { return ToDict(g.stats()); })
       .def("submit", &Submit, py::arg("prompt"), py::arg("params"), py::arg("priority") = 0,
-           py::arg("deadline") = py::none(), py::arg("prompt_logprobs_from") = 1, py::arg("mailbox") = py::none(),
+           py::arg("deadline") = py::none(), py::arg("prompt_logprobs_from") = 1, py::arg("begins_text") = false,
+           py::arg("clip_max_tokens") = false, py::arg("mailbox") = py::none(),
            py::keep_alive<0, 1>(),  // a request that somebody waits for keeps its generator open
            "Queues one request. With `mailbox`, updates go there instead of to the handle.")
       .def(

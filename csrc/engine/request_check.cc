@@ -30,17 +30,26 @@ void CheckPrompt(const Request& request, const RequestLimits& limits) {
   }
 }
 
+// Tokens of prompt and output that a request can have at most.
+std::size_t WhatFits(const SamplingParams& params, const RequestLimits& limits) {
+  return std::min(limits.options->max_length,
+                  limits.options->max_cached_tokens / static_cast<std::size_t>(RowsOf(params)));
+}
+
 std::size_t Reservation(const Request& request, const RequestLimits& limits) {
   const std::size_t prompt = request.prompt.size();
-  if (!request.sampling.max_tokens.has_value()) {
+  if (!request.sampling.max_tokens.has_value() || request.clip_max_tokens) {
     if (prompt == limits.options->max_length) {
       Refuse(ErrorCode::kInvalidArgument, "the prompt has ", prompt,
              " tokens, which is all of max_length: nothing is left "
              "for the output");
     }
-    return limits.options->max_length;
   }
+  if (!request.sampling.max_tokens.has_value()) return limits.options->max_length;
   const auto max_tokens = static_cast<std::size_t>(*request.sampling.max_tokens);
+  if (request.clip_max_tokens && prompt < WhatFits(request.sampling, limits)) {
+    return std::min(prompt + max_tokens, WhatFits(request.sampling, limits));
+  }
   if (max_tokens > limits.options->max_length - prompt) {
     Refuse(ErrorCode::kInvalidArgument, "prompt + max_tokens is ", prompt, " + ", max_tokens, " = ",
            prompt + max_tokens, " tokens, but max_length is ", limits.options->max_length,

@@ -6,6 +6,22 @@
 
 namespace skywork_rt {
 
+void IncrementalDecoder::Continue(Span<const TokenId> prompt) {
+  for (std::size_t i = 0; i < prompt.size() && at_start_; ++i) {
+    vocabulary_->CheckId(prompt[i]);
+    if (!IsSkipped(prompt[i])) PassStart(prompt[i]);
+  }
+}
+
+// What Push does to at_start_, without its text.
+void IncrementalDecoder::PassStart(TokenId token) {
+  if (vocabulary_->kind() == Vocabulary::Kind::kSentencePiece && !vocabulary_->byte_token(token)) {
+    WithoutStartSpace(token);
+  } else if (!vocabulary_->bytes(token).empty()) {
+    at_start_ = false;
+  }
+}
+
 void IncrementalDecoder::Push(TokenId token, std::string* text) {
   vocabulary_->CheckId(token);
   switch (vocabulary_->kind()) {

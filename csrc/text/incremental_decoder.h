@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "skywork_rt/model_spec.h"
+#include "skywork_rt/span.h"
 #include "support/utf8.h"
 #include "text/vocabulary.h"
 
@@ -16,13 +17,16 @@ class IncrementalDecoder {
   IncrementalDecoder(const Vocabulary& vocabulary, bool skip_special)
       : vocabulary_(&vocabulary), skip_special_(skip_special) {}
 
-  /// Throws kInvalidArgument when the id is out of range.
+  /// The text goes on after that of `prompt`: whether it may still lose a leading space is as it is there.
+  void Continue(Span<const TokenId> prompt);
+  /// Throws kInvalidArgument when an id is out of range.
   void Push(TokenId token, std::string* text);
   /// No more ids come: pending bytes become U+FFFD as in a full decode.
   void Finish(std::string* text);
 
  private:
   bool IsSkipped(TokenId token) const { return skip_special_ && vocabulary_->special(token); }
+  void PassStart(TokenId token);
   void PushByteLevel(TokenId token, std::string* text);
   void PushSentencePiece(TokenId token, std::string* text);
   void PushByteFallback(TokenId token, std::string* text);

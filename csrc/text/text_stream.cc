@@ -1,14 +1,36 @@
 #include "text/text_stream.h"
 
+#include <algorithm>
+#include <string_view>
+
 namespace skywork_rt {
 
+namespace {
+
+bool SpellsSpecial(const Vocabulary& vocabulary, const std::string& text) {
+  const std::vector<TokenId>& special = vocabulary.special_ids();
+  return std::any_of(special.begin(), special.end(), [&](TokenId id) {
+    const std::string_view bytes = vocabulary.bytes(id);
+    return !bytes.empty() && text.find(bytes) != std::string::npos;
+  });
+}
+
+}  // namespace
+
 TextStream::TextStream(const Vocabulary& vocabulary, Span<const std::string> stop, bool include_stop, bool skip_special)
-    : decoder_(vocabulary, skip_special), matcher_(stop, include_stop) {}
+    : vocabulary_(&vocabulary), decoder_(vocabulary, skip_special), matcher_(include_stop) {
+  for (const std::string& text : stop) {
+    const bool spells_special = skip_special && SpellsSpecial(vocabulary, text);
+    matches_special_ = matches_special_ || spells_special;
+    matcher_.Add(text, spells_special);
+  }
+}
 
 void TextStream::Push(TokenId token, std::string* text) {
   if (stopped()) return;
   decoded_.clear();
   decoder_.Push(token, &decoded_);
+  if (matches_special_ && vocabulary_->special(token)) matcher_.PushHidden(vocabulary_->bytes(token), text);
   matcher_.Push(decoded_, text);
 }
 

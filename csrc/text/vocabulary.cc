@@ -106,6 +106,10 @@ Vocabulary Vocabulary::Parse(std::string content, const std::string& name) {
   vocabulary.flags_.assign(flags, flags + header.count);
   vocabulary.blob_ = content.substr(header.blob_offset);
   vocabulary.CheckEntries(name);
+  for (std::size_t i = 0; i < vocabulary.size(); ++i) {
+    const auto id = static_cast<TokenId>(i);
+    if (vocabulary.special(id)) vocabulary.special_ids_.push_back(id);
+  }
   return vocabulary;
 }
 

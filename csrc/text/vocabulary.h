@@ -38,6 +38,8 @@ class SKYWORK_RT_API Vocabulary {
   /// Bytes that `id` stands for; not always whole characters. `id` must be in range.
   std::string_view bytes(TokenId id) const;
   bool special(TokenId id) const { return (flags_[static_cast<std::size_t>(id)] & kSpecial) != 0; }
+  /// Ids of all special tokens, ascending.
+  const std::vector<TokenId>& special_ids() const { return special_ids_; }
   bool byte_token(TokenId id) const { return (flags_[static_cast<std::size_t>(id)] & kByteToken) != 0; }
   bool unused(TokenId id) const { return (flags_[static_cast<std::size_t>(id)] & kUnused) != 0; }
   /// One of the two below.
@@ -72,6 +74,7 @@ class SKYWORK_RT_API Vocabulary {
   std::uint32_t decode_flags_ = 0;
   std::vector<std::uint32_t> offsets_;  // size() + 1 positions in blob_
   std::vector<std::uint8_t> flags_;
+  std::vector<TokenId> special_ids_;
   std::string blob_;
 };
 

@@ -32,6 +32,13 @@ struct Request {
   std::size_t prompt_logprobs_from = 1;
   /// What may come next; nullptr: every token. Each sample gets a Fork of it. Not with beam search.
   std::shared_ptr<const LogitsMask> mask;
+  /// The output is a text of its own, as the answer in a chat is: with SentencePiece it loses the space that begins its
+  /// first word. false: it continues the prompt, so that the prompt's text and the output's together are the text of
+  /// all ids.
+  bool begins_text = false;
+  /// sampling.max_tokens is nobody's wish: where the prompt leaves less room, the output ends there, instead of the
+  /// request being refused.
+  bool clip_max_tokens = false;
 };
 
 enum class FinishReason {

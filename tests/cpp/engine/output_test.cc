@@ -57,6 +57,25 @@ TEST(EngineOutput, WithoutMaxTokensTheOutputFillsTheLength) {
   EXPECT_EQ(RunOne(engine.get(), request).samples.at(0).token_ids.size(), 12U);
 }
 
+TEST(EngineOutput, AMaxTokensThatNobodySetIsClippedToWhatFits) {
+  GeneratorOptions options;
+  options.max_length = 32;
+  options.max_cached_tokens = 64;
+  auto engine = MakeEngine(options);
+  Request request = LongRequest(Counting(20), 256);
+  request.clip_max_tokens = true;
+  EXPECT_EQ(RunOne(engine.get(), request).samples.at(0).token_ids.size(), 12U);
+  request.sampling.n = 3;
+  request.sampling.temperature = 1;
+  EXPECT_EQ(RunOne(engine.get(), request).samples.at(0).token_ids.size(), 1U) << "three of 21 tokens in 64";
+  request.sampling.n = 1;
+  request.prompt = Counting(32);
+  EXPECT_THROW(RunOne(engine.get(), request), Error) << "nothing is left";
+  request.clip_max_tokens = false;
+  request.prompt = Counting(20);
+  EXPECT_THROW(RunOne(engine.get(), request), Error);
+}
+
 TEST(EngineOutput, SamplesShareOnePrefillAndEachIsItsOwnStream) {
   auto engine = MakeEngine();
   const Result three = RunOne(engine.get(), Drawn(Counting(50), 20, 11, 3));

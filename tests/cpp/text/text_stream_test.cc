@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 #include <string>
 #include <vector>
@@ -82,6 +83,49 @@ TEST(TextStream, GivesOutOnlyWhatEveryContinuationKeeps) {
       for (const TokenId id : RandomIds(vocabulary, &generator)) ids.push_back(id);
       const std::string full = vocabulary.Decode(ids);
       ASSERT_EQ(full.substr(0, given.size()), given);
+    }
+  }
+}
+
+// Prompts end in whole characters: one that does not has no text of its own that anything could continue.
+TEST(TextStream, TheTextOfAPromptAndOfWhatContinuesItAreTheTextOfBoth) {
+  std::mt19937 generator(41);
+  for (const Vocabulary& vocabulary : Vocabularies()) {
+    const bool bytes = vocabulary.kind() == Vocabulary::Kind::kByteLevel;
+    const TokenId whole = bytes ? 2 + 'A' : 3 + 256;
+    for (int round = 0; round < 3000; ++round) {
+      std::vector<TokenId> prompt = RandomIds(vocabulary, &generator);
+      prompt.resize(generator() % 4);
+      const std::vector<TokenId> ids = RandomIds(vocabulary, &generator);
+      const bool skip = generator() % 2 == 0;
+      const auto is_byte = [&](TokenId id) { return bytes || vocabulary.byte_token(id); };
+      if (std::any_of(prompt.begin(), prompt.end(), is_byte)) prompt.push_back(whole);
+      TextStream stream(vocabulary, {}, false, skip);
+      stream.Continue(prompt);
+      std::string text;
+      for (const TokenId id : ids) stream.Push(id, &text);
+      stream.Finish(&text);
+      std::vector<TokenId> both = prompt;
+      both.insert(both.end(), ids.begin(), ids.end());
+      ASSERT_EQ(vocabulary.Decode(prompt, skip) + text, vocabulary.Decode(both, skip));
+    }
+  }
+}
+
+TEST(TextStream, AStopTextOfASpecialTokenStopsThoughTheTokenIsLeftOut) {
+  const Vocabulary vocabulary = SentencePieceFile(Vocabulary::Kind::kSentencePiece, 1).Parse();
+  const std::string end(vocabulary.bytes(2));
+  for (const bool skip : {true, false}) {
+    for (const bool include : {true, false}) {
+      for (const std::string& before : {std::string(), std::string("A")}) {
+        TextStream stream(vocabulary, std::vector<std::string>{before + end}, include, skip);
+        std::string text;
+        stream.Push(3 + 'B', &text);
+        stream.Push(3 + 'A', &text);
+        stream.Push(2, &text);
+        EXPECT_TRUE(stream.stopped());
+        EXPECT_EQ(text, (before.empty() || include ? "BA" : "B") + (include ? end : ""));
+      }
     }
   }
 }
