@@ -89,17 +89,28 @@ class BundleWriter:
         self._add(name, "weights")
         self._weights[weights] = name
 
-    def add_tokenizer(self, tokenizer: TokenizerFiles) -> None:
-        """Writes the tokenizer and vocab.bin."""
+    def add_tokenizer(self, tokenizer: TokenizerFiles, unusable: Mapping[str, str] | None = None) -> None:
+        """Writes the tokenizer and vocab.bin. `unusable`: chat templates that are left out, and why."""
+        unusable = unusable or {}
         self.add_bytes(tokenizer.file, "tokenizer", tokenizer.content)
         self.add_bytes("vocab.bin", "vocabulary", encode_vocabulary(tokenizer, self._config.vocab_size))
+        templates = {name: text for name, text in tokenizer.chat_templates.items() if name not in unusable}
         self._tokenizer = {
             "kind": tokenizer.kind,
             "file": tokenizer.file,
             "vocabulary": "vocab.bin",
-            "add_bos": tokenizer.add_bos,
-            "chat_template": tokenizer.chat_template,
+            "add_bos": bool(tokenizer.prefix_ids),
+            "prefix_ids": list(tokenizer.prefix_ids),
+            "suffix_ids": list(tokenizer.suffix_ids),
+            "special_tokens": dict(tokenizer.special_tokens),
+            "chat_template": templates.pop("default", None),
+            "chat_templates": templates,
         }
+        if "default" in unusable:
+            self._tokenizer["chat_template_error"] = unusable["default"]
+        if tokenizer.kind == "sentencepiece":
+            added = [{"id": index} | token.to_json() for index, token in tokenizer.added.items()]
+            self._tokenizer |= {"space_prefix": tokenizer.space_prefix, "added_tokens": added}
 
     def finish(self, progress: Progress = no_progress) -> None:
         """Hashes every file, writes model.json and publishes the directory."""

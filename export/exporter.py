@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +67,13 @@ def export(
     check_output(out, overwrite)
     checkpoint = _open(source, max_length)
     tokenizer = checkpoint.tokenizer()
-    if tokenizer is not None and tokenizer.chat_template is not None:
-        check_template(tokenizer.chat_template, *_edge_tokens(checkpoint, tokenizer))
+    unusable = _unusable_templates(tokenizer)
     targets = choose_targets(targets, checkpoint.config)
     chosen = tuple(weights) or (DEFAULT_WEIGHTS if "native" in targets else ())
     with AtomicDirectory(out, overwrite=overwrite) as directory:
         directory.require_space(_needed_bytes(checkpoint, "lite" in targets, chosen))
         writer = BundleWriter(directory, checkpoint.config, _describe(checkpoint, progress))
-        _write_small_files(writer, checkpoint, tokenizer)
+        _write_small_files(writer, checkpoint, tokenizer, unusable)
         for name in chosen:
             _write_weights(writer, checkpoint, name, progress)
         if "lite" in targets:
@@ -103,15 +102,14 @@ def _open(source: Path | str | Checkpoint, max_length: int | None) -> Checkpoint
     return source
 
 
-def _edge_tokens(checkpoint: Checkpoint, tokenizer: TokenizerFiles) -> tuple[str, str]:
-    """The texts of the begin and end tokens, which templates ask for."""
-
-    def text(index: int | None) -> str:
-        known = index is not None and index < len(tokenizer.entries)
-        return tokenizer.entries[index].text.decode("utf-8", "replace") if known and index is not None else ""
-
-    ends = checkpoint.config.eos_ids
-    return text(checkpoint.config.bos_id), text(ends[0] if ends else None)
+def _unusable_templates(tokenizer: TokenizerFiles | None) -> dict[str, str]:
+    """Names of chat templates that cannot be used, with the reason; the bundle does without them."""
+    if tokenizer is None:
+        return {}
+    tried = {
+        name: check_template(name, text, tokenizer.special_tokens) for name, text in tokenizer.chat_templates.items()
+    }
+    return {name: reason for name, reason in tried.items() if reason is not None}
 
 
 def _needed_bytes(checkpoint: Checkpoint, lite: bool, weights: Sequence[str]) -> int:
@@ -124,12 +122,14 @@ def _describe(checkpoint: Checkpoint, progress: Progress) -> dict[str, Any]:
     return {"kind": checkpoint.kind, "name": checkpoint.name, "sha256": checkpoint.sha256(progress)}
 
 
-def _write_small_files(writer: BundleWriter, checkpoint: Checkpoint, tokenizer: TokenizerFiles | None) -> None:
+def _write_small_files(
+    writer: BundleWriter, checkpoint: Checkpoint, tokenizer: TokenizerFiles | None, unusable: Mapping[str, str]
+) -> None:
     if tokenizer is not None:
         beyond = len(tokenizer.entries) - checkpoint.config.vocab_size
         if beyond > 0:
             _log.warning("the tokenizer has %d tokens more than the model; the runtime refuses text with them", beyond)
-        writer.add_tokenizer(tokenizer)
+        writer.add_tokenizer(tokenizer, unusable)
     generation = checkpoint.generation_config()
     if generation is not None:
         text = json.dumps(generation, indent=2, ensure_ascii=False)

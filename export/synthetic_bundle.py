@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,9 +84,9 @@ def number_tokenizer(config: ModelConfig) -> TokenizerFiles:
             "merges": [],
         },
     }
-    return tokenizer_json_files(
-        json.dumps(body, ensure_ascii=False),
-        add_bos=config.bos_id is not None,
+    return dataclasses.replace(
+        tokenizer_json_files(json.dumps(body, ensure_ascii=False)),
+        prefix_ids=() if config.bos_id is None else (config.bos_id,),
         bos_id=config.bos_id,
         pad_id=config.pad_id,
         eos_ids=config.eos_ids,

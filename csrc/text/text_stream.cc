@@ -26,6 +26,10 @@ TextStream::TextStream(const Vocabulary& vocabulary, Span<const std::string> sto
   }
 }
 
+void TextStream::Continue(Span<const TokenId> prompt) {
+  decoder_.Continue(prompt);
+}
+
 void TextStream::Push(TokenId token, std::string* text) {
   if (stopped()) return;
   decoded_.clear();

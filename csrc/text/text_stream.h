@@ -25,7 +25,7 @@ class SKYWORK_RT_API TextStream {
   TextStream(const Vocabulary& vocabulary, Span<const std::string> stop, bool include_stop, bool skip_special);
 
   /// The output goes on after `prompt`: before the first Push. Without it the output is a text of its own.
-  void Continue(Span<const TokenId> prompt) { decoder_.Continue(prompt); }
+  void Continue(Span<const TokenId> prompt);
   /// Appends the text that `token` made certain to `text`. Does nothing once stopped.
   /// Throws kInvalidArgument when the id is out of range.
   void Push(TokenId token, std::string* text);

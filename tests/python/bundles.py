@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from random_models import CASES, SEED, Case
 
+import skywork_rt.checkpoints
 import skywork_rt.export
 from skywork_rt.checkpoints.samples import cache_directory, smollm2
 from skywork_rt.checkpoints.synthetic.huggingface_directory import write_random_hf
@@ -81,9 +82,9 @@ def smollm2_source(_directory: Path) -> Path:
 
 
 def _state(*arguments: object) -> str:
-    """Short hash of the export's Python sources, of this file and of what it is asked for."""
-    root = Path(skywork_rt.export.__file__).parent
+    """Short hash of the sources of the export and the readers, of this file and of what it is asked for."""
+    roots = [Path(module.__path__[0]) for module in (skywork_rt.export, skywork_rt.checkpoints)]
     digest = hashlib.sha256(repr(arguments).encode())
-    for file in [*sorted(root.rglob("*.py")), Path(__file__)]:
+    for file in [*sorted(file for root in roots for file in root.rglob("*.py")), Path(__file__)]:
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:12]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import weakref
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -54,8 +54,7 @@ class AsyncGenerator:
 
     def stream(self, prompt: PromptInput, params: SamplingParams | None = None, **options: Any) -> AsyncStream:
         """Pieces as they come; as `Generator.stream`. Leaving the loop or cancelling the task cancels the request."""
-        parsed, chosen, priority, deadline = self._generator._prepare_one(prompt, params, options)
-        return self._start(parsed, chosen, priority, deadline)
+        return self._start(self._generator._parse_one(prompt), params, options)
 
     async def generate(
         self, prompt: PromptInput, params: SamplingParams | None = None, **options: Any
@@ -66,16 +65,35 @@ class AsyncGenerator:
             return await stream.result()
 
     def chat_stream(
-        self, messages: Sequence[Message], params: SamplingParams | None = None, **options: Any
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams | None = None,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        documents: Sequence[Mapping[str, Any]] | None = None,
+        template_args: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> AsyncStream:
-        """`stream` of the next message, through the model's own template."""
-        return self.stream(self._generator.encode_chat(messages), params, **options)
+        """`stream` of the next message, through the model's own template; arguments as in `Generator.chat`."""
+        prompt = self._generator._chat_prompt(messages, tools=tools, documents=documents, template_args=template_args)
+        return self._start(prompt, params, options)
 
     async def chat(
-        self, messages: Sequence[Message], params: SamplingParams | None = None, **options: Any
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams | None = None,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        documents: Sequence[Mapping[str, Any]] | None = None,
+        template_args: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> RequestOutput:
-        """`generate` of the next message, through the model's own template."""
-        return await self.generate(self._generator.encode_chat(messages), params, **options)
+        """`generate` of the next message, through the model's own template; arguments as in `Generator.chat`."""
+        stream = self.chat_stream(
+            messages, params, tools=tools, documents=documents, template_args=template_args, **options
+        )
+        async with stream:
+            return await stream.result()
 
     async def close(self, *, finish: bool = False) -> None:
         """Cancels (or, with `finish`, waits for) what runs. An open Generator that was given stays open."""
@@ -97,7 +115,8 @@ class AsyncGenerator:
     ) -> None:
         await self.close()
 
-    def _start(self, prompt: Prompt, params: SamplingParams, priority: int, deadline: float | None) -> AsyncStream:
+    def _start(self, prompt: Prompt, params: SamplingParams | None, options: dict[str, Any]) -> AsyncStream:
+        chosen, priority, deadline = self._generator._prepare_one(prompt, params, options)
         loop = asyncio.get_running_loop()
         if self._loop is None:
             loop.add_reader(self._wakeup.fileno(), self._deliver)
@@ -105,8 +124,8 @@ class AsyncGenerator:
         elif self._loop is not loop:
             raise InvalidArgumentError("this AsyncGenerator belongs to another event loop; make one for each loop")
         mailbox = _core.Mailbox(self._wakeup)
-        handle = submit(self._generator._core, prompt, params, priority, deadline, mailbox)
-        stream = AsyncStream(self._active, handle, mailbox, prompt, params)
+        handle = submit(self._generator._core, prompt, chosen, priority, deadline, mailbox)
+        stream = AsyncStream(self._active, handle, mailbox, prompt, chosen)
         self._active.add(stream)
         return stream
 

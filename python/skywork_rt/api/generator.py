@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
@@ -22,7 +22,7 @@ from skywork_rt.api.stream import Stream
 from skywork_rt.bundle.info import BundleInfo
 from skywork_rt.errors import InvalidArgumentError, UnsupportedError
 from skywork_rt.support.suggest import refuse_unknown
-from skywork_rt.text.chat_template import Message, render_chat
+from skywork_rt.text.chat_template import ChatTemplates, Message, load_chat_templates, render_chat
 from skywork_rt.text.tokenizer import Tokenizer, load_tokenizer
 
 __all__ = ["Generator"]
@@ -52,6 +52,7 @@ class Generator:
         self._tokenizer: Tokenizer | None = None
         self._tokenizer_loaded = False
         self._defaults: SamplingParams | None = None
+        self._chat_templates: ChatTemplates | None = None
 
     # What it is.
 
@@ -133,11 +134,7 @@ class Generator:
         error is raised; Ctrl-C cancels all at the next token.
         """
         parsed, single = parse_prompts(prompts, self._tokenizer_for(prompts))
-        priority, deadline = options.pop("priority", 0), options.pop("deadline", None)
-        each = self._params_for(parsed, params, options)
-        batch = Batch(self._core, parsed, each, priority, deadline)
-        with _reporter(progress, len(parsed)) as report:
-            results = batch.run(report)
+        results = self._generate(parsed, params, progress, options)
         return results[0] if single else results
 
     def stream(self, prompt: PromptInput, params: SamplingParams | None = None, **options: Any) -> Stream:
@@ -145,45 +142,100 @@ class Generator:
 
         Arguments as in `generate`, for one prompt. `Stream.result` is the finished result.
         """
-        parsed, chosen, priority, deadline = self._prepare_one(prompt, params, options)
-        return Stream(submit(self._core, parsed, chosen, priority, deadline), parsed, chosen)
+        return self._stream(self._parse_one(prompt), params, options)
 
-    @overload
-    def chat(
-        self, messages: Sequence[Message], params: SamplingParams | None = None, *, stream: Literal[False] = False,
-        **options: Any,
-    ) -> RequestOutput: ...  # fmt: skip
     @overload
     def chat(
         self,
         messages: Sequence[Message],
         params: SamplingParams | None = None,
         *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        documents: Sequence[Mapping[str, Any]] | None = None,
+        template_args: Mapping[str, Any] | None = None,
+        stream: Literal[False] = False,
+        **options: Any,
+    ) -> RequestOutput: ...
+    @overload
+    def chat(
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams | None = None,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        documents: Sequence[Mapping[str, Any]] | None = None,
+        template_args: Mapping[str, Any] | None = None,
         stream: Literal[True],
         **options: Any,
     ) -> Stream: ...
     def chat(
-        self, messages: Sequence[Message], params: SamplingParams | None = None, *, stream: bool = False, **options: Any
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams | None = None,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        documents: Sequence[Mapping[str, Any]] | None = None,
+        template_args: Mapping[str, Any] | None = None,
+        stream: bool = False,
+        **options: Any,
     ) -> RequestOutput | Stream:
         """The next message of a conversation, through the model's own template.
 
-        messages: [{"role": "user", "content": "…"}, …]. stream: give a `Stream` instead of the whole answer. Raises
-        UnsupportedError when the bundle has no chat template.
+        messages: [{"role": "user", "content": "…"}, …]; content may be a list of text parts, and null beside
+        tool_calls. tools: what the model may call, in OpenAI's form. documents: what it may quote. template_args: more
+        names for the template, such as {"enable_thinking": False}. stream: give a `Stream` instead of the whole answer.
+        Raises UnsupportedError when the bundle has no chat template that can be used.
         """
-        ids = self.encode_chat(messages)
-        return self.stream(ids, params, **options) if stream else self.generate(ids, params, **options)
+        prompt = self._chat_prompt(messages, tools=tools, documents=documents, template_args=template_args)
+        if stream:
+            return self._stream(prompt, params, options)
+        progress = options.pop("progress", False)
+        return self._generate([prompt], params, progress, options)[0]
 
-    def encode_chat(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> list[int]:
+    def encode_chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        documents: Sequence[Mapping[str, Any]] | None = None,
+        template_args: Mapping[str, Any] | None = None,
+        add_generation_prompt: bool = True,
+    ) -> list[int]:
         """The prompt's ids that `chat` would use."""
-        tokenizer = self._need_tokenizer("chat()")
-        text = render_chat(
-            self._bundle.chat_template,
+        text = self.render_chat(
             messages,
-            bos_token=self._token_text(tokenizer, self.model.bos_id),
-            eos_token=self._token_text(tokenizer, self.model.eos_ids[0] if self.model.eos_ids else -1),
+            tools=tools,
+            documents=documents,
+            template_args=template_args,
             add_generation_prompt=add_generation_prompt,
         )
-        return tokenizer.encode(text, add_special_tokens=False)
+        return self._need_tokenizer("chat()").encode(text, add_special_tokens=False)
+
+    def render_chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        documents: Sequence[Mapping[str, Any]] | None = None,
+        template_args: Mapping[str, Any] | None = None,
+        add_generation_prompt: bool = True,
+    ) -> str:
+        """The prompt's text that `chat` would use."""
+        return render_chat(
+            self.chat_templates,
+            messages,
+            tools=tools,
+            documents=documents,
+            template_args=template_args,
+            add_generation_prompt=add_generation_prompt,
+        )
+
+    @property
+    def chat_templates(self) -> ChatTemplates:
+        """The bundle's chat templates, with the texts of special tokens that they ask for."""
+        if self._chat_templates is None:
+            self._chat_templates = load_chat_templates(self._bundle, self._need_tokenizer("chat()").token)
+        return self._chat_templates
 
     # Scoring.
 
@@ -254,20 +306,42 @@ class Generator:
             raise UnsupportedError(f"{what} needs a tokenizer, but this bundle has none; work with token ids")
         return self.tokenizer
 
-    @staticmethod
-    def _token_text(tokenizer: Tokenizer, token_id: int) -> str:
-        return tokenizer.token(token_id) if 0 <= token_id < tokenizer.vocab_size else ""
+    def _chat_prompt(self, messages: Sequence[Message], **arguments: Any) -> Prompt:
+        ids = parse_ids(self.encode_chat(messages, **arguments), "the prompt of the chat template")
+        if len(ids) == 0:
+            raise InvalidArgumentError("the chat template makes an empty prompt of these messages")
+        return Prompt(None, ids, begins_text=True)
 
-    def _prepare_one(
-        self, prompt: PromptInput, params: SamplingParams | None, options: dict[str, Any]
-    ) -> tuple[Prompt, SamplingParams, int, float | None]:
-        """What `stream` submits: the prompt, its params, priority and deadline."""
+    def _parse_one(self, prompt: PromptInput) -> Prompt:
         parsed, single = parse_prompts(prompt, self._tokenizer_for(prompt))
         if not single:
             raise InvalidArgumentError(f"a stream takes one prompt, but this is a list of {len(parsed)}")
+        return parsed[0]
+
+    def _generate(
+        self,
+        prompts: Sequence[Prompt],
+        params: SamplingParams | Sequence[SamplingParams] | None,
+        progress: Progress,
+        options: dict[str, Any],
+    ) -> list[RequestOutput]:
         priority, deadline = options.pop("priority", 0), options.pop("deadline", None)
-        (chosen,) = self._params_for(parsed, params, options)
-        return parsed[0], chosen, priority, deadline
+        each = self._params_for(prompts, params, options)
+        batch = Batch(self._core, prompts, each, priority, deadline)
+        with _reporter(progress, len(prompts)) as report:
+            return batch.run(report)
+
+    def _stream(self, prompt: Prompt, params: SamplingParams | None, options: dict[str, Any]) -> Stream:
+        chosen, priority, deadline = self._prepare_one(prompt, params, options)
+        return Stream(submit(self._core, prompt, chosen, priority, deadline), prompt, chosen)
+
+    def _prepare_one(
+        self, prompt: Prompt, params: SamplingParams | None, options: dict[str, Any]
+    ) -> tuple[SamplingParams, int, float | None]:
+        """What is submitted with one prompt: its params, priority and deadline."""
+        priority, deadline = options.pop("priority", 0), options.pop("deadline", None)
+        (chosen,) = self._params_for([prompt], params, options)
+        return chosen, priority, deadline
 
     def _params_for(
         self,

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from skywork_rt import _core
+from skywork_rt.api.generation_config import from_generation_config
 from skywork_rt.support.suggest import refuse_unknown, refuses_unknown_fields
 
 __all__ = ["SamplingParams"]
 
+T = TypeVar("T")
 
+
+def _remembers_chosen(cls: type[T]) -> type[T]:
+    """Makes the constructor note which fields were given."""
+    plain = cls.__init__
+
+    @functools.wraps(plain)
+    def noting(self: T, *args: Any, **values: Any) -> None:
+        object.__setattr__(self, "_chosen_names", frozenset(values))
+        plain(self, *args, **values)
+
+    cls.__init__ = noting  # type: ignore[assignment]
+    return cls
+
+
+@_remembers_chosen
 @refuses_unknown_fields
 @dataclass(frozen=True, kw_only=True)
 class SamplingParams:
@@ -96,29 +114,28 @@ class SamplingParams:
     def replace(self, **changes: Any) -> SamplingParams:
         """A copy with some fields changed; unknown names are refused."""
         refuse_unknown("SamplingParams", changes, (field.name for field in dataclasses.fields(self)))
-        return dataclasses.replace(self, **changes)
+        return dataclasses.replace(self, **changes)._chosen(self._chosen_fields | changes.keys())
+
+    def sets(self, name: str) -> bool:
+        """Whether the caller chose this field: a max_tokens that nobody chose is clipped to what fits."""
+        return name in self._chosen_fields
 
     @classmethod
     def from_generation_config(cls, config: Mapping[str, Any]) -> SamplingParams:
         """The defaults that a model's generation_config.json states, as vLLM reads it.
 
         Taken are temperature, top_k, top_p, min_p, typical_p, repetition_penalty and max_new_tokens; everything else,
-        `do_sample` too, is left alone.
+        `do_sample` too, is left alone. A value out of our range is understood: temperature 0 or less is greedy, top_p 0
+        or less keeps the best token, what switches a step off elsewhere switches it off here; what means nothing is
+        left out with a warning.
         """
-        taken: dict[str, Any] = {}
-        for theirs, ours in _FROM_GENERATION_CONFIG.items():
-            value = config.get(theirs)
-            if value is not None:
-                taken[ours] = value
-        return cls(**taken)
+        return cls(**from_generation_config(config))._chosen(())
 
+    @property
+    def _chosen_fields(self) -> frozenset[str]:
+        chosen: frozenset[str] = self.__dict__.get("_chosen_names", frozenset())
+        return chosen
 
-_FROM_GENERATION_CONFIG = {
-    "temperature": "temperature",
-    "top_k": "top_k",
-    "top_p": "top_p",
-    "min_p": "min_p",
-    "typical_p": "typical_p",
-    "repetition_penalty": "repetition_penalty",
-    "max_new_tokens": "max_tokens",
-}
+    def _chosen(self, names: Iterable[str]) -> SamplingParams:
+        object.__setattr__(self, "_chosen_names", frozenset(names))
+        return self

@@ -26,6 +26,8 @@ class Prompt:
     ids: NDArray[np.int64]
     logprobs_from: int = 1
     """With prompt_logprobs: the first token to report."""
+    begins_text: bool = False
+    """What comes out is a text of its own, as a chat's answer is, and does not continue the prompt's."""
 
 
 def parse_prompts(prompts: object, tokenizer: Tokenizer | None) -> tuple[list[Prompt], bool]:

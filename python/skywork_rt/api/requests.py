@@ -107,7 +107,16 @@ def submit(
         raise InvalidArgumentError(f"priority is {priority!r} ({type(priority).__name__}), but must be an int")
     if deadline is not None and (isinstance(deadline, bool) or not isinstance(deadline, int | float)):
         raise InvalidArgumentError(f"deadline is {deadline!r} ({type(deadline).__name__}), but must be seconds or None")
-    return core.submit(prompt.ids, params.to_core(), priority, deadline, prompt.logprobs_from, mailbox)
+    return core.submit(
+        prompt.ids,
+        params.to_core(),
+        priority,
+        deadline,
+        prompt.logprobs_from,
+        prompt.begins_text,
+        not params.sets("max_tokens"),
+        mailbox,
+    )
 
 
 def finish(handle: _core.RequestHandle, prompt: Prompt, params: SamplingParams) -> RequestOutput:

@@ -80,8 +80,3 @@ class BundleInfo:
                     raise CorruptBundleError(f"{self.directory / name} holds no object")
                 return config
         return {}
-
-    @property
-    def chat_template(self) -> str | None:
-        template = self.section("tokenizer").get("chat_template")
-        return template if isinstance(template, str) else None

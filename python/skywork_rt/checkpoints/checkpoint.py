@@ -27,7 +27,7 @@ class Checkpoint(Source, Protocol):
         ...
 
     def sha256(self, progress: Progress = no_progress) -> str | None:
-        """Of the file, which it reads as a whole; None for a directory or a synthetic model."""
+        """Of the file, which it reads as a whole; None for several, a directory or a synthetic model."""
         ...
 
     def tokenizer(self) -> TokenizerFiles | None:

@@ -10,6 +10,7 @@ import typer
 
 from skywork_rt.bench.commands import app as bench
 from skywork_rt.cli import chat, doctor, export, generate, info, lite, synth
+from skywork_rt.cli.terminal import drop_output, note_unshown, prepare_streams
 from skywork_rt.errors import (
     BackendUnavailableError,
     BundleNotFoundError,
@@ -73,6 +74,23 @@ _HINTS: list[tuple[type[SkyworkError], str]] = [
 
 def run(arguments: list[str]) -> int:
     """Runs one command line and returns the exit status."""
+    prepare_streams()
+    try:
+        status = _run(arguments)
+        sys.stdout.flush()  # a full disk is told here, not in Python's last moments
+    except BrokenPipeError:  # `skywork-rt generate … | head`
+        drop_output()
+        return 1
+    except OSError as error:
+        drop_output()
+        what = f"{error.filename}: " if error.filename else "the output cannot be written: "
+        _print_error(what + (error.strerror or str(error)), "")
+        return 1
+    note_unshown()
+    return status
+
+
+def _run(arguments: list[str]) -> int:
     command = typer.main.get_command(app)
     usage_error = _usage_error_types()
     try:
@@ -94,9 +112,6 @@ def run(arguments: list[str]) -> int:
         hint = next((hint for kind, hint in _HINTS if isinstance(error, kind)), "")
         _print_error(str(error), hint)
         return 2 if isinstance(error, InvalidArgumentError) else 1
-    except BrokenPipeError:  # `skywork-rt generate … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from skywork_rt.cli import options as opt
-from skywork_rt.errors import SkyworkError
+from skywork_rt.cli.terminal import decoded_line
+from skywork_rt.errors import InvalidArgumentError, SkyworkError
 
 if TYPE_CHECKING:
     from skywork_rt.api.generator import Generator
@@ -64,7 +65,12 @@ class Conversation:
                 continue
             if line.strip() == "/exit":
                 return
-            self._handle(line)
+            try:
+                self._handle(decoded_line(line))
+            except InvalidArgumentError as error:
+                if not interactive:
+                    raise
+                print(f"error: {error}", file=sys.stderr)  # a line that is no text costs nobody the conversation
 
     def _begin(self, system: str | None) -> None:
         self._messages = [{"role": "system", "content": system}] if system else []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from skywork_rt.cli import options as opt
+from skywork_rt.cli.terminal import read_stdin
 
 if TYPE_CHECKING:
     from skywork_rt.api.generator import Generator
@@ -20,7 +21,10 @@ __all__ = ["generate"]
 @opt.with_groups
 def generate(
     bundle: opt.BundlePath,
-    prompts: Annotated[list[str], typer.Argument(help="One or more prompts; - reads one from standard input.")],
+    prompts: Annotated[
+        list[str],
+        typer.Argument(help="One or more prompts; - reads one from standard input, without the line break at its end."),
+    ],
     sampling: opt.SamplingOptions,
     model: opt.ModelOptions,
     stream: Annotated[bool, typer.Option(help="Print text as it comes (one prompt).")] = True,
@@ -31,7 +35,7 @@ def generate(
 
     given = sampling.given()
     SamplingParams(**given)  # wrong values are told before the model is loaded
-    texts = [sys.stdin.read() if prompt == "-" else prompt for prompt in prompts]
+    texts = [read_stdin() if prompt == "-" else prompt for prompt in prompts]
     with model.open(bundle) as generator:
         if as_json:
             for result in generator.generate(texts, progress=sys.stderr.isatty(), **given):

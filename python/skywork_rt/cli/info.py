@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from skywork_rt.bundle.info import BundleInfo
 from skywork_rt.cli import options as opt
 from skywork_rt.errors import CorruptBundleError
+
+if TYPE_CHECKING:
+    from skywork_rt.text.tokenizer import Tokenizer
 
 __all__ = ["info"]
 
@@ -90,15 +95,52 @@ def _facts(bundle: BundleInfo, model: dict[str, Any]) -> list[tuple[str, str]]:
     graphs = [
         f"{g.get('contract')} ({g.get('flavour')}, {g.get('precision')})" for g in bundle.manifest.get("graphs", [])
     ]
-    chat = "with chat template" if bundle.chat_template else "no chat template"
     return [
         ("model", f"{model.get('name')} ({model.get('architecture')})"),
         ("layers", f"{model.get('layers')} of {model.get('hidden_size')}, FFN {model.get('intermediate_size')}"),
         ("attention", heads + (", q/k/v bias" if model.get("qkv_bias") else "")),
         ("vocabulary", f"{model.get('vocab_size')}, {'tied' if model.get('tied_embeddings') else 'untied'} head"),
         ("length", f"{model.get('max_length')}, rope {rope.get('type')} with base {rope.get('theta')}"),
-        ("tokenizer", f"{tokenizer.get('kind')}, {chat}" if tokenizer.get("file") else "none"),
+        ("tokenizer", f"{tokenizer.get('kind')}, {_chat(tokenizer)}" if tokenizer.get("file") else "none"),
+        ("begins", _begins(bundle, tokenizer, model)),
+        ("ends", _tokens(bundle, model.get("eos_ids") or []) or "nothing ends a sequence but its length"),
         ("graphs", ", ".join(graphs) or "none"),
         ("weights", ", ".join(bundle.section("weights")) or "none"),
         ("made by", f"{bundle.manifest.get('producer')} from {bundle.section('source').get('name')}"),
     ]
+
+
+def _chat(tokenizer: dict[str, Any]) -> str:
+    if tokenizer.get("chat_template_error"):
+        return f"a chat template that cannot be used: {tokenizer['chat_template_error']}"
+    names = [*(["default"] if tokenizer.get("chat_template") else []), *(tokenizer.get("chat_templates") or {})]
+    if names == ["default"]:
+        return "with chat template"
+    return f"with the chat templates {', '.join(names)}" if names else "no chat template"
+
+
+def _begins(bundle: BundleInfo, tokenizer: dict[str, Any], model: dict[str, Any]) -> str:
+    """What stands around a prompt, and which special tokens there are besides."""
+    bos = [] if model.get("bos_id") is None else [model["bos_id"]]
+    prefix = tokenizer.get("prefix_ids", bos if tokenizer.get("add_bos") else [])
+    suffix = tokenizer.get("suffix_ids") or []
+    parts = [f"a prompt with {_tokens(bundle, prefix)}" if prefix else "a prompt with nothing of its own"]
+    if suffix:
+        parts.append(f"ends it with {_tokens(bundle, suffix)}")
+    others = {"bos": model.get("bos_id"), "pad": model.get("pad_id")}
+    parts += [f"{name} {_tokens(bundle, [index])}" for name, index in others.items() if index is not None]
+    return "; ".join(parts)
+
+
+def _tokens(bundle: BundleInfo, ids: Sequence[int]) -> str:
+    """Ids and how the vocabulary writes them."""
+    tokenizer = _tokenizer(bundle.directory)
+    texts = {} if tokenizer is None else {i: tokenizer.token(i) for i in ids if i < tokenizer.vocab_size}
+    return ", ".join(f"{index} {texts[index]!r}" if index in texts else str(index) for index in ids)
+
+
+@lru_cache(maxsize=1)
+def _tokenizer(directory: Path) -> Tokenizer | None:
+    from skywork_rt.text.tokenizer import load_tokenizer
+
+    return load_tokenizer(BundleInfo.open(directory))

@@ -16,7 +16,7 @@ from skywork_rt.api.generator import Generator
 from skywork_rt.api.params import SamplingParams
 from skywork_rt.bundle.info import BundleInfo
 from skywork_rt.errors import InvalidArgumentError, UnsupportedError
-from skywork_rt.text.chat_template import Message, render_chat
+from skywork_rt.text.chat_template import Message
 
 try:
     from lm_eval import utils as harness
@@ -223,14 +223,7 @@ class SkyworkLM(TemplateLM):  # type: ignore[misc]  # the harness has no types
     def apply_chat_template(self, chat_history: Sequence[Message], add_generation_prompt: bool = True) -> str:
         """The prompt that asks for the next message, or without `add_generation_prompt` the one that goes on in the
         middle of the last message."""
-        eos_ids = self._generator.model.eos_ids
-        text = render_chat(
-            self._bundle.chat_template,
-            chat_history,
-            bos_token=self._bos,
-            eos_token=self._text.token(eos_ids[0]) if eos_ids else "",
-            add_generation_prompt=add_generation_prompt,
-        )
+        text = self._generator.render_chat(chat_history, add_generation_prompt=add_generation_prompt)
         if add_generation_prompt:
             return text
         last = str(chat_history[-1]["content"]).strip()
@@ -242,7 +235,7 @@ class SkyworkLM(TemplateLM):  # type: ignore[misc]  # the harness has no types
         """The template that `apply_chat_template` uses; None when the harness wants none."""
         if isinstance(chat_template, str):
             raise UnsupportedError(f"there is no choice of templates ({chat_template!r}): a bundle has one")
-        return self._bundle.chat_template if chat_template else None
+        return self._generator.chat_templates.named.get("default") if chat_template else None
 
 
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -1,82 +1,127 @@
-"""Messages to a prompt, through the model's own template."""
+"""Messages to a prompt, through the model's own template, as transformers' apply_chat_template renders it."""
 
 from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn
 
+from skywork_rt.bundle.info import BundleInfo
 from skywork_rt.errors import InvalidArgumentError, UnsupportedError
+from skywork_rt.text.messages import Message, Needs, checked_messages, checked_tools, messages_for
 
-__all__ = ["Message", "render_chat"]
+__all__ = ["ChatTemplates", "Message", "load_chat_templates", "render_chat"]
 
-Message: TypeAlias = Mapping[str, Any]
-"""{"role": "system" | "user" | "assistant" | ..., "content": text}"""
+_TOOL_USE = "tool_use"
+_OURS = ("messages", "tools", "documents", "add_generation_prompt")
+
+
+@dataclass(frozen=True)
+class ChatTemplates:
+    """A model's templates, by name, and the texts of its special tokens. `unusable`: why there is none to use."""
+
+    named: Mapping[str, str] = field(default_factory=dict)
+    special_tokens: Mapping[str, Any] = field(default_factory=dict)
+    unusable: str | None = None
+
+    def choose(self, tools: object) -> str:
+        """The one for tools where there are tools and one, else the default one. Raises UnsupportedError."""
+        if tools and _TOOL_USE in self.named:
+            return self.named[_TOOL_USE]
+        if self.named.get("default"):
+            return self.named["default"]
+        if self.unusable:
+            raise UnsupportedError(
+                f"the model's chat template cannot be used: {self.unusable}; use generate() with a prompt of your own"
+            )
+        names = f" but those named {', '.join(self.named)}" if self.named else ""
+        raise UnsupportedError(f"this bundle has no chat template{names}; use generate() with a prompt of your own")
+
+
+def load_chat_templates(bundle: BundleInfo, token: Callable[[int], str]) -> ChatTemplates:
+    """The bundle's; `token` writes an id, for bundles from before special tokens were listed."""
+    section, model = bundle.section("tokenizer"), bundle.section("model")
+    named = {name: text for name, text in (section.get("chat_templates") or {}).items() if isinstance(text, str)}
+    if isinstance(section.get("chat_template"), str):
+        named["default"] = section["chat_template"]
+    special = section.get("special_tokens")
+    if special is None:
+        ids = {"bos_token": model.get("bos_id"), "eos_token": next(iter(model.get("eos_ids") or ()), None)}
+        special = {name: token(index) if index is not None else "" for name, index in ids.items()}
+    return ChatTemplates(named, special, section.get("chat_template_error"))
 
 
 def render_chat(
-    template: str | None,
+    templates: ChatTemplates,
     messages: Sequence[Message],
     *,
-    bos_token: str = "",
-    eos_token: str = "",
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    documents: Sequence[Mapping[str, Any]] | None = None,
+    template_args: Mapping[str, Any] | None = None,
     add_generation_prompt: bool = True,
 ) -> str:
     """The prompt that asks for the next message.
 
     The template runs in jinja2's immutable sandbox, so a bundle from others can format text and nothing else. It finds
-    the names that transformers defines: messages, add_generation_prompt, bos_token, eos_token, raise_exception,
-    strftime_now; there are no tools. Raises UnsupportedError when the bundle has no template, InvalidArgumentError for
-    malformed messages and for what the template itself refuses.
+    what transformers gives: messages, tools, documents, add_generation_prompt, the special tokens, `template_args`;
+    raise_exception, strftime_now, tojson, loop controls, the generation tag. Raises UnsupportedError when the bundle
+    has no template that can be used, InvalidArgumentError for malformed messages and for what the template itself
+    refuses.
     """
-    if not template:
-        raise UnsupportedError("this bundle has no chat template; use generate() with a prompt of your own")
-    _check(messages)
+    template = templates.choose(tools)
+    given = checked_messages(messages)
+    arguments = _template_args(template_args)
     import jinja2
 
     try:
+        compiled, needs = _compile(template)
         return str(
-            _compile(template).render(
-                messages=[dict(message) for message in messages],
+            compiled.render(
+                **{**templates.special_tokens, **arguments},
+                messages=messages_for(needs, given),
+                tools=checked_tools(tools),
+                documents=None if documents is None else list(documents),
                 add_generation_prompt=add_generation_prompt,
-                bos_token=bos_token,
-                eos_token=eos_token,
-                tools=None,
             )
         )
+    except InvalidArgumentError:
+        raise
+    except jinja2.TemplateSyntaxError as error:
+        raise UnsupportedError(f"the chat template cannot be used: {error}") from error
     except jinja2.TemplateError as error:
         raise InvalidArgumentError(f"the chat template refuses these messages: {error}") from error
     except Exception as error:  # whatever else the code of others runs into
         raise InvalidArgumentError(f"the chat template fails on these messages: {error!r}") from error
 
 
-def _check(messages: Sequence[Message]) -> None:
-    if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Sequence):
-        raise InvalidArgumentError(f"messages is a {type(messages).__name__}; give a list of role and content")
-    if not messages:
-        raise InvalidArgumentError("messages is empty; give at least 1")
-    for index, message in enumerate(messages):
-        if not isinstance(message, Mapping):
-            raise InvalidArgumentError(
-                f"message {index} is a {type(message).__name__}; give a dict of role and content"
-            )
-        for key in ("role", "content"):
-            if not isinstance(message.get(key), str):
-                raise InvalidArgumentError(f"message {index} has {key} {message.get(key)!r}; it must be text")
+def _template_args(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        raise InvalidArgumentError(f"template_args is {given!r:.80}; give names and values")
+    for name in _OURS:
+        if name in given:
+            raise InvalidArgumentError(f"template_args has {name!r}, which is an argument of chat() itself")
+    return dict(given)
 
 
 @lru_cache(maxsize=8)
-def _compile(template: str) -> Any:
+def _compile(template: str) -> tuple[Any, Needs]:
     from jinja2.ext import loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    from skywork_rt.text.generation_tag import GenerationTag
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, loopcontrols]
+    )
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = _strftime_now
-    return environment.from_string(template)
+    return environment.from_string(template), Needs.of(environment.parse(template))
 
 
 def _raise_exception(message: str) -> NoReturn:
@@ -89,6 +134,12 @@ def _strftime_now(format: str) -> str:
     return datetime.datetime.now().strftime(format)
 
 
-def _to_json(value: Any, indent: int | None = None) -> str:
-    """Unlike jinja2's own, which escapes for HTML."""
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """Unlike jinja2's own, which escapes for HTML; the arguments are those of transformers' filter."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)

@@ -5,12 +5,16 @@ Both libraries are imported when a tokenizer is first needed.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
+from skywork_rt._core import Vocabulary
+from skywork_rt.bundle.added_token import AddedToken, SpacePrefix
 from skywork_rt.bundle.info import BundleInfo
 from skywork_rt.errors import CorruptBundleError, InvalidArgumentError, UnsupportedError
+from skywork_rt.text.added_token_splitter import AddedTokenSplitter
 
 __all__ = ["Tokenizer", "load_tokenizer"]
 
@@ -29,7 +33,7 @@ class Tokenizer(Protocol):
     def encode(self, text: str, *, add_special_tokens: bool | None = None) -> list[int]:
         """Ids of `text`; special tokens written in it (`<|im_start|>`) become their ids.
 
-        add_special_tokens: begin with the bos id; None: as the model's own configuration says.
+        add_special_tokens: begin with the bos id; None: what the tokenizer's own configuration puts around a text.
         """
         ...
 
@@ -43,13 +47,39 @@ class Tokenizer(Protocol):
 
 
 class _Base:
-    def __init__(self, bos_id: int | None, add_bos: bool) -> None:
-        self._bos_id = bos_id
-        self._add_bos = add_bos
+    """What stands around a prompt, and the vocabulary, through which the engine decodes too."""
 
-    def _prefix(self, add_special_tokens: bool | None) -> list[int]:
-        wanted = self._add_bos if add_special_tokens is None else add_special_tokens
-        return [self._bos_id] if wanted and self._bos_id is not None else []
+    def __init__(self, frame: _Frame, vocabulary: Vocabulary, size: int) -> None:
+        self._frame = frame
+        self._vocabulary = vocabulary
+        self._size = size
+
+    @property
+    def vocab_size(self) -> int:
+        return self._size
+
+    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
+        # A tokenizer may have tokens that the model lacks: only the model's can be decoded.
+        return self._vocabulary.decode(_checked(ids, len(self._vocabulary)), skip_special_tokens)
+
+    def encode(self, text: str, *, add_special_tokens: bool | None = None) -> list[int]:
+        _refuse_surrogates(text)
+        ids = self._encode(text)
+        if add_special_tokens is None:
+            return [*self._frame.prefix, *ids, *self._frame.suffix]
+        return [*self._frame.bos, *ids] if add_special_tokens else ids
+
+    def _encode(self, text: str) -> list[int]:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Ids that `encode` adds: before and after a text as configured, and bos alone."""
+
+    prefix: tuple[int, ...]
+    suffix: tuple[int, ...]
+    bos: tuple[int, ...]
 
 
 class BytePairTokenizer(_Base):
@@ -57,8 +87,7 @@ class BytePairTokenizer(_Base):
 
     kind = "tokenizers"
 
-    def __init__(self, data: bytes, bos_id: int | None, add_bos: bool) -> None:
-        super().__init__(bos_id, add_bos)
+    def __init__(self, data: bytes, frame: _Frame, vocabulary: Vocabulary) -> None:
         from tokenizers import Tokenizer as Native
 
         try:
@@ -67,98 +96,70 @@ class BytePairTokenizer(_Base):
             raise CorruptBundleError(f"tokenizer.json does not load: {error}") from error
         self._native.no_padding()
         self._native.no_truncation()
+        super().__init__(frame, vocabulary, int(self._native.get_vocab_size(with_added_tokens=True)))
 
-    @property
-    def vocab_size(self) -> int:
-        return int(self._native.get_vocab_size(with_added_tokens=True))
-
-    def encode(self, text: str, *, add_special_tokens: bool | None = None) -> list[int]:
-        _refuse_surrogates(text)
-        # What the file's post-processor would add is left out: bos is added here, by one rule for both kinds.
+    def _encode(self, text: str) -> list[int]:
+        # What the file's post-processor would add is left out: it is added above, by one rule for both kinds.
         ids: list[int] = self._native.encode(text, add_special_tokens=False).ids
-        return self._prefix(add_special_tokens) + ids
-
-    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
-        return str(self._native.decode(_checked(ids, self.vocab_size), skip_special_tokens=skip_special_tokens))
+        return ids
 
     def token(self, token_id: int) -> str:
         return str(self._native.id_to_token(token_id) or "")
 
 
 class SentencePieceTokenizer(_Base):
-    """tokenizer.model, by Google's `sentencepiece`."""
+    """tokenizer.model, by Google's `sentencepiece`, and the added tokens beside it."""
 
     kind = "sentencepiece"
 
-    def __init__(self, data: bytes, bos_id: int | None, add_bos: bool) -> None:
-        super().__init__(bos_id, add_bos)
-        import sentencepiece
+    def __init__(
+        self,
+        data: bytes,
+        frame: _Frame,
+        vocabulary: Vocabulary,
+        added: Mapping[int, AddedToken],
+        prefix: SpacePrefix,
+    ) -> None:
+        self._data = data
+        self._native = _load_sentencepiece(data)
+        self._added = dict(added)
+        self._splitter = AddedTokenSplitter(added, prefix)
+        super().__init__(frame, vocabulary, max(int(self._native.vocab_size()), *(index + 1 for index in added)))
 
-        try:
-            self._native: Any = sentencepiece.SentencePieceProcessor(model_proto=data)
-            size = int(self._native.vocab_size())
-        except Exception as error:  # the library raises RuntimeError or TypeError
-            raise CorruptBundleError(f"tokenizer.model does not load: {error}") from error
-        self._size = size
-        self._special = {i for i in range(size) if self._native.is_control(i) or self._native.is_unknown(i)}
-        self._anchor = self._find_anchor()
-        controls = [self._native.id_to_piece(i) for i in range(size) if self._native.is_control(i)]
-        longest_first = sorted(controls, key=len, reverse=True)
-        self._splitter = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")") if controls else None
+    @cached_property
+    def _unprefixed(self) -> Any:
+        """The model without its space in front of a text, which few texts need."""
+        return _load_sentencepiece(self._data + _NO_DUMMY_PREFIX)
 
-    @property
-    def vocab_size(self) -> int:
-        return self._size
-
-    def encode(self, text: str, *, add_special_tokens: bool | None = None) -> list[int]:
-        _refuse_surrogates(text)
-        ids = self._prefix(add_special_tokens)
-        if self._splitter is None:
-            return ids + list(self._native.encode(text))
-        for i, part in enumerate(self._splitter.split(text)):
-            if i % 2 == 1:  # a control piece, which sentencepiece itself would spell out
-                ids.append(int(self._native.piece_to_id(part)))
-            elif part:
-                ids.extend(self._native.encode(part))
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = []
+        for part in self._splitter.split(text):
+            if isinstance(part, int):
+                ids.append(part)
+            elif part.prefixed and part.text:
+                ids += self._native.encode(part.text)
+            else:
+                ids += self._unprefixed.encode(part.text or " ")
         return ids
 
-    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
-        checked = _checked(ids, self._size)
-        if skip_special_tokens:
-            checked = [i for i in checked if i not in self._special]
-            return str(self._native.decode(checked)) if checked else ""
-        return self._decode_with_specials(checked)
-
-    def _decode_with_specials(self, ids: list[int]) -> str:
-        """Only the text's own beginning loses the dummy prefix, as in the engine and in transformers; what follows a
-        special token keeps its space."""
-        text, run = "", list[int]()
-        for token_id in ids:
-            if token_id in self._special:
-                text += self._decode_run(run, not text) + str(self._native.id_to_piece(token_id))
-                run = []
-            else:
-                run.append(token_id)
-        return text + self._decode_run(run, not text)
-
-    def _decode_run(self, run: list[int], at_start: bool) -> str:
-        if not run:
-            return ""
-        if at_start or self._anchor is None:
-            return str(self._native.decode(run))
-        anchor_id, anchor = self._anchor  # the library strips what begins a text, so another piece begins it
-        return str(self._native.decode([anchor_id, *run]))[len(anchor) :]
-
-    def _find_anchor(self) -> tuple[int, str] | None:
-        for token_id in range(self._size):
-            piece = str(self._native.id_to_piece(token_id))
-            plain = token_id not in self._special and not self._native.is_byte(token_id)
-            if plain and piece.isalnum() and self._native.decode([token_id]) == piece:
-                return token_id, piece
-        return None
-
     def token(self, token_id: int) -> str:
-        return str(self._native.id_to_piece(token_id))
+        if token_id in self._added:
+            return self._added[token_id].content
+        return str(self._native.id_to_piece(token_id)) if token_id < self._native.vocab_size() else ""
+
+
+# Protobuf merges a message that comes again into the first: this sets add_dummy_prefix (field 3) of normalizer_spec
+# (field 3) of SentencePiece's ModelProto to false.
+_NO_DUMMY_PREFIX = b"\x1a\x02\x18\x00"
+
+
+def _load_sentencepiece(data: bytes) -> Any:
+    import sentencepiece
+
+    try:
+        return sentencepiece.SentencePieceProcessor(model_proto=data)
+    except Exception as error:  # the library raises RuntimeError or TypeError
+        raise CorruptBundleError(f"tokenizer.model does not load: {error}") from error
 
 
 def load_tokenizer(bundle: BundleInfo) -> Tokenizer | None:
@@ -167,16 +168,49 @@ def load_tokenizer(bundle: BundleInfo) -> Tokenizer | None:
     if not section.get("file"):
         return None
     kind = section.get("kind")
-    bos_id = bundle.section("model").get("bos_id")
-    add_bos = bool(section.get("add_bos"))
     if kind not in ("tokenizers", "sentencepiece"):
         raise UnsupportedError(
             f"the bundle's tokenizer is of kind {kind!r}; this build knows tokenizers, sentencepiece"
         )
-    data = bundle.read_checked(str(section["file"]))
+    frame, data = _frame(bundle, section), bundle.read_checked(str(section["file"]))
+    bundle.read_checked(str(section.get("vocabulary")))
+    vocabulary = Vocabulary(str(bundle.directory / str(section["vocabulary"])))
     if kind == "tokenizers":
-        return BytePairTokenizer(data, bos_id, add_bos)
-    return SentencePieceTokenizer(data, bos_id, add_bos)
+        return BytePairTokenizer(data, frame, vocabulary)
+    added, prefix = section.get("added_tokens"), section.get("space_prefix", "always")
+    tokens = _control_pieces(data) if added is None else _added_tokens(added)
+    if prefix not in ("always", "first", "never"):
+        raise UnsupportedError(
+            f"the bundle's tokenizer has space_prefix {prefix!r}; this build knows always, first, never"
+        )
+    return SentencePieceTokenizer(data, frame, vocabulary, tokens, prefix)
+
+
+def _frame(bundle: BundleInfo, section: Mapping[str, Any]) -> _Frame:
+    bos_id = bundle.section("model").get("bos_id")
+    bos = () if bos_id is None else (int(bos_id),)
+    prefix = section.get("prefix_ids", bos if section.get("add_bos") else ())
+    return _Frame(_ids(prefix, "prefix_ids"), _ids(section.get("suffix_ids", ()), "suffix_ids"), bos)
+
+
+def _ids(value: Any, name: str) -> tuple[int, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(item, int) for item in value):
+        raise CorruptBundleError(f"model.json: tokenizer.{name} is no list of token ids")
+    return tuple(value)
+
+
+def _added_tokens(listed: Any) -> dict[int, AddedToken]:
+    try:
+        return {int(item["id"]): AddedToken(**{k: v for k, v in item.items() if k != "id"}) for item in listed}
+    except (TypeError, ValueError, KeyError) as error:
+        raise CorruptBundleError(f"model.json: tokenizer.added_tokens cannot be read: {error}") from error
+
+
+def _control_pieces(data: bytes) -> dict[int, AddedToken]:
+    """For bundles from before added tokens were listed: the model's own control pieces."""
+    native = _load_sentencepiece(data)
+    ids = range(int(native.vocab_size()))
+    return {i: AddedToken(str(native.id_to_piece(i)), special=True) for i in ids if native.is_control(i)}
 
 
 def _checked(ids: Sequence[int], size: int) -> list[int]:

@@ -19,6 +19,7 @@ import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from numpy.typing import NDArray
 
+from skywork_rt.checkpoints.wrong_file import refuse_stand_in
 from skywork_rt.errors import CheckpointError, UnsupportedError
 
 __all__ = ["GgufFile", "GgufTensor"]
@@ -37,6 +38,7 @@ class GgufTensor:
     name: str
     shape: tuple[int, ...]
     type: GGMLQuantizationType
+    file: Path
     offset: int  # bytes from the start of the file
     size: int  # bytes
 
@@ -51,31 +53,34 @@ class GgufFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        refuse_stand_in(path)
         size = path.stat().st_size
         if size < 24:
             raise CheckpointError(f"{path.name} is truncated: it has {size} bytes, a GGUF header takes 24")
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            self.metadata, self.tensors = _Parser(data, path.name).parse()
+            self.metadata, self.tensors = _Parser(data, path).parse()
 
     @property
     def path(self) -> Path:
         return self._path
 
-    def blocks(self, tensor: GgufTensor, start: int, stop: int) -> NDArray[np.uint8]:
+    @staticmethod
+    def read_blocks(tensor: GgufTensor, start: int, stop: int) -> NDArray[np.uint8]:
         """Rows start to stop as bytes [rows, bytes a row]."""
         row_bytes = tensor.size // tensor.rows
-        with self._path.open("rb") as file:
+        with tensor.file.open("rb") as file:
             file.seek(tensor.offset + start * row_bytes)
             data = np.fromfile(file, np.uint8, (stop - start) * row_bytes)
         if data.size != (stop - start) * row_bytes:
-            raise CheckpointError(f"{self._path.name} became shorter while it was read: tensor {tensor.name} is cut")
+            raise CheckpointError(f"{tensor.file.name} became shorter while it was read: tensor {tensor.name} is cut")
         return data.reshape(stop - start, row_bytes)
 
 
 class _Parser:
-    def __init__(self, data: mmap.mmap, name: str) -> None:
+    def __init__(self, data: mmap.mmap, path: Path) -> None:
         self._data = data
-        self._name = name
+        self._path = path
+        self._name = path.name
         self._position = 0
 
     def parse(self) -> tuple[dict[str, Any], Mapping[str, GgufTensor]]:
@@ -83,6 +88,13 @@ class _Parser:
         if magic != b"GGUF":
             raise CheckpointError(f"{self._name} is no GGUF file: it begins with {magic!r}")
         (version,) = struct.unpack("<I", self._take(4))
+        if int.from_bytes(version.to_bytes(4, "little"), "big") in (2, 3):
+            raise UnsupportedError(
+                f"{self._name} is a big-endian GGUF file, for machines of another byte order; fetch the little-endian "
+                "file, or convert it with gguf_convert_endian.py of llama.cpp"
+            )
+        if version == 1:
+            raise UnsupportedError(f"{self._name} is GGUF version 1, of 2023; convert the model again")
         if version not in (2, 3):
             raise UnsupportedError(f"{self._name} is GGUF version {version}; little endian versions 2 and 3 are read")
         tensor_count, entry_count = struct.unpack("<QQ", self._take(16))
@@ -174,7 +186,7 @@ class _Parser:
                 f"{self._name} is truncated: tensor {name[:80]!r} ends at byte {offset + size}, "
                 f"the file has {len(self._data)}"
             )
-        return GgufTensor(name, shape, quantisation, offset, size)
+        return GgufTensor(name, shape, quantisation, self._path, offset, size)
 
     def _string(self) -> str:
         (length,) = struct.unpack("<Q", self._take(8))

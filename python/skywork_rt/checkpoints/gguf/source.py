@@ -14,7 +14,8 @@ from gguf.quants import dequantize
 from numpy.typing import NDArray
 
 from skywork_rt.checkpoints.checkpoint import check_shape, check_tensor_names, choose_max_length
-from skywork_rt.checkpoints.gguf.file import GgufFile, GgufTensor
+from skywork_rt.checkpoints.gguf.file import GgufTensor
+from skywork_rt.checkpoints.gguf.split_file import GgufModel
 from skywork_rt.checkpoints.gguf.tokenizer import read_tokenizer
 from skywork_rt.checkpoints.hashing import hash_files
 from skywork_rt.checkpoints.model import Float32Array, ModelConfig, RawTensor, RopeConfig
@@ -83,7 +84,7 @@ class GgufSource:
     kind: Literal["gguf"] = "gguf"
 
     def __init__(self, path: Path, max_length: int | None = None) -> None:
-        self._file = GgufFile(path)
+        self._file = GgufModel(path)
         self._architecture = _architecture(self._file.metadata)
         self._tokenizer = read_tokenizer(self._file.metadata)
         self._config = self._read_config(max_length)
@@ -105,7 +106,7 @@ class GgufSource:
         if window is not None and window < stated and max_length is None:
             _log.warning("max_length of %s is %d, its sliding window, instead of %d", self.name, length, stated)
         return ModelConfig(
-            name=_TYPE_SUFFIX.sub("", self._file.path.stem) or self._file.path.stem,
+            name=_model_name(self._file.name),
             layers=given.count("block_count"),
             hidden_size=hidden,
             intermediate_size=given.count("feed_forward_length"),
@@ -156,10 +157,12 @@ class GgufSource:
 
     @property
     def name(self) -> str:
-        return self._file.path.name
+        return self._file.name
 
     def sha256(self, progress: Progress = no_progress) -> str | None:
-        return hash_files("hash source", [self._file.path], progress)[0]
+        if len(self._file.paths) > 1:
+            return None  # a hash of several files is nobody's to compare with
+        return hash_files("hash source", self._file.paths, progress)[0]
 
     def tensor_names(self) -> Sequence[str]:
         return list(self._shapes)
@@ -213,6 +216,12 @@ class GgufSource:
         rows, head = self._shapes[name][0], self._config.head_dim
         stored = np.arange(rows, dtype=np.int64).reshape(rows // head, head // 2, 2)
         return np.ascontiguousarray(stored.swapaxes(1, 2)).reshape(rows)
+
+
+def _model_name(file: str) -> str:
+    """The file's name without its ending, its number among several and its type of weights."""
+    stem = re.sub(r"(-\d{5}-of-\d{5})?\.gguf$", "", file, flags=re.IGNORECASE)
+    return _TYPE_SUFFIX.sub("", stem) or stem
 
 
 def _architecture(metadata: Mapping[str, Any]) -> str:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from skywork_rt.checkpoints.tokenizers.sentencepiece_model import Piece, PieceType, build_model, sentencepiece_files
+from skywork_rt.checkpoints.gguf.ends import ends_of_generation
+from skywork_rt.checkpoints.gguf.sentencepiece import read_sentencepiece
+from skywork_rt.checkpoints.tokenizers.sentencepiece_model import PieceType
 from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles
 from skywork_rt.checkpoints.tokenizers.tokenizer_json import tokenizer_json_files
+from skywork_rt.checkpoints.tokenizers.vocabulary import byte_level_entry
 from skywork_rt.errors import CheckpointError, UnsupportedError
 
 __all__ = ["PRE_TOKENIZERS", "read_tokenizer"]
 
+_log = logging.getLogger("skywork_rt.export")
+
 _PREFIX = "tokenizer.ggml."
+_TEMPLATE = "tokenizer.chat_template"
+_END_KEYS = tuple(f"{key}_token_id" for key in ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep"))
+_SENTENCEPIECE_IDS = {"bos_token_id": 1, "eos_token_id": 2}
 
 # Patterns are facts about the models, published in their tokenizer.json files.
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -63,37 +73,50 @@ def read_tokenizer(metadata: Mapping[str, Any]) -> TokenizerFiles | None:
     belong together.
     """
     model = metadata.get(_PREFIX + "model")
-    if model is None:
+    if model in (None, "none", "no_vocab"):
         return None
-    given = _Given(metadata)
     if model == "gpt2":
-        return _byte_level(given)
+        given = _Given(metadata, {})
+        return _finish(given, _byte_level(given), given.pre_tokenizer() in _IGNORE_MERGES)
     if model == "llama":
-        return _sentencepiece(given)
+        given = _Given(metadata, _SENTENCEPIECE_IDS)
+        return _finish(given, read_sentencepiece(given, str(metadata.get("general.name", ""))), True)
     raise UnsupportedError(
         f"GGUF tokenizer {str(model)[:40]!r} is not supported; known are gpt2 (byte-level BPE) and llama"
     )
 
 
-class _Given:
-    """The tokenizer's metadata, checked."""
+def _finish(given: _Given, files: TokenizerFiles, adds_bos: bool) -> TokenizerFiles:
+    """The files with the ids and templates that the metadata states; `adds_bos` where it does not say."""
+    ids = {key: given.id(f"{key}_token_id") for key in ("bos", "eos", "unknown", "padding")}
+    bos, eos = ids["bos"], ids["eos"]
+    names = {"bos_token": bos, "eos_token": eos, "unk_token": ids["unknown"], "pad_token": ids["padding"]}
+    return dataclasses.replace(
+        files,
+        prefix_ids=(bos,) if given.flag("add_bos_token", adds_bos) and bos is not None else (),
+        suffix_ids=(eos,) if given.flag("add_eos_token", False) and eos is not None else (),
+        chat_templates=given.chat_templates(),
+        special_tokens={name: given.tokens[index] for name, index in names.items() if index is not None},
+        bos_id=bos,
+        pad_id=ids["padding"],
+        eos_ids=ends_of_generation(given.tokens, given.types, given.named_ids()),
+    )
 
-    def __init__(self, metadata: Mapping[str, Any]) -> None:
+
+class _Given:
+    """The tokenizer's metadata, checked. `defaults`: ids that llama.cpp takes where a file names none."""
+
+    def __init__(self, metadata: Mapping[str, Any], defaults: Mapping[str, int]) -> None:
         self._metadata = metadata
+        self._defaults = defaults
         self.tokens: list[str] = self._list("tokens", str)
         if not self.tokens:
             raise CheckpointError("GGUF metadata tokenizer.ggml.tokens is missing or empty")
-        self.types: list[int] = self._list("token_type", int) or [PieceType.NORMAL] * len(self.tokens)
-        self._same_length("token_type", self.types)
-        self.chat_template = self._chat_template()
-        self.bos_id, self.pad_id = self.id("bos_token_id"), self.id("padding_token_id")
-        ends = (self.id("eos_token_id"), self.id("eot_token_id"), self.id("eom_token_id"))
-        self.eos_ids = tuple(dict.fromkeys(end for end in ends if end is not None))
+        self.types: list[int] = self._one_each("token_type", int, PieceType.NORMAL)
 
     def scores(self) -> list[float]:
-        scores: list[float] = self._list("scores", float)
-        self._same_length("scores", scores)
-        return scores
+        """0 where the file has none: then the leftmost pair is merged first."""
+        return [float(score) for score in self._one_each("scores", int | float, 0.0)]
 
     def merges(self) -> list[tuple[str, str]]:
         merges = []
@@ -105,14 +128,24 @@ class _Given:
         return merges
 
     def id(self, key: str) -> int | None:
+        """An id that the file names; one that no token has is not believed, as in llama.cpp."""
         value = self._metadata.get(_PREFIX + key)
         if value is None or value == 0xFFFFFFFF:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < len(self.tokens):
-            raise CheckpointError(
-                f"GGUF metadata {_PREFIX}{key} is {str(value)[:40]}; there are {len(self.tokens)} tokens"
-            )
-        return value
+            return self._default(key)
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(self.tokens):
+            return value
+        _log.warning(
+            "GGUF metadata %s%s is %.40s; there are %d tokens: it is left out", _PREFIX, key, value, len(self.tokens)
+        )
+        return self._default(key)
+
+    def named_ids(self) -> dict[str, int | None]:
+        """Ids of tokens that may be ends, by their key."""
+        return {key: self.id(key) for key in _END_KEYS}
+
+    def _default(self, key: str) -> int | None:
+        value = self._defaults.get(key)
+        return value if value is not None and value < len(self.tokens) else None
 
     def flag(self, key: str, default: bool) -> bool:
         value = self._metadata.get(_PREFIX + key, default)
@@ -128,28 +161,37 @@ class _Given:
             )
         return value
 
-    def _chat_template(self) -> str | None:
-        value = self._metadata.get("tokenizer.chat_template")
-        if value is not None and not isinstance(value, str):
-            raise CheckpointError(f"GGUF metadata tokenizer.chat_template is a {type(value).__name__}; expected text")
-        return value
+    def chat_templates(self) -> dict[str, str]:
+        """tokenizer.chat_template is the default one; tokenizer.chat_template.NAME is another."""
+        templates: dict[str, str] = {}
+        for key, value in self._metadata.items():
+            if key != _TEMPLATE and not key.startswith(_TEMPLATE + "."):
+                continue
+            if not isinstance(value, str):
+                raise CheckpointError(f"GGUF metadata {key[:80]} is a {type(value).__name__}; expected text")
+            templates[key[len(_TEMPLATE) + 1 :] or "default"] = value
+        return templates
 
-    def _list(self, key: str, kind: type) -> list[Any]:
+    def _list(self, key: str, kind: Any) -> list[Any]:
         value = self._metadata.get(_PREFIX + key, [])
-        if not isinstance(value, list) or not all(type(item) is kind for item in value):
-            raise CheckpointError(f"GGUF metadata {_PREFIX}{key} is no list of {kind.__name__}")
+        if not isinstance(value, list) or not all(
+            isinstance(item, kind) and not isinstance(item, bool) for item in value
+        ):
+            raise CheckpointError(f"GGUF metadata {_PREFIX}{key} is no list of {getattr(kind, '__name__', kind)}")
         return value
 
-    def _same_length(self, key: str, values: Sequence[Any]) -> None:
-        if len(values) != len(self.tokens):
+    def _one_each(self, key: str, kind: Any, default: Any) -> list[Any]:
+        """A value for each token; a longer list is cut, as llama.cpp reads it."""
+        values = self._list(key, kind) or [default] * len(self.tokens)
+        if len(values) < len(self.tokens):
             raise CheckpointError(f"GGUF metadata {_PREFIX}{key} has {len(values)} items for {len(self.tokens)} tokens")
+        return values[: len(self.tokens)]
 
 
 def _byte_level(given: _Given) -> TokenizerFiles:
     pre = given.pre_tokenizer()
-    vocabulary = {token: index for index, token in enumerate(given.tokens)}
-    if len(vocabulary) != len(given.tokens):
-        raise CheckpointError(f"GGUF tokenizer has {len(given.tokens) - len(vocabulary)} tokens twice")
+    texts = _unique(given.tokens)
+    vocabulary = {token: index for index, token in enumerate(texts)}
     try:
         model = models.BPE(vocab=vocabulary, merges=given.merges(), fuse_unk=False, ignore_merges=pre in _IGNORE_MERGES)
         tokenizer = Tokenizer(model)
@@ -159,17 +201,23 @@ def _byte_level(given: _Given) -> TokenizerFiles:
         tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = _pre_tokenizer(PRE_TOKENIZERS[pre], given.flag("add_space_prefix", False))
     tokenizer.decoder = decoders.ByteLevel()
-    _add_special_tokens(tokenizer, given)
-    return tokenizer_json_files(
-        tokenizer.to_str(),
-        where="GGUF tokenizer",
-        # llama.cpp adds BOS by default for this one kind of byte-level tokenizer only.
-        add_bos=given.flag("add_bos_token", pre in _IGNORE_MERGES) and given.bos_id is not None,
-        bos_id=given.bos_id,
-        pad_id=given.pad_id,
-        chat_template=given.chat_template,
-        eos_ids=given.eos_ids,
-    )
+    _add_special_tokens(tokenizer, texts, given.types)
+    files = tokenizer_json_files(tokenizer.to_str(), where="GGUF tokenizer")
+    doubled = [index for index, text in enumerate(texts) if text != given.tokens[index]]
+    entries = list(files.entries)
+    for index in doubled:
+        entries[index] = byte_level_entry(given.tokens[index], special=entries[index].special)
+    return dataclasses.replace(files, entries=entries)
+
+
+def _unique(tokens: Sequence[str]) -> list[str]:
+    """Texts by which the library can tell the tokens apart: empty and doubled ones get one that no text spells."""
+    seen: set[str] = set()
+    texts = []
+    for index, token in enumerate(tokens):
+        texts.append(token if token and token not in seen else f"<skywork_rt:{index}>")
+        seen.add(token)
+    return texts
 
 
 def _pre_tokenizer(patterns: Sequence[str], add_space_prefix: bool) -> pre_tokenizers.PreTokenizer:
@@ -180,44 +228,9 @@ def _pre_tokenizer(patterns: Sequence[str], add_space_prefix: bool) -> pre_token
     return pre_tokenizers.Sequence(steps)
 
 
-def _add_special_tokens(tokenizer: Tokenizer, given: _Given) -> None:
+def _add_special_tokens(tokenizer: Tokenizer, texts: Sequence[str], types: Sequence[int]) -> None:
     """Control and user-defined tokens are found whole in text; they keep the ids that they have in the vocabulary."""
-    control = [
-        t for t, kind in zip(given.tokens, given.types, strict=True) if kind in (PieceType.CONTROL, PieceType.UNKNOWN)
-    ]
-    own = [t for t, kind in zip(given.tokens, given.types, strict=True) if kind == PieceType.USER_DEFINED]
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in control])
-    tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in own])
-
-
-def _sentencepiece(given: _Given) -> TokenizerFiles:
-    scores = given.scores()
-    unk_id = given.id("unknown_token_id")
-    unknown = [index for index, kind in enumerate(given.types) if kind == PieceType.UNKNOWN]
-    if unk_id is None and len(unknown) == 1:
-        unk_id = unknown[0]
-    if unk_id is None or unknown != [unk_id]:
-        raise CheckpointError(
-            f"GGUF tokenizer has {len(unknown)} unknown tokens, at {unknown[:5]}; SentencePiece has one"
-        )
-    pieces = [Piece(*item) for item in zip(given.tokens, scores, given.types, strict=True)]
-    try:
-        content = build_model(
-            pieces,
-            unk_id=unk_id,
-            bos_id=given.bos_id,
-            eos_id=given.id("eos_token_id"),
-            pad_id=given.pad_id,
-            add_dummy_prefix=given.flag("add_space_prefix", True),
-        )
-    except (TypeError, ValueError, UnicodeError) as error:
-        raise CheckpointError(f"GGUF tokenizer does not fit into a SentencePiece model: {error}") from error
-    return sentencepiece_files(
-        content,
-        where="GGUF tokenizer",
-        add_bos=given.flag("add_bos_token", True) and given.bos_id is not None,
-        chat_template=given.chat_template,
-        bos_id=given.bos_id,
-        pad_id=given.pad_id,
-        eos_ids=given.eos_ids,
-    )
+    special = [text for text, kind in zip(texts, types, strict=True) if kind in (PieceType.CONTROL, PieceType.UNKNOWN)]
+    own = [text for text, kind in zip(texts, types, strict=True) if kind == PieceType.USER_DEFINED]
+    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in special])
+    tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in own])

@@ -10,6 +10,7 @@ from typing import Any
 from skywork_rt.checkpoints.checkpoint import choose_max_length
 from skywork_rt.checkpoints.model import ModelConfig, RopeConfig
 from skywork_rt.checkpoints.rope import make_rope
+from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles
 from skywork_rt.errors import CheckpointError, UnsupportedError
 
 __all__ = ["MODEL_TYPES", "read_config", "token_ids"]
@@ -65,13 +66,14 @@ def read_config(
     *,
     max_length: int | None = None,
     generation: Mapping[str, Any] | None = None,
-    tokenizer_eos: tuple[int, ...] = (),
+    tokenizer: TokenizerFiles | None = None,
 ) -> ModelConfig:
     """Checks config.json and returns the model's shape.
 
-    `generation` is generation_config.json, whose token ids win as they do in transformers; `tokenizer_eos` is used when
-    neither file names an end. Raises UnsupportedError for what this runtime has no part for, CheckpointError for
-    missing or impossible values, InvalidArgumentError for a `max_length` that the model was not made for.
+    `generation` is generation_config.json. What ends a sequence is the union of what it, config.json and the
+    tokenizer name, in this order; bos and pad are the tokenizer's, or else the files'. Raises UnsupportedError for what
+    this runtime has no part for, CheckpointError for missing or impossible values, InvalidArgumentError for a
+    `max_length` that the model was not made for.
     """
     family = _family(config)
     _refuse_foreign_parts(config)
@@ -86,6 +88,7 @@ def read_config(
     if window is not None and window < stated and max_length is None:
         _log.warning("max_length of %s is %d, its sliding window, instead of %d", name, length, stated)
     ids = (generation or {}, config)
+    vocab_size = numbers.positive("vocab_size")
     return ModelConfig(
         name=name,
         layers=numbers.positive("num_hidden_layers"),
@@ -94,15 +97,15 @@ def read_config(
         heads=heads,
         kv_heads=numbers.optional_positive("num_key_value_heads") or family.default_kv_heads or heads,
         head_dim=head_dim,
-        vocab_size=numbers.positive("vocab_size"),
+        vocab_size=vocab_size,
         max_length=length,
         rms_norm_eps=numbers.real("rms_norm_eps", 1e-6),
         rope=_rope(config, head_dim, stated),
         qkv_bias=family.qkv_bias,
         tied_embeddings=numbers.flag("tie_word_embeddings"),
-        bos_id=_first_id(ids, "bos_token_id"),
-        pad_id=_first_id(ids, "pad_token_id"),
-        eos_ids=_first_ids(ids, "eos_token_id") or tokenizer_eos,
+        bos_id=_own_id(tokenizer.bos_id if tokenizer else None, vocab_size, ids, "bos_token_id"),
+        pad_id=_own_id(tokenizer.pad_id if tokenizer else None, vocab_size, ids, "pad_token_id"),
+        eos_ids=_ends(ids, tokenizer, vocab_size),
     )
 
 
@@ -221,17 +224,18 @@ def token_ids(value: Any, key: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(item for item in listed if item is not None and item >= 0))
 
 
-def _first_ids(places: tuple[Mapping[str, Any], ...], key: str) -> tuple[int, ...]:
-    for place in places:
-        ids = token_ids(place.get(key), key)
-        if ids:
-            return ids
-    return ()
+def _ends(places: tuple[Mapping[str, Any], ...], tokenizer: TokenizerFiles | None, vocab_size: int) -> tuple[int, ...]:
+    stated = [index for place in places for index in token_ids(place.get("eos_token_id"), "eos_token_id")]
+    # A tokenizer may have tokens that the model has no rows for, which cannot come out of it.
+    own = [index for index in tokenizer.eos_ids if index < vocab_size] if tokenizer else []
+    return tuple(dict.fromkeys([*stated, *own]))
 
 
-def _first_id(places: tuple[Mapping[str, Any], ...], key: str) -> int | None:
-    ids = _first_ids(places, key)
-    return ids[0] if ids else None
+def _own_id(own: int | None, vocab_size: int, places: tuple[Mapping[str, Any], ...], key: str) -> int | None:
+    if own is not None and own < vocab_size:
+        return own
+    stated = [index for place in places for index in token_ids(place.get(key), key)]
+    return stated[0] if stated else None
 
 
 def _short(value: Any) -> str:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from skywork_rt.checkpoints.wrong_file import refuse_stand_in
 from skywork_rt.errors import CheckpointError
 
 __all__ = ["read_json_object", "read_text"]
@@ -15,6 +16,7 @@ _LARGEST_BYTES = 256 << 20  # tokenizer.json of a big vocabulary is 20 MB
 
 def read_text(path: Path) -> str:
     """The file as UTF-8. Raises CheckpointError when it is missing, huge or not UTF-8."""
+    refuse_stand_in(path)
     try:
         size = path.stat().st_size
         if size > _LARGEST_BYTES:
@@ -32,8 +34,9 @@ def read_text(path: Path) -> str:
 
 def read_json_object(path: Path) -> dict[str, Any]:
     """The file's JSON object. Raises CheckpointError with the line and column of a mistake."""
+    text = read_text(path)
     try:
-        value = json.loads(read_text(path))
+        value = json.loads(text)
     except json.JSONDecodeError as error:
         raise CheckpointError(
             f"{path.name} is not JSON: {error.msg} at line {error.lineno} column {error.colno}"

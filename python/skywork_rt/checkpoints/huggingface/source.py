@@ -17,6 +17,7 @@ from skywork_rt.checkpoints.tensors.safetensors_file import SafetensorsFile
 from skywork_rt.checkpoints.tensors.torch_file import TorchFile
 from skywork_rt.checkpoints.tensors.weight_file import FLOAT_TYPES, WeightFile
 from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles
+from skywork_rt.checkpoints.wrong_file import refuse_stand_in
 from skywork_rt.errors import CheckpointError, UnsupportedError
 from skywork_rt.support.stages import Progress, no_progress
 
@@ -44,7 +45,7 @@ class HuggingFaceSource:
             self.name,
             max_length=max_length,
             generation=self._generation,
-            tokenizer_eos=self._tokenizer.eos_ids if self._tokenizer else (),
+            tokenizer=self._tokenizer,
         )
         self._shapes = self._config.tensor_shapes()
         self._names = {hugging_face_name(name): name for name in self._shapes}
@@ -106,6 +107,11 @@ def _optional_json(path: Path) -> dict[str, Any] | None:
     return read_json_object(path) if path.exists() else None
 
 
+def _opened(open_file: Callable[[Path], WeightFile], path: Path) -> WeightFile:
+    refuse_stand_in(path)
+    return open_file(path)
+
+
 def _open_weight_files(directory: Path) -> list[WeightFile]:
     """safetensors before .bin, as transformers prefers; an index, else one file, else numbered shards."""
     layouts: list[tuple[str, str, Callable[[Path], WeightFile]]] = [
@@ -117,11 +123,11 @@ def _open_weight_files(directory: Path) -> list[WeightFile]:
         if index.exists():
             return _open_indexed(directory, index, open_file)
         if (directory / single).exists():
-            return [open_file(directory / single)]
+            return [_opened(open_file, directory / single)]
         shards = sorted(directory.glob(pattern))
         if shards:
             _check_numbering(shards)
-            return [open_file(shard) for shard in shards]
+            return [_opened(open_file, shard) for shard in shards]
     raise CheckpointError(
         f"{directory.name} has no weights: none of model.safetensors, model.safetensors.index.json, pytorch_model.bin, "
         "pytorch_model.bin.index.json or numbered shards of them is there"
@@ -139,7 +145,7 @@ def _open_indexed(directory: Path, index: Path, open_file: Callable[[Path], Weig
         if shard not in opened:
             if not (directory / shard).is_file():
                 raise CheckpointError(f"{index.name} names the shard {shard}, which is not in the directory")
-            opened[shard] = open_file(directory / shard)
+            opened[shard] = _opened(open_file, directory / shard)
         if tensor not in opened[shard].tensors:
             raise CheckpointError(f"{index.name} says that {shard} holds tensor {tensor}, but it does not")
     return list(opened.values())

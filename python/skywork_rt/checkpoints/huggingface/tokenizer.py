@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from skywork_rt.checkpoints.huggingface.json_file import read_json_object, read_text
-from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles
+from skywork_rt.bundle.added_token import AddedToken, SpacePrefix
+from skywork_rt.checkpoints.huggingface.json_file import read_text
+from skywork_rt.checkpoints.huggingface.tokenizer_settings import TokenizerSettings
+from skywork_rt.checkpoints.tokenizers.tokenizer_files import SpecialTokens, TokenizerFiles
+from skywork_rt.checkpoints.wrong_file import refuse_stand_in
 from skywork_rt.errors import CheckpointError, UnsupportedError
 
 __all__ = ["read_tokenizer"]
@@ -18,14 +23,13 @@ _LARGEST_MODEL = 256 << 20
 def read_tokenizer(directory: Path) -> TokenizerFiles | None:
     """tokenizer.json, which is complete, else tokenizer.model with its added tokens; None when there is neither.
 
-    Raises UnsupportedError when the directory has a tokenizer of another kind (vocab.json and merges.txt alone).
+    Special tokens and ids are what transformers' AutoTokenizer gives for the directory. Raises UnsupportedError when
+    the directory has a tokenizer of another kind (vocab.json and merges.txt alone).
     """
-    settings = _optional(directory / "tokenizer_config.json")
-    template = _chat_template(directory, settings)
     if (directory / "tokenizer.json").exists():
-        return _from_json(directory, settings, template)
+        return _from_json(directory, TokenizerSettings(directory))
     if (directory / "tokenizer.model").exists():
-        return _from_sentencepiece(directory, settings, template)
+        return _from_sentencepiece(directory, TokenizerSettings(directory))
     if (directory / "vocab.json").exists():
         raise UnsupportedError(
             f"{directory.name} has vocab.json but neither tokenizer.json nor tokenizer.model; "
@@ -34,85 +38,124 @@ def read_tokenizer(directory: Path) -> TokenizerFiles | None:
     return None
 
 
-def _from_json(directory: Path, settings: Mapping[str, Any], template: str | None) -> TokenizerFiles:
+def _from_json(directory: Path, settings: TokenizerSettings) -> TokenizerFiles:
     from skywork_rt.checkpoints.tokenizers.tokenizer_json import load_tokenizer, tokenizer_json_files
 
     content = read_text(directory / "tokenizer.json")
     tokenizer = load_tokenizer(content, "tokenizer.json")
-    add_bos = settings.get("add_bos_token")
-    bos_text, eos_text = _token_text(settings, "bos_token"), _token_text(settings, "eos_token")
-    bos_id = tokenizer.token_to_id(bos_text) if bos_text is not None else None
-    eos_id = tokenizer.token_to_id(eos_text) if eos_text is not None else None
-    return tokenizer_json_files(
-        content,
-        add_bos=add_bos if isinstance(add_bos, bool) else None,
-        bos_id=bos_id,
-        chat_template=template,
-        eos_ids=() if eos_id is None else (eos_id,),
+    special = {
+        name: tokens
+        for name, tokens in settings.special_tokens(sentencepiece=False).items()
+        # A class's own token that the file does not have is another model's.
+        if settings.states(name) or tokenizer.token_to_id(tokens[0].content) is not None
+    }
+    missing = _missing(tokenizer, settings, special)
+    if missing:
+        tokenizer.add_tokens([token.to_library() for token in missing])
+        content = tokenizer.to_str()
+    content = _with_special(content, {token.content for token in settings.added.values() if token.special})
+    return _finish(tokenizer_json_files(content), settings, special, tokenizer.token_to_id)
+
+
+def _with_special(content: str, special: set[str]) -> str:
+    """Marks added tokens of tokenizer.json that the other files call special, as the library's add_tokens does."""
+    body = json.loads(content)
+    added = [token for token in body.get("added_tokens") or [] if token.get("content") in special]
+    changed = [token for token in added if not token.get("special")]
+    for token in changed:
+        token["special"] = True
+    return json.dumps(body, ensure_ascii=False) if changed else content
+
+
+def _missing(tokenizer: Any, settings: TokenizerSettings, special: dict[str, list[AddedToken]]) -> list[AddedToken]:
+    """What the other files list and tokenizer.json does not; the library gives them their ids."""
+    texts = {token.content for tokens in special.values() for token in tokens}
+    known = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    listed = {token.content: token for token in settings.added.values()}
+    listed |= {token.content: token for tokens in special.values() for token in tokens if token.content not in listed}
+    return [
+        dataclasses.replace(token, special=token.special or text in texts)
+        for text, token in listed.items()
+        if text not in known
+    ]
+
+
+def _from_sentencepiece(directory: Path, settings: TokenizerSettings) -> TokenizerFiles:
+    from skywork_rt.checkpoints.tokenizers.sentencepiece_model import (
+        parse_model,
+        sentencepiece_files,
+        user_defined_pieces,
     )
 
-
-def _from_sentencepiece(directory: Path, settings: Mapping[str, Any], template: str | None) -> TokenizerFiles:
-    from skywork_rt.checkpoints.tokenizers.sentencepiece_model import sentencepiece_files, with_added_tokens
-
     path = directory / "tokenizer.model"
+    refuse_stand_in(path)
     if path.stat().st_size > _LARGEST_MODEL:
         raise CheckpointError(f"tokenizer.model has {path.stat().st_size} bytes; more than {_LARGEST_MODEL} is none")
     content = path.read_bytes()
-    added = _added_tokens(directory, settings)
-    if added:
-        content = with_added_tokens(content, added, "tokenizer.model")
-    add_bos = settings.get("add_bos_token")
-    ids = {text: index for index, (text, _) in added.items()}
-    eos_text = _token_text(settings, "eos_token")
-    return sentencepiece_files(
-        content,
-        add_bos=add_bos if isinstance(add_bos, bool) else True,
-        chat_template=template,
-        eos_ids=(ids[eos_text],) if eos_text in ids else (),
+    proto = parse_model(content, "tokenizer.model")
+    ids = {piece.piece: index for index, piece in enumerate(proto.pieces)}
+    added = user_defined_pieces(proto) if settings.converted() else {}
+    added |= settings.added
+    special = {
+        name: tokens
+        for name, tokens in settings.special_tokens(sentencepiece=True).items()
+        if settings.states(name) or tokens[0].content in ids
+    }
+    _add_special(added, ids, special)
+    if not settings.converted():  # sentencepiece itself has no normalised text that tokens could be looked for in
+        added = {index: dataclasses.replace(token, normalized=False) for index, token in added.items()}
+    files = sentencepiece_files(content, added=added, space_prefix=_space_prefix(settings))
+    return _finish(files, settings, special, ids.get)
+
+
+def _add_special(added: dict[int, AddedToken], ids: dict[str, int], special: dict[str, list[AddedToken]]) -> None:
+    """Makes the special tokens whole ones, at the ids that they have or at new ones; `ids` learns of all."""
+    ids |= {token.content: index for index, token in added.items()}
+    for token in (token for tokens in special.values() for token in tokens):
+        index = ids.setdefault(token.content, max(ids.values(), default=-1) + 1)
+        added[index] = dataclasses.replace(added.get(index, token), special=True)
+
+
+def _space_prefix(settings: TokenizerSettings) -> SpacePrefix:
+    if settings.flag("add_prefix_space") is False:
+        return "never"
+    return "first" if settings.flag("legacy") is False else "always"
+
+
+def _finish(
+    files: TokenizerFiles,
+    settings: TokenizerSettings,
+    special: dict[str, list[AddedToken]],
+    id_of: Callable[[str], int | None],
+) -> TokenizerFiles:
+    """The files with the ids of the special tokens, and what stands around a prompt."""
+
+    def special_id(name: str) -> int | None:
+        return id_of(special[name][0].content) if name in special else None
+
+    sentencepiece = files.kind == "sentencepiece"
+    bos, eos = special_id("bos_token"), special_id("eos_token")
+    return dataclasses.replace(
+        files,
+        prefix_ids=_edge(settings.adds("add_bos_token", sentencepiece=sentencepiece), bos, files.prefix_ids),
+        suffix_ids=_edge(settings.adds("add_eos_token", sentencepiece=sentencepiece), eos, files.suffix_ids),
+        chat_templates=settings.chat_templates,
+        special_tokens=_texts(special),
+        bos_id=bos if bos is not None else files.bos_id,
+        pad_id=special_id("pad_token") if "pad_token" in special else files.pad_id,
+        eos_ids=(eos,) if eos is not None else files.eos_ids,
     )
 
 
-def _added_tokens(directory: Path, settings: Mapping[str, Any]) -> dict[int, tuple[str, bool]]:
-    """Id to (text, special), from tokenizer_config.json (newer) and added_tokens.json (older)."""
-    added: dict[int, tuple[str, bool]] = {}
-    for text, index in _optional(directory / "added_tokens.json").items():
-        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < 2**24:
-            raise CheckpointError(f"added_tokens.json gives {text[:80]!r} the id {str(index)[:40]}")
-        added[index] = (text, True)
-    decoder = settings.get("added_tokens_decoder")
-    for index_text, token in decoder.items() if isinstance(decoder, dict) else ():
-        if not index_text.isdecimal() or int(index_text) >= 2**24 or not isinstance(token, dict):
-            raise CheckpointError(f"tokenizer_config.json has an added token with the id {index_text[:40]!r}")
-        if not isinstance(token.get("content"), str):
-            raise CheckpointError(f"tokenizer_config.json has an added token {index_text} without content")
-        added[int(index_text)] = (token["content"], bool(token.get("special", False)))
-    return added
+def _edge(adds: bool | None, index: int | None, own: tuple[int, ...]) -> tuple[int, ...]:
+    """Ids at one end of a prompt: as the settings say, where they count, else the tokenizer's own."""
+    if adds is None or (adds and index is None):
+        return own
+    return (index,) if adds and index is not None else ()
 
 
-def _chat_template(directory: Path, settings: Mapping[str, Any]) -> str | None:
-    """chat_template.jinja wins; in tokenizer_config.json one text, or a list of which `default` is taken."""
-    file = directory / "chat_template.jinja"
-    if file.exists():
-        return read_text(file)
-    value = settings.get("chat_template")
-    if isinstance(value, list):
-        named = {item.get("name"): item.get("template") for item in value if isinstance(item, dict)}
-        value = named.get("default")
-    if value is not None and not isinstance(value, str):
-        raise CheckpointError(
-            f"tokenizer_config.json has a chat_template that is a {type(value).__name__}; expected text"
-        )
-    return value
-
-
-def _token_text(settings: Mapping[str, Any], key: str) -> str | None:
-    """A special token is its text, or an object that describes it."""
-    value = settings.get(key)
-    if isinstance(value, dict):
-        value = value.get("content")
-    return value if isinstance(value, str) else None
-
-
-def _optional(path: Path) -> dict[str, Any]:
-    return read_json_object(path) if path.exists() else {}
+def _texts(special: dict[str, list[AddedToken]]) -> SpecialTokens:
+    return {
+        name: [token.content for token in tokens] if name == "additional_special_tokens" else tokens[0].content
+        for name, tokens in special.items()
+    }

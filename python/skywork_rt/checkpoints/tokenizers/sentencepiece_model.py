@@ -10,13 +10,22 @@ import sentencepiece
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 from sentencepiece import sentencepiece_model_pb2
 
-from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles
+from skywork_rt.bundle.added_token import AddedToken, SpacePrefix
+from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles, VocabularyEntry
 from skywork_rt.checkpoints.tokenizers.vocabulary import sentencepiece_entry
 from skywork_rt.errors import CheckpointError, UnsupportedError
 
 schema: Any = sentencepiece_model_pb2  # generated code without types
 
-__all__ = ["Piece", "PieceType", "build_model", "sentencepiece_files", "with_added_tokens"]
+__all__ = [
+    "Piece",
+    "PieceType",
+    "build_model",
+    "parse_model",
+    "sentencepiece_files",
+    "user_defined_pieces",
+    "with_added_entries",
+]
 
 
 class PieceType:
@@ -34,16 +43,11 @@ class Piece:
     type: int
 
 
-def build_model(
-    pieces: Sequence[Piece],
-    *,
-    unk_id: int,
-    bos_id: int | None,
-    eos_id: int | None,
-    pad_id: int | None,
-    add_dummy_prefix: bool,
-) -> bytes:
-    """A BPE model as Llama's: no normalisation, spaces kept as U+2581, bytes as fallback when `pieces` has them."""
+def build_model(pieces: Sequence[Piece], *, unk_id: int, add_dummy_prefix: bool) -> bytes:
+    """A BPE model as Llama's: no normalisation, spaces kept as U+2581, bytes as fallback when `pieces` has them.
+
+    It names no begin, end or padding: who builds it keeps these ids.
+    """
     proto = schema.ModelProto()
     for piece in pieces:
         proto.pieces.add(piece=piece.text, score=piece.score, type=piece.type)
@@ -52,12 +56,8 @@ def build_model(
     trainer.vocab_size = len(pieces)
     trainer.byte_fallback = any(piece.type == PieceType.BYTE for piece in pieces)
     trainer.unk_id = unk_id
-    trainer.bos_id = -1 if bos_id is None else bos_id
-    trainer.eos_id = -1 if eos_id is None else eos_id
-    trainer.pad_id = -1 if pad_id is None else pad_id
-    for name, index in (("unk_piece", unk_id), ("bos_piece", bos_id), ("eos_piece", eos_id), ("pad_piece", pad_id)):
-        if index is not None:
-            setattr(trainer, name, pieces[index].text)
+    trainer.unk_piece = pieces[unk_id].text
+    trainer.bos_id = trainer.eos_id = trainer.pad_id = -1
     normalizer = proto.normalizer_spec
     normalizer.name = "identity"
     normalizer.add_dummy_prefix = add_dummy_prefix
@@ -67,47 +67,52 @@ def build_model(
     return content
 
 
-def with_added_tokens(content: bytes, added: Mapping[int, tuple[str, bool]], where: str) -> bytes:
-    """The model with tokens that a Hugging Face directory adds: id to (text, special).
-
-    An id that the model already has is left alone (its piece is the same token); ids between the last piece and an
-    added one become unused pieces.
-    """
-    proto = _parse(content, where)
-    count = len(proto.pieces)
-    known = {piece.piece for piece in proto.pieces}
-    for index in sorted(added):
-        text, special = added[index]
-        if index < count or text in known:
-            continue
-        while len(proto.pieces) < index:
-            proto.pieces.add(piece=f"<unused_{len(proto.pieces)}>", score=0.0, type=PieceType.UNUSED)
-        proto.pieces.add(piece=text, score=0.0, type=PieceType.CONTROL if special else PieceType.USER_DEFINED)
-    proto.trainer_spec.vocab_size = len(proto.pieces)
-    extended: bytes = proto.SerializeToString()
-    return extended
-
-
 def sentencepiece_files(
     content: bytes,
     *,
     where: str = "tokenizer.model",
-    add_bos: bool = True,
-    chat_template: str | None = None,
-    bos_id: int | None = None,
-    pad_id: int | None = None,
-    eos_ids: tuple[int, ...] = (),
+    added: Mapping[int, AddedToken] | None = None,
+    space_prefix: SpacePrefix = "always",
 ) -> TokenizerFiles:
-    """Checks tokenizer.model and lists what its ids stand for. None for `bos_id` and no `eos_ids`: the model's own.
+    """Checks tokenizer.model and lists what its ids stand for; special ids are the model's own.
 
-    Raises CheckpointError for a file that the library rejects, UnsupportedError for a model of words or characters.
+    `added`: tokens beside the model's, or in place of its pieces. Raises CheckpointError for a file that the library
+    rejects, UnsupportedError for a model of words or characters.
     """
-    proto = _parse(content, where)
+    proto = parse_model(content, where)
     if proto.trainer_spec.model_type not in (schema.TrainerSpec.BPE, schema.TrainerSpec.UNIGRAM):
         raise UnsupportedError(f"{where} is a model of words or characters; supported are BPE and unigram")
     processor = _load(content, where)
+    bos, eos, pad = processor.bos_id(), processor.eos_id(), processor.pad_id()
+    dummy_prefix = bool(proto.normalizer_spec.add_dummy_prefix)
+    return TokenizerFiles(
+        kind="sentencepiece",
+        content=content,
+        entries=with_added_entries(_entries(proto), added or {}),
+        byte_level=False,
+        prefix_ids=(bos,) if bos >= 0 else (),
+        strip_first_space=dummy_prefix,
+        strip_leading_spaces=bool(proto.normalizer_spec.remove_extra_whitespaces),
+        added=_whole_pieces(proto) | dict(added or {}),
+        space_prefix=space_prefix if dummy_prefix else "never",
+        bos_id=bos if bos >= 0 else None,
+        pad_id=pad if pad >= 0 else None,
+        eos_ids=(eos,) if eos >= 0 else (),
+    )
+
+
+def with_added_entries(entries: Sequence[VocabularyEntry], added: Mapping[int, AddedToken]) -> list[VocabularyEntry]:
+    """The vocabulary with added tokens in it; ids that nobody has stand for nothing."""
+    extended = list(entries)
+    extended += [VocabularyEntry(b"", unused=True)] * (max(added, default=-1) + 1 - len(extended))
+    for index, token in added.items():
+        extended[index] = sentencepiece_entry(token.content, special=token.special, byte_fallback=False)
+    return extended
+
+
+def _entries(proto: Any) -> list[VocabularyEntry]:
     fallback = bool(proto.trainer_spec.byte_fallback)
-    entries = [
+    return [
         sentencepiece_entry(
             piece.piece,
             special=piece.type in (PieceType.CONTROL, PieceType.UNKNOWN),
@@ -116,23 +121,28 @@ def sentencepiece_files(
         )
         for piece in proto.pieces
     ]
-    own_bos, own_eos, own_pad = processor.bos_id(), processor.eos_id(), processor.pad_id()
-    return TokenizerFiles(
-        kind="sentencepiece",
-        content=content,
-        entries=entries,
-        byte_level=False,
-        add_bos=add_bos,
-        strip_first_space=bool(proto.normalizer_spec.add_dummy_prefix),
-        strip_leading_spaces=bool(proto.normalizer_spec.remove_extra_whitespaces),
-        chat_template=chat_template,
-        bos_id=own_bos if bos_id is None and own_bos >= 0 else bos_id,
-        pad_id=own_pad if pad_id is None and own_pad >= 0 else pad_id,
-        eos_ids=eos_ids or ((own_eos,) if own_eos >= 0 else ()),
-    )
 
 
-def _parse(content: bytes, where: str) -> Any:
+def _whole_pieces(proto: Any) -> dict[int, AddedToken]:
+    """Control pieces and the unknown one are found whole in text, which the library itself would spell out."""
+    return {
+        index: AddedToken(piece.piece, special=True)
+        for index, piece in enumerate(proto.pieces)
+        if piece.type in (PieceType.CONTROL, PieceType.UNKNOWN)
+    }
+
+
+def user_defined_pieces(proto: Any) -> dict[int, AddedToken]:
+    """Pieces of the user's own, which the library finds inside a text, and transformers cuts the text at."""
+    return {
+        index: AddedToken(piece.piece)
+        for index, piece in enumerate(proto.pieces)
+        if piece.type == PieceType.USER_DEFINED
+    }
+
+
+def parse_model(content: bytes, where: str) -> Any:
+    """The model's protobuf. Raises CheckpointError for anything else."""
     proto = schema.ModelProto()
     try:
         proto.ParseFromString(content)

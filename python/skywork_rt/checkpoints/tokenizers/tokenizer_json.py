@@ -26,36 +26,25 @@ def load_tokenizer(content: str, where: str) -> Tokenizer:
         raise CheckpointError(f"{where} is no tokenizer: {error}") from error
 
 
-def tokenizer_json_files(
-    content: str,
-    *,
-    where: str = "tokenizer.json",
-    add_bos: bool | None = None,
-    bos_id: int | None = None,
-    pad_id: int | None = None,
-    chat_template: str | None = None,
-    eos_ids: tuple[int, ...] = (),
-) -> TokenizerFiles:
-    """Checks tokenizer.json and lists what its ids stand for.
+def tokenizer_json_files(content: str, *, where: str = "tokenizer.json") -> TokenizerFiles:
+    """Checks tokenizer.json and lists what its ids stand for, and what its post-processor puts around a prompt.
 
-    `add_bos` None asks the tokenizer itself. Raises CheckpointError for a file that the library rejects, and
-    UnsupportedError for a decoder that vocab.bin cannot express exactly.
+    Raises CheckpointError for a file that the library rejects, and UnsupportedError for a decoder that vocab.bin cannot
+    express exactly.
     """
     tokenizer = load_tokenizer(content, where)
     decoders = _decoders(json.loads(content).get("decoder"))
     byte_level = any(decoder.get("type") == "ByteLevel" for decoder in decoders)
     strips = not byte_level and _strips_first_space(decoders, tokenizer, where)
+    prefix, suffix = _around(tokenizer)
     return TokenizerFiles(
         kind="tokenizers",
         content=content.encode("utf-8"),
         entries=_entries(tokenizer, byte_level, any(decoder.get("type") == "ByteFallback" for decoder in decoders)),
         byte_level=byte_level,
-        add_bos=_adds_bos(tokenizer, bos_id) if add_bos is None else add_bos,
+        prefix_ids=prefix,
+        suffix_ids=suffix,
         strip_first_space=strips,
-        chat_template=chat_template,
-        bos_id=bos_id,
-        pad_id=pad_id,
-        eos_ids=eos_ids,
     )
 
 
@@ -109,10 +98,14 @@ def _metaspace_strips(decoder: dict[str, Any], tokenizer: Tokenizer, where: str)
     return True
 
 
-def _adds_bos(tokenizer: Tokenizer, bos_id: int | None) -> bool:
-    ids: list[int] = tokenizer.encode(_PROBE, add_special_tokens=True).ids
-    plain: list[int] = tokenizer.encode(_PROBE, add_special_tokens=False).ids
-    return bos_id is not None and ids[:1] == [bos_id] and plain[:1] != [bos_id]
+def _around(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The ids that the post-processor puts before and after a text's own."""
+    encoding = tokenizer.encode(_PROBE, add_special_tokens=True)
+    added = [bool(flag) for flag in encoding.special_tokens_mask]
+    if all(added):
+        return (), ()
+    first, last = added.index(False), len(added) - added[::-1].index(False)
+    return tuple(encoding.ids[:first]), tuple(encoding.ids[last:])
 
 
 def _entries(tokenizer: Tokenizer, byte_level: bool, byte_fallback: bool) -> list[VocabularyEntry]:
