@@ -2,58 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
+from skywork_rt.checkpoints.gguf.pre_tokenizers import DEFAULT, PreTokenizer, pre_tokenizer_of
 from skywork_rt.checkpoints.tokenizers.sentencepiece_model import Piece, PieceType, build_model, sentencepiece_files
 from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles
 from skywork_rt.checkpoints.tokenizers.tokenizer_json import tokenizer_json_files
 from skywork_rt.errors import CheckpointError, UnsupportedError
 
-__all__ = ["PRE_TOKENIZERS", "read_tokenizer"]
+__all__ = ["read_tokenizer"]
 
 _PREFIX = "tokenizer.ggml."
 
-# Patterns are facts about the models, published in their tokenizer.json files.
-_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_QWEN2 = _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
-_TEKKEN = (
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
-    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
-    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_DIGITS = r"\p{N}"
-_DEFAULT = (r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", r"[0-9][0-9][0-9]")
-
-PRE_TOKENIZERS: dict[str, tuple[str, ...]] = {
-    "default": _DEFAULT,
-    "gpt-2": (_GPT2,),
-    "mpt": (_GPT2,),
-    "olmo": (_GPT2,),
-    "smollm": (_DIGITS, _GPT2),
-    "starcoder": (_DIGITS, _GPT2),
-    "refact": (_DIGITS, _GPT2),
-    "command-r": (_DIGITS, _GPT2),
-    "codeshell": (_DIGITS, _GPT2),
-    "llama-bpe": (_LLAMA3,),
-    "llama-v3": (_LLAMA3,),
-    "llama3": (_LLAMA3,),
-    "dbrx": (_LLAMA3,),
-    "smaug-bpe": (_LLAMA3,),
-    "qwen2": (_QWEN2,),
-    "deepseek-r1-qwen": (_QWEN2,),
-    "tekken": (_TEKKEN,),
-}
-"""tokenizer.ggml.pre to the patterns that split text one after the other before BPE runs."""
-
-_IGNORE_MERGES = {"llama-bpe", "llama-v3", "llama3", "tekken"}  # a word that is a token is taken whole
-_NORMALISE_NFC = {"qwen2", "deepseek-r1-qwen"}
+_log = logging.getLogger("skywork_rt.export")
 
 
 def read_tokenizer(metadata: Mapping[str, Any]) -> TokenizerFiles | None:
@@ -120,13 +85,18 @@ class _Given:
             raise CheckpointError(f"GGUF metadata {_PREFIX}{key} is {str(value)[:40]}; expected a bool")
         return value
 
-    def pre_tokenizer(self) -> str:
-        value = self._metadata.get(_PREFIX + "pre", "default")
-        if not isinstance(value, str) or value not in PRE_TOKENIZERS:
-            raise UnsupportedError(
-                f"GGUF pre-tokenizer {str(value)[:40]!r} is not supported; known are {', '.join(PRE_TOKENIZERS)}"
-            )
-        return value
+    def pre_tokenizer(self) -> PreTokenizer:
+        name = self._metadata.get(_PREFIX + "pre", "")
+        if not isinstance(name, str):
+            raise CheckpointError(f"GGUF metadata {_PREFIX}pre is a {type(name).__name__}; expected text")
+        if name:
+            return pre_tokenizer_of(name)
+        _log.warning(
+            "The GGUF file names no pre-tokenizer (tokenizer.ggml.pre), so text is split as llama.cpp does it by "
+            "default. If the model splits text otherwise, as Llama 3 files of early 2024 do, its ids are worse than "
+            "they should be: convert the model to GGUF again, or export its Hugging Face directory."
+        )
+        return DEFAULT
 
     def _chat_template(self) -> str | None:
         value = self._metadata.get("tokenizer.chat_template")
@@ -151,20 +121,19 @@ def _byte_level(given: _Given) -> TokenizerFiles:
     if len(vocabulary) != len(given.tokens):
         raise CheckpointError(f"GGUF tokenizer has {len(given.tokens) - len(vocabulary)} tokens twice")
     try:
-        model = models.BPE(vocab=vocabulary, merges=given.merges(), fuse_unk=False, ignore_merges=pre in _IGNORE_MERGES)
+        model = models.BPE(vocab=vocabulary, merges=given.merges(), fuse_unk=False, ignore_merges=pre.ignore_merges)
         tokenizer = Tokenizer(model)
     except Exception as error:  # the library raises bare Exception
         raise CheckpointError(f"GGUF tokenizer is rejected by the tokenizers library: {error}") from error
-    if pre in _NORMALISE_NFC:
+    if pre.nfc:
         tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = _pre_tokenizer(PRE_TOKENIZERS[pre], given.flag("add_space_prefix", False))
+    tokenizer.pre_tokenizer = _pre_tokenizer(pre.patterns)
     tokenizer.decoder = decoders.ByteLevel()
     _add_special_tokens(tokenizer, given)
     return tokenizer_json_files(
         tokenizer.to_str(),
         where="GGUF tokenizer",
-        # llama.cpp adds BOS by default for this one kind of byte-level tokenizer only.
-        add_bos=given.flag("add_bos_token", pre in _IGNORE_MERGES) and given.bos_id is not None,
+        add_bos=given.flag("add_bos_token", pre.add_bos) and given.bos_id is not None,
         bos_id=given.bos_id,
         pad_id=given.pad_id,
         chat_template=given.chat_template,
@@ -172,11 +141,12 @@ def _byte_level(given: _Given) -> TokenizerFiles:
     )
 
 
-def _pre_tokenizer(patterns: Sequence[str], add_space_prefix: bool) -> pre_tokenizers.PreTokenizer:
+def _pre_tokenizer(patterns: Sequence[str]) -> pre_tokenizers.PreTokenizer:
+    """tokenizer.ggml.add_space_prefix is SentencePiece's and has no meaning here, as in llama.cpp."""
     steps: list[pre_tokenizers.PreTokenizer] = [
         pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in patterns
     ]
-    steps.append(pre_tokenizers.ByteLevel(add_prefix_space=add_space_prefix, use_regex=False))
+    steps.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
     return pre_tokenizers.Sequence(steps)
 
 
