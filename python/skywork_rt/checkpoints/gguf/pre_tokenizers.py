@@ -152,7 +152,8 @@ PRE_TOKENIZERS = (
         ),
         ignore_merges=True,
     ),
-    # llama.cpp's words: no combining marks, and no split where small letters end. The model's own file has both.
+    # llama.cpp's words: no combining marks, and no split where small letters end; the model's own file has both. Of
+    # Unicode's Han, llama.cpp leaves out signs such as U+3005; the model does not, nor does this.
     PreTokenizer(
         ("kimi-k2",),
         (rf"\p{{Han}}+|[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}&&[^\p{{Han}}]]+{_ENGLISH}?|\p{{N}}{{1,3}}|{_MARKS}|{_LINES}",),
