@@ -17,7 +17,7 @@ from skywork_rt.export.atomic_directory import AtomicDirectory
 from skywork_rt.export.graph.graph_file import GraphFile
 from skywork_rt.support.stages import Progress, no_progress
 
-__all__ = ["BundleWriter", "Role", "check_output"]
+__all__ = ["BundleWriter", "Role", "check_output", "tokenizer_section"]
 
 Role = Literal["graph", "weights", "vocabulary", "tokenizer", "generation_config"]
 
@@ -49,6 +49,28 @@ def _is_bundle(directory: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(body, dict) and body.get("format") == _FORMAT
+
+
+def tokenizer_section(tokenizer: TokenizerFiles, unusable: Mapping[str, str]) -> dict[str, Any]:
+    """The section `tokenizer` of model.json."""
+    templates = {name: text for name, text in tokenizer.chat_templates.items() if name not in unusable}
+    section: dict[str, Any] = {
+        "kind": tokenizer.kind,
+        "file": tokenizer.file,
+        "vocabulary": "vocab.bin",
+        "add_bos": bool(tokenizer.prefix_ids),
+        "prefix_ids": list(tokenizer.prefix_ids),
+        "suffix_ids": list(tokenizer.suffix_ids),
+        "special_tokens": dict(tokenizer.special_tokens),
+        "chat_template": templates.pop("default", None),
+        "chat_templates": templates,
+    }
+    if "default" in unusable:
+        section["chat_template_error"] = unusable["default"]
+    if tokenizer.kind == "sentencepiece":
+        section["space_prefix"] = tokenizer.space_prefix
+        section["added_tokens"] = [{"id": index} | token.to_json() for index, token in tokenizer.added.items()]
+    return section
 
 
 class BundleWriter:
@@ -91,26 +113,9 @@ class BundleWriter:
 
     def add_tokenizer(self, tokenizer: TokenizerFiles, unusable: Mapping[str, str] | None = None) -> None:
         """Writes the tokenizer and vocab.bin. `unusable`: chat templates that are left out, and why."""
-        unusable = unusable or {}
         self.add_bytes(tokenizer.file, "tokenizer", tokenizer.content)
         self.add_bytes("vocab.bin", "vocabulary", encode_vocabulary(tokenizer, self._config.vocab_size))
-        templates = {name: text for name, text in tokenizer.chat_templates.items() if name not in unusable}
-        self._tokenizer = {
-            "kind": tokenizer.kind,
-            "file": tokenizer.file,
-            "vocabulary": "vocab.bin",
-            "add_bos": bool(tokenizer.prefix_ids),
-            "prefix_ids": list(tokenizer.prefix_ids),
-            "suffix_ids": list(tokenizer.suffix_ids),
-            "special_tokens": dict(tokenizer.special_tokens),
-            "chat_template": templates.pop("default", None),
-            "chat_templates": templates,
-        }
-        if "default" in unusable:
-            self._tokenizer["chat_template_error"] = unusable["default"]
-        if tokenizer.kind == "sentencepiece":
-            added = [{"id": index} | token.to_json() for index, token in tokenizer.added.items()]
-            self._tokenizer |= {"space_prefix": tokenizer.space_prefix, "added_tokens": added}
+        self._tokenizer = tokenizer_section(tokenizer, unusable or {})
 
     def finish(self, progress: Progress = no_progress) -> None:
         """Hashes every file, writes model.json and publishes the directory."""

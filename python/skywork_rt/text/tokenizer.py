@@ -16,7 +16,7 @@ from skywork_rt.bundle.info import BundleInfo
 from skywork_rt.errors import CorruptBundleError, InvalidArgumentError, UnsupportedError
 from skywork_rt.text.added_token_splitter import AddedTokenSplitter
 
-__all__ = ["Tokenizer", "load_tokenizer"]
+__all__ = ["Tokenizer", "load_tokenizer", "make_tokenizer"]
 
 
 class Tokenizer(Protocol):
@@ -167,28 +167,30 @@ def load_tokenizer(bundle: BundleInfo) -> Tokenizer | None:
     section = bundle.section("tokenizer")
     if not section.get("file"):
         return None
-    kind = section.get("kind")
-    if kind not in ("tokenizers", "sentencepiece"):
+    data = bundle.read_checked(str(section["file"]))
+    bundle.read_checked(str(section.get("vocabulary")))
+    vocabulary = Vocabulary(str(bundle.directory / str(section["vocabulary"])))
+    return make_tokenizer(section, data, vocabulary, bundle.section("model").get("bos_id"))
+
+
+def make_tokenizer(section: Mapping[str, Any], data: bytes, vocabulary: Vocabulary, bos_id: int | None) -> Tokenizer:
+    """From the section `tokenizer` of model.json, the content of the file that it names and of vocab.bin."""
+    kind, prefix = section.get("kind"), section.get("space_prefix", "always")
+    frame = _frame(section, () if bos_id is None else (int(bos_id),))
+    if kind == "tokenizers":
+        return BytePairTokenizer(data, frame, vocabulary)
+    if kind != "sentencepiece":
         raise UnsupportedError(
             f"the bundle's tokenizer is of kind {kind!r}; this build knows tokenizers, sentencepiece"
         )
-    frame, data = _frame(bundle, section), bundle.read_checked(str(section["file"]))
-    bundle.read_checked(str(section.get("vocabulary")))
-    vocabulary = Vocabulary(str(bundle.directory / str(section["vocabulary"])))
-    if kind == "tokenizers":
-        return BytePairTokenizer(data, frame, vocabulary)
-    added, prefix = section.get("added_tokens"), section.get("space_prefix", "always")
-    tokens = _control_pieces(data) if added is None else _added_tokens(added)
     if prefix not in ("always", "first", "never"):
-        raise UnsupportedError(
-            f"the bundle's tokenizer has space_prefix {prefix!r}; this build knows always, first, never"
-        )
+        raise UnsupportedError(f"the bundle's space_prefix is {prefix!r}; this build knows always, first, never")
+    added = section.get("added_tokens")
+    tokens = _control_pieces(data) if added is None else _added_tokens(added)
     return SentencePieceTokenizer(data, frame, vocabulary, tokens, prefix)
 
 
-def _frame(bundle: BundleInfo, section: Mapping[str, Any]) -> _Frame:
-    bos_id = bundle.section("model").get("bos_id")
-    bos = () if bos_id is None else (int(bos_id),)
+def _frame(section: Mapping[str, Any], bos: tuple[int, ...]) -> _Frame:
     prefix = section.get("prefix_ids", bos if section.get("add_bos") else ())
     return _Frame(_ids(prefix, "prefix_ids"), _ids(section.get("suffix_ids", ()), "suffix_ids"), bos)
 

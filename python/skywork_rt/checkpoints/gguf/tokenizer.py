@@ -10,6 +10,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from skywork_rt.checkpoints.gguf.ends import ends_of_generation
+from skywork_rt.checkpoints.gguf.pre_tokenizers import DEFAULT, PreTokenizer, pre_tokenizer_of
 from skywork_rt.checkpoints.gguf.sentencepiece import read_sentencepiece
 from skywork_rt.checkpoints.tokenizers.sentencepiece_model import PieceType
 from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles
@@ -17,7 +18,7 @@ from skywork_rt.checkpoints.tokenizers.tokenizer_json import tokenizer_json_file
 from skywork_rt.checkpoints.tokenizers.vocabulary import byte_level_entry
 from skywork_rt.errors import CheckpointError, UnsupportedError
 
-__all__ = ["PRE_TOKENIZERS", "read_tokenizer"]
+__all__ = ["read_tokenizer"]
 
 _log = logging.getLogger("skywork_rt.export")
 
@@ -25,45 +26,6 @@ _PREFIX = "tokenizer.ggml."
 _TEMPLATE = "tokenizer.chat_template"
 _END_KEYS = tuple(f"{key}_token_id" for key in ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep"))
 _SENTENCEPIECE_IDS = {"bos_token_id": 1, "eos_token_id": 2}
-
-# Patterns are facts about the models, published in their tokenizer.json files.
-_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_QWEN2 = _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
-_TEKKEN = (
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
-    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
-    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_DIGITS = r"\p{N}"
-_DEFAULT = (r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", r"[0-9][0-9][0-9]")
-
-PRE_TOKENIZERS: dict[str, tuple[str, ...]] = {
-    "default": _DEFAULT,
-    "gpt-2": (_GPT2,),
-    "mpt": (_GPT2,),
-    "olmo": (_GPT2,),
-    "smollm": (_DIGITS, _GPT2),
-    "starcoder": (_DIGITS, _GPT2),
-    "refact": (_DIGITS, _GPT2),
-    "command-r": (_DIGITS, _GPT2),
-    "codeshell": (_DIGITS, _GPT2),
-    "llama-bpe": (_LLAMA3,),
-    "llama-v3": (_LLAMA3,),
-    "llama3": (_LLAMA3,),
-    "dbrx": (_LLAMA3,),
-    "smaug-bpe": (_LLAMA3,),
-    "qwen2": (_QWEN2,),
-    "deepseek-r1-qwen": (_QWEN2,),
-    "tekken": (_TEKKEN,),
-}
-"""tokenizer.ggml.pre to the patterns that split text one after the other before BPE runs."""
-
-_IGNORE_MERGES = {"llama-bpe", "llama-v3", "llama3", "tekken"}  # a word that is a token is taken whole
-_NORMALISE_NFC = {"qwen2", "deepseek-r1-qwen"}
 
 
 def read_tokenizer(metadata: Mapping[str, Any]) -> TokenizerFiles | None:
@@ -77,7 +39,8 @@ def read_tokenizer(metadata: Mapping[str, Any]) -> TokenizerFiles | None:
         return None
     if model == "gpt2":
         given = _Given(metadata, {})
-        return _finish(given, _byte_level(given), given.pre_tokenizer() in _IGNORE_MERGES)
+        pre = given.pre_tokenizer()
+        return _finish(given, _byte_level(given, pre), pre.add_bos)
     if model == "llama":
         given = _Given(metadata, _SENTENCEPIECE_IDS)
         return _finish(given, read_sentencepiece(given, str(metadata.get("general.name", ""))), True)
@@ -153,13 +116,18 @@ class _Given:
             raise CheckpointError(f"GGUF metadata {_PREFIX}{key} is {str(value)[:40]}; expected a bool")
         return value
 
-    def pre_tokenizer(self) -> str:
-        value = self._metadata.get(_PREFIX + "pre", "default")
-        if not isinstance(value, str) or value not in PRE_TOKENIZERS:
-            raise UnsupportedError(
-                f"GGUF pre-tokenizer {str(value)[:40]!r} is not supported; known are {', '.join(PRE_TOKENIZERS)}"
-            )
-        return value
+    def pre_tokenizer(self) -> PreTokenizer:
+        name = self._metadata.get(_PREFIX + "pre", "")
+        if not isinstance(name, str):
+            raise CheckpointError(f"GGUF metadata {_PREFIX}pre is a {type(name).__name__}; expected text")
+        if name:
+            return pre_tokenizer_of(name)
+        _log.warning(
+            "The GGUF file names no pre-tokenizer (tokenizer.ggml.pre), so text is split as llama.cpp does it by "
+            "default. If the model splits text otherwise, as Llama 3 files of early 2024 do, its ids are worse than "
+            "they should be: convert the model to GGUF again, or export its Hugging Face directory."
+        )
+        return DEFAULT
 
     def chat_templates(self) -> dict[str, str]:
         """tokenizer.chat_template is the default one; tokenizer.chat_template.NAME is another."""
@@ -188,18 +156,17 @@ class _Given:
         return values[: len(self.tokens)]
 
 
-def _byte_level(given: _Given) -> TokenizerFiles:
-    pre = given.pre_tokenizer()
+def _byte_level(given: _Given, pre: PreTokenizer) -> TokenizerFiles:
     texts = _unique(given.tokens)
     vocabulary = {token: index for index, token in enumerate(texts)}
     try:
-        model = models.BPE(vocab=vocabulary, merges=given.merges(), fuse_unk=False, ignore_merges=pre in _IGNORE_MERGES)
+        model = models.BPE(vocab=vocabulary, merges=given.merges(), fuse_unk=False, ignore_merges=pre.ignore_merges)
         tokenizer = Tokenizer(model)
     except Exception as error:  # the library raises bare Exception
         raise CheckpointError(f"GGUF tokenizer is rejected by the tokenizers library: {error}") from error
-    if pre in _NORMALISE_NFC:
+    if pre.nfc:
         tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = _pre_tokenizer(PRE_TOKENIZERS[pre], given.flag("add_space_prefix", False))
+    tokenizer.pre_tokenizer = _pre_tokenizer(pre.patterns)
     tokenizer.decoder = decoders.ByteLevel()
     _add_special_tokens(tokenizer, texts, given.types)
     files = tokenizer_json_files(tokenizer.to_str(), where="GGUF tokenizer")
@@ -220,11 +187,12 @@ def _unique(tokens: Sequence[str]) -> list[str]:
     return texts
 
 
-def _pre_tokenizer(patterns: Sequence[str], add_space_prefix: bool) -> pre_tokenizers.PreTokenizer:
+def _pre_tokenizer(patterns: Sequence[str]) -> pre_tokenizers.PreTokenizer:
+    """tokenizer.ggml.add_space_prefix is SentencePiece's and has no meaning here, as in llama.cpp."""
     steps: list[pre_tokenizers.PreTokenizer] = [
         pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in patterns
     ]
-    steps.append(pre_tokenizers.ByteLevel(add_prefix_space=add_space_prefix, use_regex=False))
+    steps.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
     return pre_tokenizers.Sequence(steps)
 
 
