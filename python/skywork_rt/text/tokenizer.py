@@ -124,7 +124,7 @@ class SentencePieceTokenizer(_Base):
         self._native = _load_sentencepiece(data)
         self._added = dict(added)
         self._splitter = AddedTokenSplitter(added, prefix)
-        super().__init__(frame, vocabulary, max(int(self._native.vocab_size()), *(index + 1 for index in added)))
+        super().__init__(frame, vocabulary, max([int(self._native.vocab_size()), *(index + 1 for index in added)]))
 
     @cached_property
     def _unprefixed(self) -> Any:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
+from llama_cpp_files import NAMES, fetch_llama_cpp_files, read_vocabulary
 from runtime_tokenizer import runtime_tokenizer
 from skywork_rt.checkpoints.gguf import tokenizer as reader
-from skywork_rt.checkpoints.sample_vocabularies import NAMES, llama_cpp_vocabularies, read_vocabulary
 from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles
 
 pytestmark = pytest.mark.slow
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def folder() -> Path:
-    return llama_cpp_vocabularies()
+    return fetch_llama_cpp_files()
 
 
 def _encode(files: TokenizerFiles, texts: list[str]) -> list[list[int]]:

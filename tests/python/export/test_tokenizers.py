@@ -15,6 +15,7 @@ from sentencepiece import sentencepiece_model_pb2
 from tokenizers import Tokenizer, decoders, models
 from vocab_file import read_vocab
 
+from runtime_tokenizer import runtime_tokenizer
 from skywork_rt.checkpoints.open import open_source
 from skywork_rt.checkpoints.samples import mistral_tokenizer
 from skywork_rt.checkpoints.synthetic.huggingface_files import CORPUS
@@ -49,7 +50,8 @@ def test_smollm2_gives_the_ids_of_the_reference(smollm2: TokenizerFiles, case: d
 
 def test_smollm2_settings_come_from_the_file(smollm2: TokenizerFiles) -> None:
     assert (smollm2.kind, smollm2.file, smollm2.byte_level) == ("tokenizers", "tokenizer.json", True)
-    assert (smollm2.add_bos, smollm2.bos_id, smollm2.pad_id, smollm2.eos_ids) == (False, 1, 2, (2,))
+    assert (smollm2.prefix_ids, smollm2.bos_id, smollm2.pad_id) == ((), 1, 2)
+    assert smollm2.eos_ids == (2, 0, 4), "by name: <|endoftext|> and, as llama.cpp has it, <reponame>"
     assert smollm2.chat_template is not None
     assert "<|im_start|>" in smollm2.chat_template
 
@@ -70,7 +72,7 @@ def test_vocab_bin_of_sentencepiece_spells_what_the_library_decodes(tmp_path: Pa
     (directory / "tokenizer.model").write_bytes(mistral)
     files = open_source(directory).tokenizer()
     assert files is not None
-    assert (files.kind, files.add_bos, files.bos_id, files.eos_ids) == ("sentencepiece", True, 1, (2,))
+    assert (files.kind, files.prefix_ids, files.bos_id, files.eos_ids) == ("sentencepiece", (1,), 1, (2,))
     vocab, library = read_vocab(encode_vocabulary(files, 32064)), sentencepiece.SentencePieceProcessor()
     library.LoadFromSerializedProto(mistral)
     assert (vocab.kind, vocab.flags, len(vocab.texts)) == (1, 1, 32064)
@@ -101,7 +103,7 @@ def _mistral_gguf(mistral: bytes, path: Path, change: Callable[[GgufBuilder], No
 def test_sentencepiece_rebuilt_from_gguf_gives_the_ids_of_the_original(tmp_path: Path, mistral: bytes) -> None:
     files = open_source(_mistral_gguf(mistral, tmp_path / "a.gguf")).tokenizer()
     assert files is not None
-    assert (files.kind, files.add_bos, files.strip_first_space) == ("sentencepiece", True, True)
+    assert (files.kind, files.prefix_ids, files.strip_first_space) == ("sentencepiece", (1,), True)
     original, rebuilt = sentencepiece.SentencePieceProcessor(), sentencepiece.SentencePieceProcessor()
     original.LoadFromSerializedProto(mistral)
     rebuilt.LoadFromSerializedProto(files.content)
@@ -120,8 +122,7 @@ def test_an_end_of_turn_token_ends_a_sequence_too(tmp_path: Path, mistral: bytes
     [
         ({"model": "bert"}, UnsupportedError, "GGUF tokenizer 'bert' is not supported"),
         ({"scores": [0.0]}, CheckpointError, "scores has 1 items for 32000 tokens"),
-        ({"token_type": [1] * 32000}, CheckpointError, "has 0 unknown tokens"),
-        ({"bos_token_id": 32000}, CheckpointError, "bos_token_id is 32000; there are 32000 tokens"),
+        ({"token_type": [1]}, CheckpointError, "token_type has 1 items for 32000 tokens"),
         ({"add_bos_token": 1}, CheckpointError, "add_bos_token is 1; expected a bool"),
     ],
 )
@@ -131,6 +132,14 @@ def test_a_gguf_tokenizer_that_contradicts_itself_is_refused(
     path = _mistral_gguf(mistral, tmp_path / "a.gguf", lambda builder: builder.tokenizer.update(change))
     with pytest.raises(error, match=message):
         open_source(path)
+
+
+def test_an_id_that_no_token_has_is_left_out_with_a_warning(
+    tmp_path: Path, mistral: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = _mistral_gguf(mistral, tmp_path / "a.gguf", lambda builder: builder.tokenizer.update(bos_token_id=32000))
+    assert open_source(path).config.bos_id == 1, "llama.cpp's default"
+    assert "bos_token_id is 32000; there are 32000 tokens" in caplog.text
 
 
 BYTES = [chr(c) for c in [*range(33, 127), *range(161, 173), *range(174, 256)]]
@@ -206,15 +215,15 @@ def test_added_tokens_join_a_sentencepiece_model(tmp_path: Path) -> None:
     files = open_source(directory).tokenizer()
     assert files is not None
     assert files.eos_ids == (size + 2,)
-    assert [entry.text for entry in files.entries[size:]] == [b"<tool>", f"<unused_{size + 1}>".encode(), b"<|end|>"]
-    assert [(entry.special, entry.unused) for entry in files.entries[size:]] == [
-        (False, False),
-        (False, True),
-        (True, False),
-    ]
-    library = sentencepiece.SentencePieceProcessor(model_proto=files.content)
-    assert size in library.encode("call <tool> now")
-    assert library.id_to_piece(size + 2) == "<|end|>"
+    assert [entry.text for entry in files.entries[size:]] == [b"<tool>", b"", b"<|end|>"]
+    flags = [(entry.special, entry.unused) for entry in files.entries[size:]]
+    assert flags == [(False, False), (False, True), (True, False)]
+    tokenizer = runtime_tokenizer(files)
+    ids = tokenizer.encode("call<tool>now<|end|>", add_special_tokens=False)
+    assert (ids.count(size), ids[-1]) == (1, size + 2)
+    assert tokenizer.decode(ids) == "call<tool> now"
+    assert tokenizer.decode(ids, skip_special_tokens=False) == "call<tool> now<|end|>"
+    assert [tokenizer.token(i) for i in (size, size + 1, size + 2)] == ["<tool>", "", "<|end|>"]
 
 
 def test_chat_templates_are_found_in_all_their_places(tmp_path: Path) -> None:
@@ -242,10 +251,10 @@ def test_chat_templates_are_found_in_all_their_places(tmp_path: Path) -> None:
 
 def test_bos_is_added_as_the_tokenizer_itself_does(tmp_path: Path) -> None:
     directory = write_hf(tmp_path / "model", tokenizer="byte-level")
-    edit_json(directory / "tokenizer_config.json", add_bos_token=None)
+    edit_json(directory / "tokenizer_config.json", add_bos_token=None, tokenizer_class="PreTrainedTokenizerFast")
     files = open_source(directory).tokenizer()
     assert files is not None
-    assert not files.add_bos
+    assert not files.prefix_ids
     body = json.loads((directory / "tokenizer.json").read_text())
     body["post_processor"] = {
         "type": "TemplateProcessing",
@@ -256,7 +265,7 @@ def test_bos_is_added_as_the_tokenizer_itself_does(tmp_path: Path) -> None:
     (directory / "tokenizer.json").write_text(json.dumps(body))
     files = open_source(directory).tokenizer()
     assert files is not None
-    assert files.add_bos
+    assert files.prefix_ids
 
 
 def test_a_sentencepiece_like_tokenizer_json_decodes_to_the_same_bytes(tmp_path: Path) -> None:
@@ -288,7 +297,7 @@ def test_a_sentencepiece_like_tokenizer_json_decodes_to_the_same_bytes(tmp_path:
     [
         ("tokenizer.json", b"{}", CheckpointError, r"tokenizer\.json is no tokenizer"),
         ("tokenizer.json", b"\xff", CheckpointError, "not UTF-8"),
-        ("tokenizer.model", b"", CheckpointError, "without pieces"),
+        ("tokenizer.model", b"", CheckpointError, "tokenizer.model is empty; its download did not finish"),
         ("tokenizer.model", b"\xff\xff\xff", CheckpointError, "no SentencePiece model"),
         ("vocab.json", b"{}", UnsupportedError, "save it again to make"),
     ],

@@ -6,7 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from skywork_rt.checkpoints.tokenizers.sentencepiece_model import PieceType
 
-__all__ = ["ends_of_generation"]
+__all__ = ["UNDEFINED", "ends_are_control", "ends_of_generation"]
+
+UNDEFINED = 0
+"""The type of a token in a file that states no types."""
 
 # The texts are facts about published models, as llama.cpp (llama_vocab, special_eog_ids) collects them.
 _ENDS = (
@@ -43,6 +46,15 @@ _FILL_KEYS = ("fim_pad_token_id", "fim_rep_token_id", "fim_sep_token_id")
 # Texts that a vocabulary may also have learned as ordinary text, such as the end of struck-out HTML: these count only
 # where the file does not call the token NORMAL.
 _ALSO_TEXT = frozenset(("</s>", "<eos>", "[EOS]", "[EOT]", "[e~[", "<EOT>", "_<EOT>", "<PAD>", "[PAD]", "<REPO>"))
+
+
+def ends_are_control(tokens: Sequence[str], types: Sequence[int]) -> list[int]:
+    """The types, in which tokens that are ends by their text are control tokens, whatever the converter called them."""
+    known = {*_ENDS, *(text for texts in _FILL_IN_THE_MIDDLE for text in texts)}
+    return [
+        PieceType.CONTROL if text in known and _may_end(text, kind) else kind
+        for text, kind in zip(tokens, types, strict=True)
+    ]
 
 
 def ends_of_generation(tokens: Sequence[str], types: Sequence[int], named: Mapping[str, int | None]) -> tuple[int, ...]:

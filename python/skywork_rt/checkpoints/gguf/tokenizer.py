@@ -9,7 +9,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from skywork_rt.checkpoints.gguf.ends import ends_of_generation
+from skywork_rt.checkpoints.gguf.ends import UNDEFINED, ends_are_control, ends_of_generation
 from skywork_rt.checkpoints.gguf.pre_tokenizers import DEFAULT, PreTokenizer, pre_tokenizer_of
 from skywork_rt.checkpoints.gguf.sentencepiece import read_sentencepiece
 from skywork_rt.checkpoints.tokenizers.sentencepiece_model import PieceType
@@ -75,7 +75,7 @@ class _Given:
         self.tokens: list[str] = self._list("tokens", str)
         if not self.tokens:
             raise CheckpointError("GGUF metadata tokenizer.ggml.tokens is missing or empty")
-        self.types: list[int] = self._one_each("token_type", int, PieceType.NORMAL)
+        self.types = ends_are_control(self.tokens, self._one_each("token_type", int, UNDEFINED))
 
     def scores(self) -> list[float]:
         """0 where the file has none: then the leftmost pair is merged first."""

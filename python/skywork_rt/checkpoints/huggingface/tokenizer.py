@@ -95,7 +95,7 @@ def _from_sentencepiece(directory: Path, settings: TokenizerSettings) -> Tokeniz
     proto = parse_model(content, "tokenizer.model")
     ids = {piece.piece: index for index, piece in enumerate(proto.pieces)}
     added = user_defined_pieces(proto) if settings.converted() else {}
-    added |= settings.added
+    added |= {ids.get(token.content, index): token for index, token in settings.added.items()}
     special = {
         name: tokens
         for name, tokens in settings.special_tokens(sentencepiece=True).items()

@@ -1,7 +1,7 @@
 """Makes pre_tokenizers.json beside it: ids by llama.cpp for every pre-tokenizer that a GGUF file can name.
 
 Run once, with gguf, regex and tokenizers installed: ``python make_pre_tokenizer_golden.py libllama.so``, a build of
-llama.cpp whose include/llama.h has the fields of ModelParameters below. The vocabulary is trained here without any
+llama.cpp (see llama_cpp.py). The vocabulary is trained here without any
 pre-tokenizer, so that it has tokens across every boundary which a pre-tokenizer draws; some tokens are in no merge, so
 that ids show whether a piece that is a token is taken whole. llama.cpp does not split as Mistral's tokenizers do (of
 "tekken"), so these ids come from their pattern by the ``regex`` package and the byte-pair algorithm written out below.
@@ -9,7 +9,6 @@ that ids show whether a piece that is a token is taken whole. llama.cpp does not
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import json
 import random
@@ -23,6 +22,7 @@ from typing import Any
 import gguf
 import regex
 import tokenizers
+from llama_cpp import Llama
 from tokenizers import Tokenizer, models, trainers
 from tokenizers.pre_tokenizers import ByteLevel
 
@@ -85,33 +85,6 @@ TEKKEN = regex.compile(
 )
 
 
-class ModelParameters(ctypes.Structure):
-    """llama_model_params of llama.h."""
-
-    _fields_ = [
-        ("devices", ctypes.c_void_p),
-        ("tensor_buft_overrides", ctypes.c_void_p),
-        ("n_gpu_layers", ctypes.c_int32),
-        ("split_mode", ctypes.c_int),
-        ("load_mode", ctypes.c_int),
-        ("lazy_mode", ctypes.c_int),
-        ("main_gpu", ctypes.c_int32),
-        ("tensor_split", ctypes.c_void_p),
-        ("progress_callback", ctypes.c_void_p),
-        ("progress_callback_user_data", ctypes.c_void_p),
-        ("kv_overrides", ctypes.c_void_p),
-        *[
-            (flag, ctypes.c_bool)
-            for flag in ("vocab_only", "check_tensors", "use_extra_bufts", "no_host", "no_alloc", "load_mtp")
-        ],
-    ]
-
-
-@ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
-def silent(_level: int, _text: bytes, _data: int) -> None:
-    pass
-
-
 def corpus() -> Iterator[str]:
     """Lines of words in a random but fixed order; every piece of a word with its neighbours comes up often."""
     chosen = random.Random(7)
@@ -151,52 +124,6 @@ def write_gguf(path: Path, pre: str, tokens: list[str], merges: list[str]) -> No
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-
-
-class Llama:
-    """The few functions of llama.cpp that are needed."""
-
-    def __init__(self, path: str) -> None:
-        self._library = ctypes.CDLL(path)
-        self._library.llama_log_set(silent, None)
-        self._library.llama_backend_init()
-        self._library.llama_model_default_params.restype = ModelParameters
-        self._library.llama_model_load_from_file.restype = ctypes.c_void_p
-        self._library.llama_model_load_from_file.argtypes = [ctypes.c_char_p, ModelParameters]
-        self._library.llama_model_get_vocab.restype = ctypes.c_void_p
-        self._library.llama_model_get_vocab.argtypes = [ctypes.c_void_p]
-        self._library.llama_model_free.argtypes = [ctypes.c_void_p]
-        self._library.llama_vocab_get_add_bos.argtypes = [ctypes.c_void_p]
-        self._library.llama_vocab_get_add_bos.restype = ctypes.c_bool
-        self._library.llama_tokenize.argtypes = [
-            ctypes.c_void_p,
-            ctypes.c_char_p,
-            ctypes.c_int32,
-            ctypes.c_void_p,
-            ctypes.c_int32,
-            ctypes.c_bool,
-            ctypes.c_bool,
-        ]
-
-    def encode(self, path: Path, texts: list[str]) -> tuple[bool, list[list[int]]]:
-        """Whether BOS is added by default, and each text's ids without it."""
-        parameters = self._library.llama_model_default_params()
-        parameters.vocab_only = True
-        model = self._library.llama_model_load_from_file(str(path).encode(), parameters)
-        if not model:
-            raise SystemExit(f"llama.cpp does not load {path.name}")
-        vocab = self._library.llama_model_get_vocab(model)
-        adds_bos = bool(self._library.llama_vocab_get_add_bos(vocab))
-        ids = [self._ids(vocab, text.encode()) for text in texts]
-        self._library.llama_model_free(model)
-        return adds_bos, ids
-
-    def _ids(self, vocab: int, text: bytes) -> list[int]:
-        room = (ctypes.c_int32 * (len(text) + 8))()
-        count = self._library.llama_tokenize(vocab, text, len(text), room, len(room), False, True)
-        if count < 0:
-            raise SystemExit(f"{-count} tokens for {len(text)} bytes")
-        return list(room[:count])
 
 
 class Tekken:

