@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from runtime_tokenizer import runtime_tokenizer
 from skywork_rt import Generator, InvalidArgumentError
 from skywork_rt.bundle.info import BundleInfo
-from skywork_rt.text.tokenizer import SentencePieceTokenizer, Tokenizer, load_tokenizer
+from skywork_rt.checkpoints.tokenizers.sentencepiece_model import sentencepiece_files
+from skywork_rt.text.tokenizer import Tokenizer, load_tokenizer
 
 TEXTS = [
     "hello world", "  leading", "trailing  ", "a\n\nb\tc", "陕西的省会是西安，", "🍕👩‍👩‍👧‍👦", "naïve café", "x" * 300,
@@ -30,7 +33,7 @@ def byte_level(tiny_bundle: Path) -> Tokenizer:
 def sentencepiece() -> Tokenizer:
     from skywork_rt.checkpoints.samples import mistral_tokenizer
 
-    return SentencePieceTokenizer(mistral_tokenizer().read_bytes(), 1, False)
+    return runtime_tokenizer(dataclasses.replace(sentencepiece_files(mistral_tokenizer().read_bytes()), prefix_ids=()))
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -66,7 +69,7 @@ def test_bos_comes_when_asked_for(sentencepiece: Tokenizer) -> None:
 def test_bos_comes_by_itself_when_the_model_says_so() -> None:
     from skywork_rt.checkpoints.samples import mistral_tokenizer
 
-    tokenizer = SentencePieceTokenizer(mistral_tokenizer().read_bytes(), 1, True)
+    tokenizer = runtime_tokenizer(sentencepiece_files(mistral_tokenizer().read_bytes()))
     assert tokenizer.encode("hello")[0] == 1
     assert tokenizer.encode("hello", add_special_tokens=False)[0] != 1
 

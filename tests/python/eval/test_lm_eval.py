@@ -227,7 +227,7 @@ def test_a_continued_message_ends_with_its_own_text(tiny: Any) -> None:
     assert tiny.apply_chat_template(history, add_generation_prompt=False).endswith("Well,")
     assert tiny.apply_chat_template(history[:1]).endswith("[assistant] ")
     assert tiny.chat_template(False) is None
-    assert tiny.chat_template(True) == tiny._bundle.chat_template
+    assert tiny.chat_template(True) == tiny._bundle.section("tokenizer")["chat_template"]
     with pytest.raises(UnsupportedError, match="a bundle has one"):
         tiny.chat_template("tools")
 

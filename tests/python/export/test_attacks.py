@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import pickletools
+import re
 import struct
 import time
 import zipfile
@@ -15,16 +16,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from checkpoints import small, write_hf
+from checkpoints import edit_json, small, write_hf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import skywork_rt
 from skywork_rt.checkpoints.open import open_source
 from skywork_rt.checkpoints.tensors.safetensors_file import SafetensorsFile
 from skywork_rt.checkpoints.tensors.torch_file import TorchFile
 from skywork_rt.checkpoints.tensors.torch_pickle import read_tensor_table
-from skywork_rt.errors import CheckpointError, SkyworkError, UnsupportedError
+from skywork_rt.errors import CheckpointError, InvalidArgumentError, SkyworkError, UnsupportedError
+from skywork_rt.export import export
 from skywork_rt.export.template_check import check_template
+from skywork_rt.text.chat_template import ChatTemplates, render_chat
 
 
 class _Runs:
@@ -209,7 +213,7 @@ def test_a_torch_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
     raw = path.read_bytes()
     for size in np.linspace(0, len(raw) - 1, 50, dtype=int):
         path.write_bytes(raw[:size])
-        with pytest.raises(CheckpointError, match=r"truncated|no torch checkpoint"):
+        with pytest.raises(CheckpointError, match=r"truncated|no torch checkpoint|is empty"):
             open_source(directory)
 
 
@@ -223,7 +227,7 @@ def _entry(dtype: Any = "F32", shape: Any = (2,), offsets: Any = (0, 8)) -> dict
 
 
 SAFETENSORS: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "it has 0 bytes, its header length alone takes 8"),
+    "seven bytes": (b"1234567", "it has 7 bytes, its header length alone takes 8"),
     "header past the end": (struct.pack("<Q", 100) + b"{}", "its header takes 108 bytes, the file has 10"),
     "endless header": (struct.pack("<Q", 2**63) + b"{}", "states a header of 9223372036854775808 bytes"),
     "not json": (_header(b"{"), "header that is not JSON"),
@@ -277,7 +281,7 @@ def test_a_safetensors_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
     raw = path.read_bytes()
     for size in np.linspace(0, len(raw) - 1, 50, dtype=int):
         path.write_bytes(raw[:size])
-        with pytest.raises(CheckpointError, match=r"truncated|but the file holds"):
+        with pytest.raises(CheckpointError, match=r"truncated|but the file holds|is empty"):
             open_source(directory)
 
 
@@ -315,41 +319,68 @@ def test_random_headers_give_a_table_or_a_typed_error(tmp_path: Path, header: di
 
 
 TEMPLATES: dict[str, tuple[str, str]] = {
-    "syntax": ("{% for %}", "not usable"),
-    "leaves the sandbox": ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "unsafe|not usable"),
-    "reaches globals": ("{{ raise_exception.__globals__['os'].system('true') }}", "not usable"),
-    "imports": ("{{ self.__init__.__globals__.__builtins__.__import__('os') }}", "not usable"),
-    "changes messages": ("{{ messages.append(1) }}", "not usable"),
-    "includes a file": ("{% include '/etc/passwd' %}", "not usable"),
-    "fills the memory": ("{{ 'x' * 100000000000 }}", "MemoryError|not usable|takes more than"),
-    "unknown filter": ("{{ messages | shell }}", "not usable"),
+    "syntax": ("{% for %}", "Expected|expected"),
+    "leaves the sandbox": ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "SecurityError.*unsafe"),
+    "reaches globals": ("{{ raise_exception.__globals__['os'].system('true') }}", "SecurityError.*unsafe"),
+    "imports": ("{{ self.__init__.__globals__.__builtins__.__import__('os') }}", "SecurityError.*unsafe"),
+    "changes messages": ("{{ messages.append(1) }}", "SecurityError.*unsafe"),
+    "fills the memory": ("{{ 'x' * 100000000000 }}", "MemoryError|takes more than"),
+    "unknown filter": ("{{ messages | shell }}", "No filter named 'shell'"),
     "too long": ("x" * ((1 << 20) + 1), "has 1048577 characters"),
 }
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_a_template_that_does_harm_is_refused(name: str) -> None:
+def test_a_template_that_does_harm_cannot_be_used(name: str, caplog: pytest.LogCaptureFixture) -> None:
     template, message = TEMPLATES[name]
-    with pytest.raises(CheckpointError, match=message):
-        check_template(template)
+    reason = check_template("default", template, {})
+    assert reason is not None
+    assert re.search(message, reason), reason
+    assert reason in caplog.text
+
+
+def test_a_template_that_includes_a_file_reads_none(caplog: pytest.LogCaptureFixture) -> None:
+    check_template("default", "{% include '/etc/passwd' %}", {})
+    assert "no loader for this environment" in caplog.text
+    with pytest.raises(InvalidArgumentError, match="no loader"):
+        render_chat(ChatTemplates({"default": "{% include '/etc/passwd' %}"}), [{"role": "user", "content": "Hi"}])
 
 
 def test_a_template_that_never_ends_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("skywork_rt.export.template_check._SECONDS", 1)  # the parent's patience; the child has its own
     endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
-    with pytest.raises(CheckpointError, match="does not finish one message in 2 s"):
-        check_template(endless)
+    assert check_template("default", endless, {}) == "it takes more than 1 s or 2 GiB for one message"
 
 
 def test_templates_of_real_models_pass(smollm2_file: Path, caplog: pytest.LogCaptureFixture) -> None:
     files = open_source(smollm2_file).tokenizer()
     assert files is not None
     assert files.chat_template is not None
-    check_template(files.chat_template, "<|im_start|>", "<|im_end|>")
-    check_template("{% if messages[0].role != 'system' %}{{ raise_exception('system first') }}{% endif %}ok")
+    assert check_template("default", files.chat_template, files.special_tokens) is None
+    system_first = "{% if messages[0].role != 'system' %}{{ raise_exception('system first') }}{% endif %}ok"
+    assert check_template("default", system_first, {}) is None
     assert not caplog.text
-    check_template("{{ raise_exception('never') }}")
-    assert "refuses a plain conversation: never" in caplog.text
+    assert check_template("default", "{{ raise_exception('never') }}", {}) is None
+    assert "refuses a conversation of one message: the chat template refuses these messages: never" in caplog.text
+    assert check_template("default", "{{ undefined_function() }}", {}) is None, "may do for other messages"
+
+
+def test_a_template_that_cannot_be_used_costs_a_warning_and_the_chat(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = write_hf(tmp_path / "model", tokenizer="byte-level")
+    templates = [
+        {"name": "default", "template": "{% endfor %}"},
+        {"name": "tool_use", "template": "{{ tools[0].name }}"},
+    ]
+    edit_json(directory / "tokenizer_config.json", chat_template=templates)
+    with skywork_rt.Generator(export(directory, tmp_path / "bundle", targets=["native"], weights=["f32"])) as generator:
+        assert "the chat template 'default' cannot be used, and chat() will say so" in caplog.text
+        with pytest.raises(UnsupportedError, match=r"cannot be used: .*endfor.*; use generate\(\)"):
+            generator.chat([{"role": "user", "content": "Hi"}])
+        with_tools = generator.encode_chat([{"role": "user", "content": "Hi"}], tools=[{"name": "search"}])
+        assert generator.decode(with_tools) == "search"
+        assert generator.generate("Hi", max_tokens=1).outputs
 
 
 def test_names_of_bundles_hold_no_path(tmp_path: Path) -> None:

@@ -165,12 +165,12 @@ def test_remote_code_of_a_skywork_directory_is_never_run(tmp_path: Path) -> None
         ({}, None, (2,)),
         ({"eos_token_id": [2, 7, 2]}, None, (2, 7)),
         ({}, {"eos_token_id": [9, 2]}, (9, 2)),
-        ({}, {"eos_token_id": 9}, (9,)),
+        ({}, {"eos_token_id": 9}, (9, 2)),
         ({}, {"temperature": 0.6}, (2,)),
         ({"eos_token_id": None}, None, ()),
     ],
 )
-def test_end_ids_come_from_generation_config_before_config(
+def test_end_ids_are_those_of_generation_config_and_of_config(
     tmp_path: Path, changes: dict[str, Any], generation: dict[str, Any] | None, expected: tuple[int, ...]
 ) -> None:
     directory = write_hf(tmp_path / "model")
@@ -268,7 +268,7 @@ def test_a_stored_copy_of_a_tied_head_and_old_frequencies_are_passed_over(tmp_pa
 
 
 def test_an_empty_directory_and_a_missing_path_say_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"config.json is missing"):
+    with pytest.raises(CheckpointError, match=r"has no config.json: a Hugging Face directory has one"):
         open_source(tmp_path)
     with pytest.raises(CheckpointError, match=r"does not exist; give a .gguf file or a directory"):
         open_source(tmp_path / "nothing")

@@ -19,7 +19,6 @@ from skywork_rt.checkpoints.tokenizers.sentencepiece_model import sentencepiece_
 from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles
 from skywork_rt.checkpoints.tokenizers.tokenizer_json import tokenizer_json_files
 from skywork_rt.checkpoints.tokenizers.vocabulary import encode_vocabulary
-from skywork_rt.text.tokenizer import SentencePieceTokenizer
 
 CORPUS = [
     "The quick brown fox jumps over the lazy dog. the the the",
@@ -121,19 +120,45 @@ def replace_alone(directory: Path) -> Case:
     return tokenizers_case(tokenizer, directory)
 
 
+class SentencePieceReference:
+    """SentencePiece's own decode, with special pieces spelled out between what it decodes: it has no text for them."""
+
+    def __init__(self, model: bytes) -> None:
+        self.library = sentencepiece.SentencePieceProcessor(model_proto=model)
+        ids = range(self.library.vocab_size())
+        self.special = {i for i in ids if self.library.is_control(i) or self.library.is_unknown(i)}
+        # The library strips what begins a text, so another piece begins what does not.
+        self.anchor = next(
+            i
+            for i in ids
+            if i not in self.special
+            and not self.library.is_byte(i)
+            and self.library.id_to_piece(i).isalnum()
+            and self.library.decode([i]) == self.library.id_to_piece(i)
+        )
+
+    def decode(self, ids: list[int], skip: bool) -> str:
+        if skip:
+            return str(self.library.decode([i for i in ids if i not in self.special]))
+        text, run = "", list[int]()
+        for token_id in ids:
+            if token_id in self.special:
+                text += self._run(run, not text) + str(self.library.id_to_piece(token_id))
+                run = []
+            else:
+                run.append(token_id)
+        return text + self._run(run, not text)
+
+    def _run(self, run: list[int], at_start: bool) -> str:
+        if not run:
+            return ""
+        if at_start:
+            return str(self.library.decode(run))
+        return str(self.library.decode([self.anchor, *run]))[len(self.library.id_to_piece(self.anchor)) :]
+
+
 def sentencepiece_case(model: bytes, directory: Path) -> Case:
-    """Skipped special ids are left out before the library sees the others, as everybody does it. It has no text for
-    them, so that their spelling goes between what it decodes is our tokenizer's doing."""
-    files = sentencepiece_files(model)
-    own = sentencepiece.SentencePieceProcessor(model_proto=model)
-    ours = SentencePieceTokenizer(model, None, False)
-
-    def decode(ids: list[int], skip: bool) -> str:
-        if not skip:
-            return ours.decode(ids, skip_special_tokens=False)
-        return str(own.decode([i for i in ids if not files.entries[i].special]))
-
-    return Case(files, decode, directory)
+    return Case(sentencepiece_files(model), SentencePieceReference(model).decode, directory)
 
 
 def trained_sentencepiece(directory: Path, **options: Any) -> Case:
