@@ -24,6 +24,10 @@ def open_source(path: Path, max_length: int | None = None) -> Checkpoint:
         return _open_directory(path, max_length)
     if not path.exists():
         raise CheckpointError(f"{path} does not exist; give a .gguf file or a directory with config.json")
+    return _open_file(path, max_length)
+
+
+def _open_file(path: Path, max_length: int | None) -> Checkpoint:
     refuse_stand_in(path)
     with path.open("rb") as file:
         magic = file.read(len(_GGUF))
@@ -40,17 +44,16 @@ def open_source(path: Path, max_length: int | None = None) -> Checkpoint:
 
 def _open_directory(path: Path, max_length: int | None) -> Checkpoint:
     """config.json makes a Hugging Face directory of it; else the one GGUF model that is in it."""
-    if not (path / "config.json").exists():
-        from skywork_rt.checkpoints.gguf.source import GgufSource
-        from skywork_rt.checkpoints.gguf.split_file import gguf_in_directory
+    if (path / "config.json").exists():
+        from skywork_rt.checkpoints.huggingface.source import HuggingFaceSource
 
-        model = gguf_in_directory(path)
-        if model is not None:
-            return GgufSource(model, max_length)
-        raise CheckpointError(
-            f"{path.name} has no config.json: a Hugging Face directory has one beside its weights and tokenizer; give "
-            "that directory, or a .gguf file"
-        )
-    from skywork_rt.checkpoints.huggingface.source import HuggingFaceSource
+        return HuggingFaceSource(path, max_length)
+    from skywork_rt.checkpoints.gguf.split_file import gguf_in_directory
 
-    return HuggingFaceSource(path, max_length)
+    model = gguf_in_directory(path)
+    if model is not None:
+        return _open_file(model, max_length)
+    raise CheckpointError(
+        f"{path.name} has no config.json: a Hugging Face directory has one beside its weights and tokenizer; give that "
+        "directory, or a .gguf file"
+    )

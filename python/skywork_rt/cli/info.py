@@ -102,8 +102,9 @@ def _facts(bundle: BundleInfo, model: dict[str, Any]) -> list[tuple[str, str]]:
         ("vocabulary", f"{model.get('vocab_size')}, {'tied' if model.get('tied_embeddings') else 'untied'} head"),
         ("length", f"{model.get('max_length')}, rope {rope.get('type')} with base {rope.get('theta')}"),
         ("tokenizer", f"{tokenizer.get('kind')}, {_chat(tokenizer)}" if tokenizer.get("file") else "none"),
-        ("begins", _begins(bundle, tokenizer, model)),
-        ("ends", _tokens(bundle, model.get("eos_ids") or []) or "nothing ends a sequence but its length"),
+        ("prompts", _around(bundle, tokenizer, model)),
+        ("special", _special(bundle, model)),
+        ("ends", _tokens(bundle, model.get("eos_ids") or []) or "at the length only"),
         ("graphs", ", ".join(graphs) or "none"),
         ("weights", ", ".join(bundle.section("weights")) or "none"),
         ("made by", f"{bundle.manifest.get('producer')} from {bundle.section('source').get('name')}"),
@@ -119,17 +120,18 @@ def _chat(tokenizer: dict[str, Any]) -> str:
     return f"with the chat templates {', '.join(names)}" if names else "no chat template"
 
 
-def _begins(bundle: BundleInfo, tokenizer: dict[str, Any], model: dict[str, Any]) -> str:
-    """What stands around a prompt, and which special tokens there are besides."""
+def _around(bundle: BundleInfo, tokenizer: dict[str, Any], model: dict[str, Any]) -> str:
+    """What the tokenizer puts before and after a prompt's own ids."""
     bos = [] if model.get("bos_id") is None else [model["bos_id"]]
     prefix = tokenizer.get("prefix_ids", bos if tokenizer.get("add_bos") else [])
-    suffix = tokenizer.get("suffix_ids") or []
-    parts = [f"a prompt with {_tokens(bundle, prefix)}" if prefix else "a prompt with nothing of its own"]
-    if suffix:
-        parts.append(f"ends it with {_tokens(bundle, suffix)}")
-    others = {"bos": model.get("bos_id"), "pad": model.get("pad_id")}
-    parts += [f"{name} {_tokens(bundle, [index])}" for name, index in others.items() if index is not None]
-    return "; ".join(parts)
+    parts = [("begin with", prefix), ("end with", tokenizer.get("suffix_ids") or [])]
+    return ", ".join(f"{verb} {_tokens(bundle, ids)}" for verb, ids in parts if ids) or "nothing is added to them"
+
+
+def _special(bundle: BundleInfo, model: dict[str, Any]) -> str:
+    ids = {"bos": model.get("bos_id"), "pad": model.get("pad_id")}
+    named = [f"{name} {_tokens(bundle, [index])}" for name, index in ids.items() if index is not None]
+    return ", ".join(named) or "none"
 
 
 def _tokens(bundle: BundleInfo, ids: Sequence[int]) -> str:

@@ -45,11 +45,14 @@ class Vocabulary:
     keys: dict[str, Any]
     model: str = "llama"
     name: str = "small"
+    template: str | None = None
 
     def write(self, path: Path) -> Path:
         """A GGUF file without weights."""
         writer = gguf.GGUFWriter(path, "llama")
         writer.add_name(self.name)
+        if self.template is not None:
+            writer.add_chat_template(self.template)
         for key in ("block_count", "context_length", "embedding_length", "feed_forward_length"):
             writer.add_uint32(f"llama.{key}", 8)
         writer.add_uint32("llama.attention.head_count", 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ _log = logging.getLogger("skywork_rt.export")
 
 _PREFIX = "tokenizer.ggml."
 _TEMPLATE = "tokenizer.chat_template"
+_CONTROL_LIKE = re.compile(r"<\|[^<>|]{2,40}\|>")
 _END_KEYS = tuple(f"{key}_token_id" for key in ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep"))
 _SENTENCEPIECE_IDS = {"bos_token_id": 1, "eos_token_id": 2}
 
@@ -53,6 +55,7 @@ def _finish(given: _Given, files: TokenizerFiles, adds_bos: bool) -> TokenizerFi
     """The files with the ids and templates that the metadata states; `adds_bos` where it does not say."""
     ids = {key: given.id(f"{key}_token_id") for key in ("bos", "eos", "unknown", "padding")}
     bos, eos = ids["bos"], ids["eos"]
+    given.warn_of_ordinary_controls()
     names = {"bos_token": bos, "eos_token": eos, "unk_token": ids["unknown"], "pad_token": ids["padding"]}
     return dataclasses.replace(
         files,
@@ -139,6 +142,18 @@ class _Given:
                 raise CheckpointError(f"GGUF metadata {key[:80]} is a {type(value).__name__}; expected text")
             templates[key[len(_TEMPLATE) + 1 :] or "default"] = value
         return templates
+
+    def warn_of_ordinary_controls(self) -> None:
+        """Early converters called ChatML's tokens ordinary text; a template then writes what was never trained."""
+        templates = "".join(self.chat_templates().values())
+        for text, kind in zip(self.tokens, self.types, strict=True):
+            if kind == PieceType.NORMAL and _CONTROL_LIKE.fullmatch(text) and text in templates:
+                _log.warning(
+                    "the chat template writes %s as a token, but the file calls %s ordinary text, so prompts spell it "
+                    "out: convert the model to GGUF again",
+                    text,
+                    text,
+                )
 
     def _list(self, key: str, kind: Any) -> list[Any]:
         value = self._metadata.get(_PREFIX + key, [])
