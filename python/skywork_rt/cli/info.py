@@ -145,4 +145,7 @@ def _tokens(bundle: BundleInfo, ids: Sequence[int]) -> str:
 def _tokenizer(directory: Path) -> Tokenizer | None:
     from skywork_rt.text.tokenizer import load_tokenizer
 
-    return load_tokenizer(BundleInfo.open(directory))
+    try:
+        return load_tokenizer(BundleInfo.open(directory))
+    except CorruptBundleError:
+        return None  # a missing file is told below, a damaged one by --verify: ids are shown without their texts
