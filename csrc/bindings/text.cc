@@ -51,9 +51,6 @@ void BindText(py::module_& module) {
            }),
            py::arg("vocabulary"), py::arg("stop") = std::vector<std::string>{}, py::arg("include_stop") = false,
            py::arg("skip_special_tokens") = true, py::keep_alive<1, 2>())
-      .def(
-          "continue_after", [](TextStream& stream, const std::vector<TokenId>& prompt) { stream.Continue(prompt); },
-          py::arg("prompt"), "The text goes on after that of `prompt`; before the first push.")
       .def("push", &Push, py::arg("token_id"), "The text that the id made certain.")
       .def("finish", &Finish, "What was held back: no more ids come.")
       .def_property_readonly("stopped", &TextStream::stopped)

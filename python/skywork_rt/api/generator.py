@@ -22,7 +22,7 @@ from skywork_rt.api.stream import Stream
 from skywork_rt.bundle.info import BundleInfo
 from skywork_rt.errors import InvalidArgumentError, UnsupportedError
 from skywork_rt.support.suggest import refuse_unknown
-from skywork_rt.text.chat_template import ChatTemplates, Message, load_chat_templates, render_chat
+from skywork_rt.text.chat_template import ChatArguments, ChatTemplates, Message, load_chat_templates, render_chat
 from skywork_rt.text.tokenizer import Tokenizer, load_tokenizer
 
 __all__ = ["Generator"]
@@ -192,43 +192,18 @@ class Generator:
         progress = options.pop("progress", False)
         return self._generate([prompt], params, progress, options)[0]
 
-    def encode_chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        documents: Sequence[Mapping[str, Any]] | None = None,
-        template_args: Mapping[str, Any] | None = None,
-        add_generation_prompt: bool = True,
-    ) -> list[int]:
-        """The prompt's ids that `chat` would use."""
-        text = self.render_chat(
-            messages,
-            tools=tools,
-            documents=documents,
-            template_args=template_args,
-            add_generation_prompt=add_generation_prompt,
-        )
+    def encode_chat(self, messages: Sequence[Message], **arguments: Unpack[ChatArguments]) -> list[int]:
+        """The prompt's ids that `chat` would use; `arguments` are those of `render_chat`."""
+        text = self.render_chat(messages, **arguments)
         return self._need_tokenizer("chat()").encode(text, add_special_tokens=False)
 
-    def render_chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        documents: Sequence[Mapping[str, Any]] | None = None,
-        template_args: Mapping[str, Any] | None = None,
-        add_generation_prompt: bool = True,
-    ) -> str:
-        """The prompt's text that `chat` would use."""
-        return render_chat(
-            self.chat_templates,
-            messages,
-            tools=tools,
-            documents=documents,
-            template_args=template_args,
-            add_generation_prompt=add_generation_prompt,
-        )
+    def render_chat(self, messages: Sequence[Message], **arguments: Unpack[ChatArguments]) -> str:
+        """The prompt's text that `chat` would use.
+
+        arguments: tools, documents and template_args as in `chat`; add_generation_prompt=False leaves out what begins
+        the next message.
+        """
+        return render_chat(self.chat_templates, messages, **arguments)
 
     @property
     def chat_templates(self) -> ChatTemplates:
@@ -306,7 +281,7 @@ class Generator:
             raise UnsupportedError(f"{what} needs a tokenizer, but this bundle has none; work with token ids")
         return self.tokenizer
 
-    def _chat_prompt(self, messages: Sequence[Message], **arguments: Any) -> Prompt:
+    def _chat_prompt(self, messages: Sequence[Message], **arguments: Unpack[ChatArguments]) -> Prompt:
         ids = parse_ids(self.encode_chat(messages, **arguments), "the prompt of the chat template")
         if len(ids) == 0:
             raise InvalidArgumentError("the chat template makes an empty prompt of these messages")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
@@ -15,10 +14,9 @@ from skywork_rt.bundle.info import BundleInfo
 from skywork_rt.cli import options as opt
 from skywork_rt.errors import CorruptBundleError
 
-if TYPE_CHECKING:
-    from skywork_rt.text.tokenizer import Tokenizer
-
 __all__ = ["info"]
+
+Spelled: TypeAlias = Callable[[Sequence[int]], str]
 
 _BLOCK = 4 << 20
 
@@ -95,6 +93,7 @@ def _facts(bundle: BundleInfo, model: dict[str, Any]) -> list[tuple[str, str]]:
     graphs = [
         f"{g.get('contract')} ({g.get('flavour')}, {g.get('precision')})" for g in bundle.manifest.get("graphs", [])
     ]
+    spelled = _spelling(bundle)
     return [
         ("model", f"{model.get('name')} ({model.get('architecture')})"),
         ("layers", f"{model.get('layers')} of {model.get('hidden_size')}, FFN {model.get('intermediate_size')}"),
@@ -102,9 +101,9 @@ def _facts(bundle: BundleInfo, model: dict[str, Any]) -> list[tuple[str, str]]:
         ("vocabulary", f"{model.get('vocab_size')}, {'tied' if model.get('tied_embeddings') else 'untied'} head"),
         ("length", f"{model.get('max_length')}, rope {rope.get('type')} with base {rope.get('theta')}"),
         ("tokenizer", f"{tokenizer.get('kind')}, {_chat(tokenizer)}" if tokenizer.get("file") else "none"),
-        ("prompts", _around(bundle, tokenizer, model)),
-        ("special", _special(bundle, model)),
-        ("ends", _tokens(bundle, model.get("eos_ids") or []) or "at the length only"),
+        ("prompts", _around(tokenizer, model, spelled)),
+        ("special", _special(model, spelled)),
+        ("ends", spelled(model.get("eos_ids") or []) or "at the length only"),
         ("graphs", ", ".join(graphs) or "none"),
         ("weights", ", ".join(bundle.section("weights")) or "none"),
         ("made by", f"{bundle.manifest.get('producer')} from {bundle.section('source').get('name')}"),
@@ -120,32 +119,31 @@ def _chat(tokenizer: dict[str, Any]) -> str:
     return f"with the chat templates {', '.join(names)}" if names else "no chat template"
 
 
-def _around(bundle: BundleInfo, tokenizer: dict[str, Any], model: dict[str, Any]) -> str:
+def _around(tokenizer: dict[str, Any], model: dict[str, Any], spelled: Spelled) -> str:
     """What the tokenizer puts before and after a prompt's own ids."""
     bos = [] if model.get("bos_id") is None else [model["bos_id"]]
     prefix = tokenizer.get("prefix_ids", bos if tokenizer.get("add_bos") else [])
     parts = [("begin with", prefix), ("end with", tokenizer.get("suffix_ids") or [])]
-    return ", ".join(f"{verb} {_tokens(bundle, ids)}" for verb, ids in parts if ids) or "nothing is added to them"
+    return ", ".join(f"{verb} {spelled(ids)}" for verb, ids in parts if ids) or "nothing is added to them"
 
 
-def _special(bundle: BundleInfo, model: dict[str, Any]) -> str:
+def _special(model: dict[str, Any], spelled: Spelled) -> str:
     ids = {"bos": model.get("bos_id"), "pad": model.get("pad_id")}
-    named = [f"{name} {_tokens(bundle, [index])}" for name, index in ids.items() if index is not None]
-    return ", ".join(named) or "none"
+    return ", ".join(f"{name} {spelled([index])}" for name, index in ids.items() if index is not None) or "none"
 
 
-def _tokens(bundle: BundleInfo, ids: Sequence[int]) -> str:
-    """Ids and how the vocabulary writes them."""
-    tokenizer = _tokenizer(bundle.directory)
-    texts = {} if tokenizer is None else {i: tokenizer.token(i) for i in ids if i < tokenizer.vocab_size}
-    return ", ".join(f"{index} {texts[index]!r}" if index in texts else str(index) for index in ids)
-
-
-@lru_cache(maxsize=1)
-def _tokenizer(directory: Path) -> Tokenizer | None:
+def _spelling(bundle: BundleInfo) -> Spelled:
+    """Writes ids and how the vocabulary writes them."""
     from skywork_rt.text.tokenizer import load_tokenizer
 
     try:
-        return load_tokenizer(BundleInfo.open(directory))
+        tokenizer = load_tokenizer(bundle)
     except CorruptBundleError:
-        return None  # a missing file is told below, a damaged one by --verify: ids are shown without their texts
+        tokenizer = None  # a missing file is told below, a damaged one by --verify: ids are shown without their texts
+
+    def spell(index: int) -> str:
+        if tokenizer is None or index >= tokenizer.vocab_size:
+            return str(index)
+        return f"{index} {tokenizer.token(index)!r}"
+
+    return lambda ids: ", ".join(map(spell, ids))

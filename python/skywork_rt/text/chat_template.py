@@ -7,16 +7,29 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypedDict
 
 from skywork_rt.bundle.info import BundleInfo
 from skywork_rt.errors import InvalidArgumentError, UnsupportedError
 from skywork_rt.text.messages import Message, Needs, checked_messages, checked_tools, messages_for
 
-__all__ = ["ChatTemplates", "Message", "load_chat_templates", "render_chat"]
+__all__ = ["ChatArguments", "ChatTemplates", "Message", "load_chat_templates", "render_chat"]
 
 _TOOL_USE = "tool_use"
 _OURS = ("messages", "tools", "documents", "add_generation_prompt")
+
+
+class ChatArguments(TypedDict, total=False):
+    """What `render_chat` takes beside messages, all optional."""
+
+    tools: Sequence[Mapping[str, Any]] | None
+    """What the model may call, in OpenAI's form."""
+    documents: Sequence[Mapping[str, Any]] | None
+    """What it may quote."""
+    template_args: Mapping[str, Any] | None
+    """More names for the template, such as {"enable_thinking": False}."""
+    add_generation_prompt: bool
+    """Whether the text ends where the next message begins; True unless given."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +134,8 @@ def _compile(template: str) -> tuple[Any, Needs]:
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = _strftime_now
-    return environment.from_string(template), Needs.of(environment.parse(template))
+    tree = environment.parse(template)
+    return environment.from_string(tree), Needs.of(tree)
 
 
 def _raise_exception(message: str) -> NoReturn:

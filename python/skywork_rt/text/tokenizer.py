@@ -5,6 +5,7 @@ Both libraries are imported when a tokenizer is first needed.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,7 +47,7 @@ class Tokenizer(Protocol):
         ...
 
 
-class _Base:
+class _Base(ABC):
     """What stands around a prompt, and the vocabulary, through which the engine decodes too."""
 
     def __init__(self, frame: _Frame, vocabulary: Vocabulary, size: int) -> None:
@@ -69,8 +70,8 @@ class _Base:
             return [*self._frame.prefix, *ids, *self._frame.suffix]
         return [*self._frame.bos, *ids] if add_special_tokens else ids
 
-    def _encode(self, text: str) -> list[int]:
-        raise NotImplementedError
+    @abstractmethod
+    def _encode(self, text: str) -> list[int]: ...
 
 
 @dataclass(frozen=True)

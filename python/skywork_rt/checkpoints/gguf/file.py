@@ -47,6 +47,16 @@ class GgufTensor:
         """Rows of a matrix; a vector is one row."""
         return self.shape[0] if len(self.shape) > 1 else 1
 
+    def blocks(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Rows start to stop as bytes [rows, bytes a row]. Raises CheckpointError when the file became shorter."""
+        row_bytes = self.size // self.rows
+        with self.file.open("rb") as file:
+            file.seek(self.offset + start * row_bytes)
+            data = np.fromfile(file, np.uint8, (stop - start) * row_bytes)
+        if data.size != (stop - start) * row_bytes:
+            raise CheckpointError(f"{self.file.name} became shorter while it was read: tensor {self.name} is cut")
+        return data.reshape(stop - start, row_bytes)
+
 
 class GgufFile:
     """A GGUF file whose structure was checked. Raises CheckpointError that names the first thing that is wrong."""
@@ -63,17 +73,6 @@ class GgufFile:
     @property
     def path(self) -> Path:
         return self._path
-
-    @staticmethod
-    def read_blocks(tensor: GgufTensor, start: int, stop: int) -> NDArray[np.uint8]:
-        """Rows start to stop as bytes [rows, bytes a row]."""
-        row_bytes = tensor.size // tensor.rows
-        with tensor.file.open("rb") as file:
-            file.seek(tensor.offset + start * row_bytes)
-            data = np.fromfile(file, np.uint8, (stop - start) * row_bytes)
-        if data.size != (stop - start) * row_bytes:
-            raise CheckpointError(f"{tensor.file.name} became shorter while it was read: tensor {tensor.name} is cut")
-        return data.reshape(stop - start, row_bytes)
 
 
 class _Parser:

@@ -37,9 +37,9 @@ class _Tokens(Protocol):
 
     tokens: list[str]
     types: list[int]
+    ids: dict[str, int | None]
 
     def scores(self) -> list[float]: ...
-    def id(self, key: str) -> int | None: ...
     def flag(self, key: str, default: bool) -> bool: ...
 
 
@@ -72,7 +72,7 @@ def _with_bytes(tokens: Sequence[str], types: Sequence[int]) -> list[int]:
 
 def _unknown_id(given: _Tokens, types: Sequence[int]) -> int:
     """The one piece that stands for what no piece spells; one behind the vocabulary where the file has none."""
-    stated = given.id("unknown_token_id")
+    stated = given.ids["unknown_token_id"]
     if stated is not None:
         return stated
     if PieceType.UNKNOWN in types:

@@ -189,7 +189,7 @@ class GgufSource:
         kind = _RAW_TYPES.get(tensor.type)
         if kind is None or len(tensor.shape) != 2:
             return None
-        blocks, order = self._file.blocks(tensor, 0, tensor.rows), self._row_order(name)
+        blocks, order = tensor.blocks(0, tensor.rows), self._row_order(name)
         rows, columns = tensor.shape
         return RawTensor(kind, (rows, columns), blocks if order is None else np.ascontiguousarray(blocks[order]))
 
@@ -205,7 +205,7 @@ class GgufSource:
         return self._file.tensors[gguf_name(name)]
 
     def _dequantised(self, tensor: GgufTensor, start: int, stop: int) -> Float32Array:
-        values = dequantize(self._file.blocks(tensor, start, stop), tensor.type)
+        values = dequantize(tensor.blocks(start, stop), tensor.type)
         return np.ascontiguousarray(values, dtype=np.float32)
 
     def _row_order(self, name: str) -> NDArray[np.int64] | None:

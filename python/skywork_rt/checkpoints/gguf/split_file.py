@@ -23,24 +23,20 @@ class GgufModel:
     """One file, or all files of a split model, whichever of them `path` is. Raises CheckpointError."""
 
     def __init__(self, path: Path) -> None:
-        first = GgufFile(path)
+        opened = GgufFile(path)
         self.paths: Sequence[Path] = [path]
-        self.metadata: Mapping[str, Any] = first.metadata
-        self.tensors: Mapping[str, GgufTensor] = first.tensors
+        self.metadata: Mapping[str, Any] = opened.metadata
+        self.tensors: Mapping[str, GgufTensor] = opened.tensors
         self.name = path.name
-        count = first.metadata.get("split.count", 1)
+        count = opened.metadata.get("split.count", 1)
         if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= _LARGEST_COUNT:
             raise CheckpointError(f"{path.name} has split.count {str(count)[:40]}; expected a number of files")
         if count > 1:
-            self._open_all(path, count)
+            self._open_all(opened, count)
 
-    def blocks(self, tensor: GgufTensor, start: int, stop: int) -> Any:
-        """Rows start to stop as bytes [rows, bytes a row]."""
-        return GgufFile.read_blocks(tensor, start, stop)
-
-    def _open_all(self, path: Path, count: int) -> None:
-        self.paths = _siblings(path, count)
-        files = [GgufFile(sibling) for sibling in self.paths]
+    def _open_all(self, opened: GgufFile, count: int) -> None:
+        self.paths = _siblings(opened.path, count)
+        files = [opened if path == opened.path else GgufFile(path) for path in self.paths]
         tensors: dict[str, GgufTensor] = {}
         for number, file in enumerate(files):
             self._check_number(file, number, count)

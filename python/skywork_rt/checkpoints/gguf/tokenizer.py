@@ -26,7 +26,8 @@ _log = logging.getLogger("skywork_rt.export")
 _PREFIX = "tokenizer.ggml."
 _TEMPLATE = "tokenizer.chat_template"
 _CONTROL_LIKE = re.compile(r"<\|[^<>|]{2,40}\|>")
-_END_KEYS = tuple(f"{key}_token_id" for key in ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep"))
+_ENDS = ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep")
+_ID_KEYS = tuple(f"{key}_token_id" for key in ("bos", "unknown", "padding", *_ENDS))
 _SENTENCEPIECE_IDS = {"bos_token_id": 1, "eos_token_id": 2}
 
 
@@ -53,32 +54,48 @@ def read_tokenizer(metadata: Mapping[str, Any]) -> TokenizerFiles | None:
 
 def _finish(given: _Given, files: TokenizerFiles, adds_bos: bool) -> TokenizerFiles:
     """The files with the ids and templates that the metadata states; `adds_bos` where it does not say."""
-    ids = {key: given.id(f"{key}_token_id") for key in ("bos", "eos", "unknown", "padding")}
-    bos, eos = ids["bos"], ids["eos"]
-    given.warn_of_ordinary_controls()
-    names = {"bos_token": bos, "eos_token": eos, "unk_token": ids["unknown"], "pad_token": ids["padding"]}
+    ids, templates = given.ids, given.chat_templates()
+    _warn_of_ordinary_controls(given, "".join(templates.values()))
+    bos, eos, pad = ids["bos_token_id"], ids["eos_token_id"], ids["padding_token_id"]
+    names = {"bos_token": bos, "eos_token": eos, "unk_token": ids["unknown_token_id"], "pad_token": pad}
     return dataclasses.replace(
         files,
         prefix_ids=(bos,) if given.flag("add_bos_token", adds_bos) and bos is not None else (),
         suffix_ids=(eos,) if given.flag("add_eos_token", False) and eos is not None else (),
-        chat_templates=given.chat_templates(),
+        chat_templates=templates,
         special_tokens={name: given.tokens[index] for name, index in names.items() if index is not None},
         bos_id=bos,
-        pad_id=ids["padding"],
-        eos_ids=ends_of_generation(given.tokens, given.types, given.named_ids()),
+        pad_id=pad,
+        eos_ids=ends_of_generation(given.tokens, given.types, ids),
     )
 
 
+def _warn_of_ordinary_controls(given: _Given, templates: str) -> None:
+    """Early converters called ChatML's tokens ordinary text; a template then writes what was never trained."""
+    for text, kind in zip(given.tokens, given.types, strict=True):
+        if kind == PieceType.NORMAL and _CONTROL_LIKE.fullmatch(text) and text in templates:
+            _log.warning(
+                "the chat template writes %s as a token, but the file calls %s ordinary text, so prompts spell it "
+                "out: convert the model to GGUF again",
+                text,
+                text,
+            )
+
+
 class _Given:
-    """The tokenizer's metadata, checked. `defaults`: ids that llama.cpp takes where a file names none."""
+    """The tokenizer's metadata, checked. `defaults`: ids that llama.cpp takes where a file names none.
+
+    `ids` are those that the file names, by their key without prefix; one that no token has is not believed, as in
+    llama.cpp.
+    """
 
     def __init__(self, metadata: Mapping[str, Any], defaults: Mapping[str, int]) -> None:
         self._metadata = metadata
-        self._defaults = defaults
         self.tokens: list[str] = self._list("tokens", str)
         if not self.tokens:
             raise CheckpointError("GGUF metadata tokenizer.ggml.tokens is missing or empty")
         self.types = ends_are_control(self.tokens, self._one_each("token_type", int, UNDEFINED))
+        self.ids = {key: self._id(key, defaults.get(key)) for key in _ID_KEYS}
 
     def scores(self) -> list[float]:
         """0 where the file has none: then the leftmost pair is merged first."""
@@ -93,25 +110,14 @@ class _Given:
             merges.append((left, right))
         return merges
 
-    def id(self, key: str) -> int | None:
-        """An id that the file names; one that no token has is not believed, as in llama.cpp."""
+    def _id(self, key: str, default: int | None) -> int | None:
         value = self._metadata.get(_PREFIX + key)
-        if value is None or value == 0xFFFFFFFF:
-            return self._default(key)
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(self.tokens):
+        count = len(self.tokens)
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < count:
             return value
-        _log.warning(
-            "GGUF metadata %s%s is %.40s; there are %d tokens: it is left out", _PREFIX, key, value, len(self.tokens)
-        )
-        return self._default(key)
-
-    def named_ids(self) -> dict[str, int | None]:
-        """Ids of tokens that may be ends, by their key."""
-        return {key: self.id(key) for key in _END_KEYS}
-
-    def _default(self, key: str) -> int | None:
-        value = self._defaults.get(key)
-        return value if value is not None and value < len(self.tokens) else None
+        if value is not None and value != 0xFFFFFFFF:
+            _log.warning("GGUF metadata %s%s is %.40s; there are %d tokens: it is left out", _PREFIX, key, value, count)
+        return default if default is not None and default < count else None
 
     def flag(self, key: str, default: bool) -> bool:
         value = self._metadata.get(_PREFIX + key, default)
@@ -142,18 +148,6 @@ class _Given:
                 raise CheckpointError(f"GGUF metadata {key[:80]} is a {type(value).__name__}; expected text")
             templates[key[len(_TEMPLATE) + 1 :] or "default"] = value
         return templates
-
-    def warn_of_ordinary_controls(self) -> None:
-        """Early converters called ChatML's tokens ordinary text; a template then writes what was never trained."""
-        templates = "".join(self.chat_templates().values())
-        for text, kind in zip(self.tokens, self.types, strict=True):
-            if kind == PieceType.NORMAL and _CONTROL_LIKE.fullmatch(text) and text in templates:
-                _log.warning(
-                    "the chat template writes %s as a token, but the file calls %s ordinary text, so prompts spell it "
-                    "out: convert the model to GGUF again",
-                    text,
-                    text,
-                )
 
     def _list(self, key: str, kind: Any) -> list[Any]:
         value = self._metadata.get(_PREFIX + key, [])

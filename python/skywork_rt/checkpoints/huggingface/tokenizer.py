@@ -43,12 +43,7 @@ def _from_json(directory: Path, settings: TokenizerSettings) -> TokenizerFiles:
 
     content = read_text(directory / "tokenizer.json")
     tokenizer = load_tokenizer(content, "tokenizer.json")
-    special = {
-        name: tokens
-        for name, tokens in settings.special_tokens(sentencepiece=False).items()
-        # A class's own token that the file does not have is another model's.
-        if settings.states(name) or tokenizer.token_to_id(tokens[0].content) is not None
-    }
+    special = settings.special_tokens(lambda text: tokenizer.token_to_id(text) is not None, sentencepiece=False)
     missing = _missing(tokenizer, settings, special)
     if missing:
         tokenizer.add_tokens([token.to_library() for token in missing])
@@ -96,11 +91,7 @@ def _from_sentencepiece(directory: Path, settings: TokenizerSettings) -> Tokeniz
     ids = {piece.piece: index for index, piece in enumerate(proto.pieces)}
     added = user_defined_pieces(proto) if settings.converted() else {}
     added |= {ids.get(token.content, index): token for index, token in settings.added.items()}
-    special = {
-        name: tokens
-        for name, tokens in settings.special_tokens(sentencepiece=True).items()
-        if settings.states(name) or tokens[0].content in ids
-    }
+    special = settings.special_tokens(ids.__contains__, sentencepiece=True)
     _add_special(added, ids, special)
     if not settings.converted():  # sentencepiece itself has no normalised text that tokens could be looked for in
         added = {index: dataclasses.replace(token, normalized=False) for index, token in added.items()}

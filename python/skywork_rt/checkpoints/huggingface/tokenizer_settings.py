@@ -8,7 +8,7 @@ added_tokens.json's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ from skywork_rt.checkpoints.huggingface.chat_templates import read_chat_template
 from skywork_rt.checkpoints.huggingface.json_file import read_json_object
 from skywork_rt.errors import CheckpointError
 
-__all__ = ["SPECIAL_TOKENS", "TokenizerSettings"]
-
-SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-"""transformers' names of special tokens, in its order."""
+__all__ = ["TokenizerSettings"]
 
 _MORE_SPECIAL = "additional_special_tokens"
+
+_SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token", _MORE_SPECIAL)
+"""transformers' names of special tokens, in its order."""
 
 
 @dataclass(frozen=True)
@@ -70,30 +70,29 @@ class TokenizerSettings:
         self._settings = _optional(directory / "tokenizer_config.json")
         self._class_name = _class_name(self._settings, _optional(directory / "config.json"))
         self.chat_templates = read_chat_templates(directory, self._settings)
-        special = {name: self._settings[name] for name in (*SPECIAL_TOKENS, _MORE_SPECIAL) if name in self._settings}
+        special = {name: self._settings[name] for name in _SPECIAL if name in self._settings}
         decoder = self._settings.get("added_tokens_decoder")
         if decoder is None:
             stated = _optional(directory / "special_tokens_map.json")
-            special |= {name: stated[name] for name in (*SPECIAL_TOKENS, _MORE_SPECIAL) if name in stated}
+            special |= {name: stated[name] for name in _SPECIAL if name in stated}
         self._special = _special_tokens(special)
         if decoder is not None:
             self.added = _from_decoder(decoder)
         else:
             self.added = self._from_added_tokens_json(_optional(directory / "added_tokens.json"))
 
-    def special_tokens(self, *, sentencepiece: bool) -> dict[str, list[AddedToken]]:
-        """Name to the token, or to several for additional_special_tokens; the class's own where no file says so."""
+    def special_tokens(self, known: Callable[[str], bool], *, sentencepiece: bool) -> dict[str, list[AddedToken]]:
+        """Name to the token, or to several for additional_special_tokens; the class's own where no file says so.
+
+        `known`: whether the vocabulary has a text. A class's own token that it lacks is another model's.
+        """
         own = {
             name: [AddedToken(text, special=True)]
             for name, text in self._class(sentencepiece).special.items()
-            if name not in self._special
+            if name not in self._special and known(text)
         }
         stated = {name: tokens for name, tokens in self._special.items() if tokens}
-        return {name: (own | stated)[name] for name in (*SPECIAL_TOKENS, _MORE_SPECIAL) if name in own | stated}
-
-    def states(self, name: str) -> bool:
-        """Whether a file names this special token."""
-        return bool(self._special.get(name))
+        return {name: (own | stated)[name] for name in _SPECIAL if name in own | stated}
 
     def adds(self, name: str, *, sentencepiece: bool) -> bool | None:
         """add_bos_token or add_eos_token; None: the tokenizer itself decides."""

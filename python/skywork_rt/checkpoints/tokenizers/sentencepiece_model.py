@@ -24,7 +24,6 @@ __all__ = [
     "parse_model",
     "sentencepiece_files",
     "user_defined_pieces",
-    "with_added_entries",
 ]
 
 
@@ -88,7 +87,7 @@ def sentencepiece_files(
     return TokenizerFiles(
         kind="sentencepiece",
         content=content,
-        entries=with_added_entries(_entries(proto), added or {}),
+        entries=_with_added(_entries(proto), added or {}),
         byte_level=False,
         prefix_ids=(bos,) if bos >= 0 else (),
         strip_first_space=dummy_prefix,
@@ -101,7 +100,7 @@ def sentencepiece_files(
     )
 
 
-def with_added_entries(entries: Sequence[VocabularyEntry], added: Mapping[int, AddedToken]) -> list[VocabularyEntry]:
+def _with_added(entries: Sequence[VocabularyEntry], added: Mapping[int, AddedToken]) -> list[VocabularyEntry]:
     """The vocabulary with added tokens in it; ids that nobody has stand for nothing."""
     extended = list(entries)
     extended += [VocabularyEntry(b"", unused=True)] * (max(added, default=-1) + 1 - len(extended))
