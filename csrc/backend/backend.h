@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "skywork_rt/generator_options.h"
 #include "skywork_rt/model_spec.h"
 #include "skywork_rt/span.h"
 
@@ -38,8 +39,12 @@ class SKYWORK_RT_API Backend {
 
   virtual const ModelSpec& model() const = 0;
   virtual Traits traits() const = 0;
+  /// `options` with what this backend chose where they leave it the choice: "auto" and an empty mmap. Each value, given
+  /// as an option, chooses the same again. What a backend does not tell stays as it is.
+  virtual GeneratorOptions Chosen(GeneratorOptions options) const { return options; }
 
-  /// Opens an empty sequence that will hold at most `max_tokens` and reserves room for them, or throws kCapacity.
+  /// Opens an empty sequence that will hold at most `max_tokens` and reserves room for them. Throws kBusy when
+  /// other sequences hold the room, kCapacity when it could never fit.
   virtual SeqId Open(std::size_t max_tokens) = 0;
   /// Tokens that the sequence has cached.
   virtual std::size_t Length(SeqId seq) const = 0;

@@ -21,8 +21,14 @@ namespace {
 using IdArray = py::array_t<std::int64_t, py::array::c_style>;
 using std::chrono::milliseconds;
 
-// A signal interrupts no condition variable, so waiting wakes up now and then to look for Ctrl-C.
+// A signal interrupts no condition variable, so the main thread, where Python handles signals, wakes up now and then to
+// look for Ctrl-C. Others would take the GIL for nothing.
 constexpr milliseconds kSignalPeriod{50};
+
+bool OnMainThread() {
+  const py::object main = py::module_::import("threading").attr("main_thread")();
+  return main.attr("ident").cast<unsigned long>() == PyThread_get_thread_ident();
+}
 
 /// Ids as int64, so that what does not fit in TokenId is refused here instead of wrapping round.
 std::vector<TokenId> ToTokens(const IdArray& ids, int vocab_size) {
@@ -43,16 +49,18 @@ std::vector<TokenId> ToTokens(const IdArray& ids, int vocab_size) {
 }
 
 /// Runs `poll`, which waits for at most the time it is given and says whether it is done, until it is done or
-/// `timeout` seconds have passed (none: for ever). Python's signal handlers run between two polls and may throw.
+/// `timeout` seconds have passed (none: for ever). On the main thread Python's signal handlers run between two polls
+/// and may throw.
 template <typename Poll>
 bool WaitInterruptibly(std::optional<double> timeout, const Poll& poll) {
   using Clock = std::chrono::steady_clock;
   constexpr double kForEver = 1e9;  // seconds; more would overflow the clock
   const double seconds = timeout && *timeout < kForEver ? *timeout : kForEver;
   const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+  const milliseconds longest = OnMainThread() ? kSignalPeriod : milliseconds::max();
   for (;;) {
     const auto left = std::chrono::duration_cast<milliseconds>(end - Clock::now());
-    const auto slice = std::max(milliseconds{0}, std::min(left, kSignalPeriod));
+    const auto slice = std::max(milliseconds{0}, std::min(left, longest));
     bool done = false;
     {
       const py::gil_scoped_release release;
@@ -84,9 +92,9 @@ Result GetResult(RequestHandle& handle) {
   return handle.Get();
 }
 
-RequestHandle Submit(Generator& generator, const IdArray& prompt, const py::dict& params, int priority,
-                     std::optional<double> deadline, std::size_t prompt_logprobs_from, bool begins_text,
-                     bool clip_max_tokens, const std::shared_ptr<Mailbox>& mailbox) {
+Request MakeRequest(const Generator& generator, const IdArray& prompt, const py::dict& params, int priority,
+                    std::optional<double> deadline, std::size_t prompt_logprobs_from, bool begins_text,
+                    bool clip_max_tokens) {
   Request request;
   request.prompt = ToTokens(prompt, generator.model().vocab_size);
   request.sampling = ReadSamplingParams(params);
@@ -101,10 +109,23 @@ RequestHandle Submit(Generator& generator, const IdArray& prompt, const py::dict
     }
     request.deadline = milliseconds(std::max<std::int64_t>(1, static_cast<std::int64_t>(*deadline * 1e3)));
   }
-  const py::gil_scoped_release release;
-  if (mailbox == nullptr) return generator.Submit(std::move(request));
-  return generator.Submit(std::move(request), [mailbox](const Update& update) { return mailbox->Push(update); });
+  return request;
 }
+
+RequestHandle Submit(Generator& generator, const Request& request, const std::shared_ptr<Mailbox>& mailbox) {
+  const py::gil_scoped_release release;
+  if (mailbox == nullptr) return generator.Submit(request);
+  return generator.Submit(request, [mailbox](const Update& update) { return mailbox->Push(update); });
+}
+
+/// A generator ends without the GIL: it waits for the engine, and gives back gigabytes.
+struct DestroyWithoutGil {
+  void operator()(Generator* generator) const {
+    const py::gil_scoped_release release;
+    const std::unique_ptr<Generator> owner(generator);
+  }
+};
+using GeneratorHolder = std::unique_ptr<Generator, DestroyWithoutGil>;
 
 void BindModelSpec(py::module_& module) {
   py::class_<RopeSpec>(module, "RopeSpec", "Rotary position embedding, scaling folded in.")
@@ -157,7 +178,7 @@ void BindResults(py::module_& module) {
       .def_readonly("token_ids", &Sample::token_ids)
       .def_readonly("text", &Sample::text)
       .def_property_readonly("finish_reason", [](const Sample& s) { return FinishReasonName(s.finish_reason); })
-      .def_readonly("stop_reason", &Sample::stop_reason)
+      .def_readonly("stop_reason", &Sample::stop_reason, "The id or the stop text; None when it ended by length.")
       .def_readonly("logprobs", &Sample::logprobs)
       .def_readonly("cumulative_logprob", &Sample::cumulative_logprob);
   py::class_<Timings>(module, "Timings", "Seconds from submission.")
@@ -220,22 +241,37 @@ void BindMailbox(py::module_& module) {
       .def("close", &Mailbox::Close, "Drops what is in it and what is still to come; the request is cancelled.");
 }
 
+void BindRequest(py::module_& module) {
+  py::class_<Request>(module, "Request", "A prompt and what to do with it; may be submitted any number of times.");
+}
+
 void BindGeneratorClass(py::module_& module) {
-  py::class_<Generator>(module, "Generator", "One model, its cache and its engine thread.")
+  py::class_<Generator, GeneratorHolder>(module, "Generator", "One model, its cache and its engine thread.")
       .def(py::init([](const std::string& bundle, const py::dict& values) {
              const GeneratorOptions options = ReadGeneratorOptions(values);
              const py::gil_scoped_release release;
-             return std::make_unique<Generator>(bundle, options);
+             return GeneratorHolder(new Generator(bundle, options));
            }),
            py::arg("bundle"), py::arg("options") = py::dict())
       .def_property_readonly("model", &Generator::model, py::return_value_policy::reference_internal)
       .def_property_readonly("options", [](const Generator& g) { return bindings::ToDict(g.options()); })
       .def("stats", [](const Generator& g) { return ToDict(g.stats()); })
-      .def("submit", &Submit, py::arg("prompt"), py::arg("params"), py::arg("priority") = 0,
+      .def("request", &MakeRequest, py::arg("prompt"), py::arg("params"), py::arg("priority") = 0,
            py::arg("deadline") = py::none(), py::arg("prompt_logprobs_from") = 1, py::arg("begins_text") = false,
-           py::arg("clip_max_tokens") = false, py::arg("mailbox") = py::none(),
+           py::arg("clip_max_tokens") = false, "A request for this model, not checked yet.")
+      .def("check", &Generator::Check, py::arg("request"), py::call_guard<py::gil_scoped_release>(),
+           "Raises what submit would, but BusyError. Starts nothing.")
+      .def("submit", &Submit, py::arg("request"), py::arg("mailbox") = py::none(),
            py::keep_alive<0, 1>(),  // a request that somebody waits for keeps its generator open
            "Queues one request. With `mailbox`, updates go there instead of to the handle.")
+      .def(
+          "try_submit",
+          [](Generator& generator, const Request& request) {
+            const py::gil_scoped_release release;
+            Request copy = request;
+            return generator.TrySubmit(&copy);
+          },
+          py::arg("request"), py::keep_alive<0, 1>(), "The same, but None when the queue is full.")
       .def(
           "decode",
           [](const Generator& generator, const IdArray& ids, bool skip_special_tokens) {
@@ -259,6 +295,7 @@ void BindGenerator(py::module_& module) {
   BindResults(module);
   BindHandle(module);
   BindMailbox(module);
+  BindRequest(module);
   BindGeneratorClass(module);
 }
 

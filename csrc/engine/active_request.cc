@@ -109,7 +109,7 @@ void ActiveRequest::EndSample(std::optional<TextStream>* text, Sample* sample, T
   if (text->has_value()) (*text)->Finish(&update_.text);
   if (stop_id) {
     sample->finish_reason = FinishReason::kStop;
-    sample->stop_reason = std::to_string(token);
+    sample->stop_reason = token;
   } else if (text->has_value() && (*text)->stopped()) {  // Finish may have completed one
     sample->finish_reason = FinishReason::kStop;
     sample->stop_reason = *(*text)->stop_text();

@@ -41,9 +41,14 @@ SchedulerLimits MakeSchedulerLimits(const EngineConfig& config, const ModelSpec&
   return limits;
 }
 
-EngineConfig Resolve(EngineConfig config, const ModelSpec& model, const Traits& traits) {
-  config.options = LimitOptions(ResolveOptions(config.options, model), traits);
+EngineConfig Resolve(EngineConfig config, const Backend& backend) {
+  const GeneratorOptions asked = LimitOptions(ResolveOptions(config.options, backend.model()), backend.traits());
+  config.options = backend.Chosen(asked);
   return config;
+}
+
+Error Cancelled(RequestId id) noexcept {
+  return MakeError(ErrorCode::kCancelled, "request ", id, " was cancelled");
 }
 
 /// First prompt position whose logits the request needs: the last one, or that before the first scored token.
@@ -61,8 +66,9 @@ Engine::Engine(std::unique_ptr<Backend> backend, EngineConfig config)
     : backend_(std::move(backend)),
       model_(backend_->model()),
       traits_(backend_->traits()),
-      config_(Resolve(std::move(config), model_, traits_)),
-      scheduler_(MakeSchedulerLimits(config_, model_, traits_)) {
+      config_(Resolve(std::move(config), *backend_)),
+      scheduler_(MakeSchedulerLimits(config_, model_, traits_)),
+      proposer_(std::move(config_.proposer)) {
   request_limits_.model = &model_;
   request_limits_.options = &config_.options;
   request_limits_.can_fork = traits_.can_fork;
@@ -72,7 +78,6 @@ Engine::Engine(std::unique_ptr<Backend> backend, EngineConfig config)
   const SignalBlock block;
   try {
     thread_ = std::thread([this] { Run(); });
-    thread_id_ = thread_.get_id();
   } catch (const std::system_error& error) {
     throw Error(ErrorCode::kCapacity, StrCat("cannot start the engine's thread: ", error.what()));
   }
@@ -85,10 +90,14 @@ Engine::~Engine() {
 Engine::StatePtr Engine::Submit(Request request, UpdateCallback callback) {
   StatePtr state = TrySubmit(&request, std::move(callback));
   if (state != nullptr) return state;
+  throw QueueFull();
+}
+
+Error Engine::QueueFull() {
   const std::lock_guard<std::mutex> lock(mutex_);
   ++stats_.refused;
-  throw Error(ErrorCode::kCapacity, StrCat("the queue is full: ", waiting_, " requests wait and max_queue is ",
-                                           config_.options.max_queue, ": try again later"));
+  return MakeError(ErrorCode::kBusy, "the queue is full: ", waiting_, " requests wait and max_queue is ",
+                   config_.options.max_queue, ": try again later");
 }
 
 Engine::StatePtr Engine::TrySubmit(Request* request, UpdateCallback callback) {
@@ -101,22 +110,36 @@ Engine::StatePtr Engine::TrySubmit(Request* request, UpdateCallback callback) {
     ++stats_.refused;
     throw;
   }
-  const std::uint64_t seed = request->sampling.seed.has_value() ? *request->sampling.seed : DrawSeed();
-  StatePtr state;
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (closing_ != Closing::kNo) throw Error(ErrorCode::kClosed, why_closed_);
-    if (waiting_ >= config_.options.max_queue) return nullptr;
-    state = std::make_shared<internal::RequestState>(last_id_ + 1, std::move(*request), reserve, seed,
-                                                     std::move(callback), link_);
-    inbox_.push_back(state);
-    ++last_id_;
-    ++waiting_;
-    ++stats_.requests;
+  try {
+    StatePtr state = Queue(request, reserve, std::move(callback));
+    if (state == nullptr) return nullptr;
+    news_.notify_one();
+    link_->Wake();
+    return state;
+  } catch (const std::bad_alloc&) {
+    throw Error(OutOfMemory());
   }
-  news_.notify_one();
-  link_->Wake();
+}
+
+Engine::StatePtr Engine::Queue(Request* request, std::size_t reserve, UpdateCallback callback) {
+  const std::uint64_t seed = request->sampling.seed.has_value() ? *request->sampling.seed : DrawSeed();
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (closing_ != Closing::kNo) throw Error(why_closed_);
+  if (waiting_ >= config_.options.max_queue) return nullptr;
+  auto state = std::make_shared<internal::RequestState>(last_id_ + 1, std::move(*request), reserve, seed,
+                                                        std::move(callback), link_);
+  inbox_.push_back(state);
+  ++last_id_;
+  ++waiting_;
+  ++stats_.requests;
   return state;
+}
+
+void Engine::Check(const Request& request) const {
+  link_->fork_guard.Check();
+  CheckRequest(request, request_limits_);
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (closing_ != Closing::kNo) throw Error(why_closed_);
 }
 
 Stats Engine::stats() const {
@@ -129,7 +152,7 @@ Stats Engine::stats() const {
 
 void Engine::Close(Generator::CloseMode mode) {
   link_->fork_guard.Check();
-  if (std::this_thread::get_id() == thread_id_) {
+  if (OnOwnThread()) {
     throw Error(ErrorCode::kInvalidArgument,
                 "a callback may not close its generator: it runs on the engine's thread, which would wait for itself");
   }
@@ -137,7 +160,6 @@ void Engine::Close(Generator::CloseMode mode) {
     const std::lock_guard<std::mutex> lock(mutex_);
     const Closing wanted = mode == Generator::CloseMode::kCancel ? Closing::kCancel : Closing::kFinish;
     closing_ = std::max(closing_, wanted);  // whoever is in a hurry wins
-    if (why_closed_.empty()) why_closed_ = "the generator is closed: open a new one";
   }
   news_.notify_one();
   link_->Wake();
@@ -148,7 +170,7 @@ void Engine::Close(Generator::CloseMode mode) {
 // ------------------------------------------------------------------------------------------------- the engine thread
 
 void Engine::Run() {
-  internal::MarkEngineThread();
+  internal::MarkEngineThread(*link_);
   pthread_setname_np(pthread_self(), "skywork_rt");
   UseDefaultFloatEnvironment();
   try {
@@ -160,15 +182,25 @@ void Engine::Run() {
       if (config_.check_invariants) CheckInvariants();
       Publish();
     }
-    FailAll(Error(ErrorCode::kCancelled, "the generator was closed before the request had finished"));
+    FailAll(MakeError(ErrorCode::kCancelled, "the generator was closed before the request had finished"));
   } catch (...) {
     const Error error = CurrentError(ErrorCode::kInternal);
-    Log(LogLevel::kError, StrCat("the engine stops: ", error.what()));
-    FailAll(Error(ErrorCode::kInternal, StrCat("the engine stopped: ", error.what())));
+    LogText(LogLevel::kError, "the engine stops: ", error.what());
+    FailAll(MakeError(ErrorCode::kInternal, "the engine stopped: ", error.what()));
   }
   scheduler_.ForgetAll(&to_close_);
   CloseSequences();
   Publish();
+  FreeModel();
+}
+
+// Whoever opens one model after another must not hold both, even if the closed Generator lives on.
+void Engine::FreeModel() {
+  backend_.reset();
+  proposer_.reset();
+  logits_ = {};
+  held_ = {};
+  LogText(LogLevel::kDebug, "closed ", model_.name, " after ", now_.requests, " requests");
 }
 
 // Waits while there is nothing to do. False when it is time to stop.
@@ -187,85 +219,108 @@ bool Engine::TakeNews() {
   return true;
 }
 
+// From here on the request ends in one way or another.
 void Engine::Accept(StatePtr state) {
-  const Request& request = state->request();
   const RequestId id = state->id();
+  if (state->cancelled()) {  // before it is in entries_, where DropCancelledAndExpired looks
+    EndBadly(state.get(), true, Cancelled(id));
+    return;
+  }
+  try {
+    Enlist(state);
+  } catch (...) {
+    const Error error = CurrentError(ErrorCode::kInternal);
+    if (entries_.count(id) != 0) {
+      Fail(id, error);
+    } else {
+      EndBadly(state.get(), true, error);
+    }
+  }
+}
+
+void Engine::Enlist(const StatePtr& state) {
+  const Request& request = state->request();
   Ticket ticket;
-  ticket.id = id;
+  ticket.id = state->id();
   ticket.priority = request.priority;
   ticket.prompt = request.prompt;
   ticket.rows = RowsOf(request.sampling);
   ticket.reserve = state->reserve();
   ticket.logits_from = FirstLogits(request);
   Entry entry;
-  if (request.deadline.has_value()) {
-    entry.deadline = state->submitted() + *request.deadline;
-    deadlines_.emplace(*entry.deadline, id);
-  }
-  const bool cancelled = state->cancelled();  // before it was in entries_, where DropCancelledAndExpired looks
-  entry.state = std::move(state);
-  entries_.emplace(id, std::move(entry));
+  entry.state = state;
+  if (request.deadline.has_value()) entry.deadline = state->submitted() + *request.deadline;
+  entries_.emplace(ticket.id, std::move(entry));
+  if (request.deadline.has_value()) deadlines_.emplace(state->submitted() + *request.deadline, ticket.id);
   scheduler_.Enqueue(std::move(ticket));
-  if (cancelled) Fail(id, Error(ErrorCode::kCancelled, StrCat("request ", id, " was cancelled")));
 }
 
 void Engine::DropCancelledAndExpired() {
   const std::uint64_t cancellations = link_->cancellations.load(std::memory_order_acquire);
   if (cancellations != seen_cancellations_) {
     seen_cancellations_ = cancellations;
-    std::vector<RequestId> cancelled;
-    for (const auto& [id, entry] : entries_) {
-      if (entry.state->cancelled()) cancelled.push_back(id);
-    }
-    for (const RequestId id : cancelled) {
-      Fail(id, Error(ErrorCode::kCancelled, StrCat("request ", id, " was cancelled")));
+    for (auto next = entries_.begin(); next != entries_.end();) {
+      const auto& [id, entry] = *next++;  // Fail takes it out
+      if (entry.state->cancelled()) Fail(RequestId{id}, Cancelled(id));
     }
   }
   const Clock::time_point now = Clock::now();
   while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
     const RequestId id = deadlines_.begin()->second;
     const auto& state = *entries_.at(id).state;
-    Fail(id, Error(ErrorCode::kDeadlineExceeded, StrCat("request ", id, " did not finish within its deadline of ",
-                                                        state.request().deadline->count(), " ms")));
+    Fail(id, MakeError(ErrorCode::kDeadlineExceeded, "request ", id, " did not finish within its deadline of ",
+                       state.request().deadline->count(), " ms"));
   }
 }
 
 // --------------------------------------------------------------------------------------------------------- admission
 
 void Engine::AdmitQueued() {
-  while (!wait_for_room_) {
-    const std::optional<Admission> admission = scheduler_.NextAdmission();
-    if (!admission.has_value()) return;
-    Admit(*admission);
+  while (!wait_for_room_ && scheduler_.queued() != 0) {
+    const RequestId first = scheduler_.FirstQueued();
+    try {
+      const std::optional<Admission> admission = scheduler_.NextAdmission();
+      if (!admission.has_value()) return;
+      Admit(*admission);
+    } catch (...) {
+      RefuseAdmission(first, CurrentError(ErrorCode::kBackend));
+    }
   }
 }
 
+// Either the request runs afterwards, or it is in the queue as before and none of its sequences is open.
 void Engine::Admit(const Admission& admission) {
+  // What is open can always be closed without memory.
+  to_close_.reserve(to_close_.size() + static_cast<std::size_t>(scheduler_.open_rows() + admission.rows));
   for (const SeqId seq : admission.evict) {
     scheduler_.Forget(seq);
     to_close_.push_back(seq);
   }
   CloseSequences();
   Entry& entry = entries_.at(admission.id);
+  auto active = std::make_unique<ActiveRequest>(entry.state, model_, config_.vocabulary.get(), admission.reuse);
+  std::vector<SeqId> rows;
   try {
-    auto active = std::make_unique<ActiveRequest>(entry.state, model_, config_.vocabulary.get(), admission.reuse);
-    const std::vector<SeqId> rows = OpenRows(admission);
+    OpenRows(admission, &rows);
     scheduler_.Admit(admission, Span<const SeqId>(rows));
-    entry.active = std::move(active);
   } catch (...) {
-    RefuseAdmission(admission.id, CurrentError(ErrorCode::kBackend));
-    return;
+    CloseRows(admission, rows);
+    throw;
   }
+  entry.active = std::move(active);
   now_.prompt_tokens += entry.state->request().prompt.size();
   now_.prefix_hit_tokens += admission.reuse;
-  const std::lock_guard<std::mutex> lock(mutex_);
-  --waiting_;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    --waiting_;
+  }
+  CutReused(admission, rows.front());
 }
 
 // Backends may count by pages or buckets and be full before the scheduler's sum is. Then kept sequences go, and after
-// them the request waits for running ones; only with nothing left to wait for does it fail.
+// them the request waits for running ones; only with nothing left to wait for does it fail. So it is without memory.
 void Engine::RefuseAdmission(RequestId id, const Error& error) {
-  if (error.code() == ErrorCode::kCapacity) {
+  if (error.code() == ErrorCode::kBusy || error.code() == ErrorCode::kCapacity) {
     if (scheduler_.ForgetOldest(&to_close_)) {
       CloseSequences();
       return;
@@ -278,27 +333,35 @@ void Engine::RefuseAdmission(RequestId id, const Error& error) {
   Fail(id, error);
 }
 
-// Opens the request's sequences, row 0 holding what is reused; on error none of them is left.
-std::vector<SeqId> Engine::OpenRows(const Admission& admission) {
-  const bool take_over = admission.how == Admission::Reuse::kTakeOver;
-  std::vector<SeqId> opened;
-  try {
-    for (int i = take_over ? 1 : 0; i < admission.rows; ++i) opened.push_back(backend_->Open(admission.reserve));
-    if (admission.how == Admission::Reuse::kCopy) {
-      const SeqId source = admission.source;
-      const SeqId target = opened.front();
-      backend_->Reorder(Span<const SeqId>(&source, 1), Span<const SeqId>(&target, 1));
-    }
-    if (admission.reuse < admission.source_length) {
-      backend_->Truncate(take_over ? admission.source : opened.front(), admission.reuse);
-    }
-  } catch (...) {
-    to_close_.insert(to_close_.end(), opened.begin(), opened.end());
-    CloseSequences();
-    throw;
+// Opens the request's sequences; `rows` has those that are open when it throws.
+void Engine::OpenRows(const Admission& admission, std::vector<SeqId>* rows) {
+  const auto count = static_cast<std::size_t>(admission.rows);
+  rows->reserve(count);
+  if (admission.how == Admission::Reuse::kTakeOver) rows->push_back(admission.source);
+  while (rows->size() < count) rows->push_back(backend_->Open(admission.reserve));
+  if (admission.how == Admission::Reuse::kCopy) {
+    const SeqId source = admission.source;
+    const SeqId target = rows->front();
+    backend_->Reorder(Span<const SeqId>(&source, 1), Span<const SeqId>(&target, 1));
   }
-  if (take_over) opened.insert(opened.begin(), admission.source);
-  return opened;
+}
+
+// The admission came to nothing: what was opened for it is closed, a kept sequence is kept on.
+void Engine::CloseRows(const Admission& admission, const std::vector<SeqId>& rows) {
+  for (const SeqId seq : rows) {
+    if (admission.how != Admission::Reuse::kTakeOver || seq != admission.source) to_close_.push_back(seq);
+  }
+  CloseSequences();
+}
+
+// Row 0 begins with what is reused, and no more. A sequence that was taken over has no other owner by now.
+void Engine::CutReused(const Admission& admission, SeqId row) {
+  if (admission.reuse == admission.source_length) return;
+  try {
+    backend_->Truncate(row, admission.reuse);
+  } catch (...) {
+    Fail(admission.id, CurrentError(ErrorCode::kBackend));
+  }
 }
 
 // ----------------------------------------------------------------------------------------------------------- the end
@@ -311,33 +374,40 @@ void Engine::LeaveRow(RequestId id, int row) {
 }
 
 void Engine::Finish(RequestId id) {
-  Entry entry = TakeEntry(id);
+  std::optional<Entry> entry = TakeEntry(id);
   ++now_.finished;
   Publish();  // whoever sees the result sees it counted
-  entry.state->Finish(entry.active->TakeResult());
+  entry->state->Finish(entry->active->TakeResult());
 }
 
+// Takes a request out, wherever it is. Needs no memory.
 void Engine::Fail(RequestId id, const Error& error) {
-  Entry entry = TakeEntry(id);
-  scheduler_.Remove(id, &to_close_);
+  if (scheduler_.IsQueued(id) || scheduler_.Find(id) != nullptr) scheduler_.Remove(id, &to_close_);
   wait_for_room_ = false;
   CloseSequences();
+  std::optional<Entry> entry = TakeEntry(id);
+  if (entry.has_value()) EndBadly(entry->state.get(), entry->active == nullptr, error);
+}
+
+void Engine::EndBadly(internal::RequestState* state, bool waited, const Error& error) {
   ++(error.code() == ErrorCode::kCancelled ? now_.cancelled : now_.failed);
-  if (entry.active == nullptr) {
+  if (waited) {
     const std::lock_guard<std::mutex> lock(mutex_);
     --waiting_;
   }
   Publish();
-  entry.state->Fail(error.code(), error.what());
+  state->Fail(error);
 }
 
-Engine::Entry Engine::TakeEntry(RequestId id) {
+std::optional<Engine::Entry> Engine::TakeEntry(RequestId id) {
   const auto found = entries_.find(id);
+  if (found == entries_.end()) return std::nullopt;
   Entry entry = std::move(found->second);
   entries_.erase(found);
   if (!entry.deadline.has_value()) return entry;
   const auto [first, last] = deadlines_.equal_range(*entry.deadline);
-  deadlines_.erase(std::find_if(first, last, [&](const auto& deadline) { return deadline.second == id; }));
+  const auto deadline = std::find_if(first, last, [&](const auto& other) { return other.second == id; });
+  if (deadline != last) deadlines_.erase(deadline);
   return entry;
 }
 
@@ -345,23 +415,27 @@ void Engine::FailAll(const Error& error) {
   std::vector<StatePtr> arrivals;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (closing_ == Closing::kNo) why_closed_ = error.what();
+    if (closing_ == Closing::kNo) why_closed_ = MakeError(ErrorCode::kClosed, error.what());
     closing_ = Closing::kCancel;
     arrivals.swap(inbox_);
   }
-  for (StatePtr& state : arrivals) Accept(std::move(state));
+  for (const StatePtr& state : arrivals) EndBadly(state.get(), true, error);
   while (!entries_.empty()) Fail(entries_.begin()->first, error);
 }
 
+// A sequence that finds no memory to be closed is closed along with the next ones.
 void Engine::CloseSequences() {
+  std::size_t left = 0;
   for (const SeqId seq : to_close_) {
     try {
       backend_->Close(seq);
+    } catch (const std::bad_alloc&) {
+      to_close_[left++] = seq;
     } catch (...) {
-      Log(LogLevel::kError, StrCat("sequence ", seq, " did not close: ", CurrentError(ErrorCode::kBackend).what()));
+      LogText(LogLevel::kError, "sequence ", seq, " did not close: ", CurrentError(ErrorCode::kBackend).what());
     }
   }
-  to_close_.clear();
+  to_close_.resize(left);
 }
 
 // A burst of prompt log-probabilities makes the logits large; they need not stay so.

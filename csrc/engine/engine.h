@@ -41,6 +41,9 @@ struct EngineConfig {
 
 /// Runs requests on a backend in one batch that changes every step (continuous batching, Yu et al. 2022, Orca). One
 /// thread, started here, owns scheduler and backend; every other thread reaches it through the inbox.
+///
+/// Memory that runs out, at any allocation, ends requests with an error and loses none of them: what ends a request
+/// takes no memory, and what was begun for one is undone.
 class Engine {
  public:
   using StatePtr = std::shared_ptr<internal::RequestState>;
@@ -51,11 +54,16 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  /// Throws what CheckRequest throws, kCapacity (queue full) and kClosed.
+  /// Throws what CheckRequest throws, kBusy (queue full), kCapacity (memory is out) and kClosed.
   StatePtr Submit(Request request, UpdateCallback callback);
   /// The same, but nullptr instead of an error when the queue is full; then `request` is untouched.
   StatePtr TrySubmit(Request* request, UpdateCallback callback);
+  /// Throws what Submit would throw, but kBusy.
+  void Check(const Request& request) const;
+  /// Ends the thread, and frees the backend. Throws kInvalidArgument on the engine's own thread.
   void Close(Generator::CloseMode mode);
+  /// Whether the caller runs on the engine's thread, that is in a callback.
+  bool OnOwnThread() const { return internal::OnThreadOf(*link_); }
 
   const ModelSpec& model() const { return model_; }
   const GeneratorOptions& options() const { return config_.options; }
@@ -87,24 +95,34 @@ class Engine {
   };
   enum class Closing { kNo, kFinish, kCancel };
 
+  Error QueueFull();
+  StatePtr Queue(Request* request, std::size_t reserve, UpdateCallback callback);
+
   void Run();
+  void FreeModel();
   bool TakeNews();
   void Accept(StatePtr state);
+  void Enlist(const StatePtr& state);
   void DropCancelledAndExpired();
 
   void AdmitQueued();
   void Admit(const Admission& admission);
   void RefuseAdmission(RequestId id, const Error& error);
-  std::vector<SeqId> OpenRows(const Admission& admission);
+  void OpenRows(const Admission& admission, std::vector<SeqId>* rows);
+  void CloseRows(const Admission& admission, const std::vector<SeqId>& rows);
+  void CutReused(const Admission& admission, SeqId row);
 
   void RunStep();
+  void ComputeStep();
   void GuessAhead();
+  void Guess(Sequence* sequence, std::size_t most);
   void ResumeHeld();
   void WaitForMasks();
   void RunForward(Span<const PlannedChunk> chunks);
   void PrepareForward(Span<const PlannedChunk> chunks);
   bool CallForward();
   void LoseStep(const Error& error);
+  void LoseRunning(const Error& error);
   void HandleLogits(const Work& work);
   void StartDecoding(Group* group, ActiveRequest* request, Span<float> logits);
   void StepSample(Group* group, ActiveRequest* request, int row, Span<float> logits);
@@ -118,14 +136,15 @@ class Engine {
   void Finish(RequestId id);
   void Fail(RequestId id, const Error& error);
   void FailAll(const Error& error);
-  Entry TakeEntry(RequestId id);
+  void EndBadly(internal::RequestState* state, bool waited, const Error& error);
+  std::optional<Entry> TakeEntry(RequestId id);
   void CloseSequences();
   void ReleaseScratch();
   void Publish();
   void CheckInvariants();
 
   // Set once, read by all.
-  const std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Backend> backend_;  // until the engine's thread ends
   const ModelSpec model_;
   const Traits traits_;
   EngineConfig config_;
@@ -139,7 +158,7 @@ class Engine {
   std::size_t waiting_ = 0;  // in the inbox or in the scheduler's queue
   std::uint64_t last_id_ = 0;
   Closing closing_ = Closing::kNo;
-  std::string why_closed_;
+  Error why_closed_{ErrorCode::kClosed, "the generator is closed: open a new one"};
   Stats stats_;
 
   // The engine thread's own.
@@ -157,11 +176,11 @@ class Engine {
   std::vector<HeldRow> held_;
   std::vector<TokenId> guesses_;
   const std::function<void()> wake_ = [link = link_] { link->Wake(); };
-  Stats now_;  // counters of the engine thread, published to stats_
+  std::shared_ptr<Proposer> proposer_;  // nullptr: no guesses
+  Stats now_;                           // counters of the engine thread, published to stats_
 
   std::mutex join_mutex_;
   std::thread thread_;
-  std::thread::id thread_id_;  // of thread_; set before the first request can arrive
 };
 
 }  // namespace skywork_rt

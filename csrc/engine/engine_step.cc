@@ -30,6 +30,14 @@ class Stopwatch {
 
 void Engine::RunStep() {
   GuessAhead();
+  try {
+    ComputeStep();
+  } catch (...) {
+    LoseRunning(CurrentError(ErrorCode::kInternal));
+  }
+}
+
+void Engine::ComputeStep() {
   scheduler_.PlanStep(&plan_);
   if (plan_.empty()) {
     if (!held_.empty()) WaitForMasks();
@@ -49,20 +57,29 @@ void Engine::RunStep() {
 // Guesses of every sequence that decodes by samples. They need a backend that takes chunks of any length side by side
 // and that forgets what was wrong.
 void Engine::GuessAhead() {
-  if (config_.proposer == nullptr || !traits_.mixed_steps) return;
+  if (proposer_ == nullptr || !traits_.mixed_steps) return;
   for (const auto& group : scheduler_.running()) {
     if (group->reading_prompt || entries_.at(group->ticket.id).active->uses_beams()) continue;
     for (const auto& row : group->rows) {
       if (row == nullptr) continue;
       const std::size_t most = std::min(config_.most_guesses, scheduler_.MostGuesses(*row));
-      if (most == 0) continue;
-      guesses_.clear();
-      config_.proposer->Propose(Span<const TokenId>(row->tokens), most, &guesses_);
-      const auto known = [&](TokenId token) { return token >= 0 && token < model_.vocab_size; };
-      guesses_.erase(std::find_if_not(guesses_.begin(), guesses_.end(), known), guesses_.end());
-      guesses_.resize(std::min(guesses_.size(), most));
-      scheduler_.Guess(row.get(), Span<const TokenId>(guesses_));
+      if (most != 0) Guess(row.get(), most);
     }
+  }
+}
+
+// A proposer that fails has guessed nothing.
+void Engine::Guess(Sequence* sequence, std::size_t most) {
+  try {
+    guesses_.clear();
+    proposer_->Propose(Span<const TokenId>(sequence->tokens), most, &guesses_);
+    const auto known = [&](TokenId token) { return token >= 0 && token < model_.vocab_size; };
+    guesses_.erase(std::find_if_not(guesses_.begin(), guesses_.end(), known), guesses_.end());
+    guesses_.resize(std::min(guesses_.size(), most));
+    scheduler_.Guess(sequence, Span<const TokenId>(guesses_));
+  } catch (...) {
+    LogText(LogLevel::kWarning, "no guesses for request ", sequence->owner, ": ",
+            CurrentError(ErrorCode::kInternal).what());
   }
 }
 
@@ -140,13 +157,18 @@ bool Engine::CallForward() {
 }
 
 void Engine::LoseStep(const Error& error) {
-  const std::string message =
-      StrCat("the backend failed in a step of ", work_.size(), " sequences, whose requests are lost (",
-             ErrorCodeName(error.code()), "): ", error.what());
-  Log(LogLevel::kError, message);
-  for (const Work& work : work_) {
-    if (entries_.count(work.id) != 0) Fail(work.id, Error(ErrorCode::kBackend, message));
-  }
+  const Error lost =
+      MakeError(ErrorCode::kBackend, "the backend failed in a step of ", work_.size(),
+                " sequences, whose requests are lost (", ErrorCodeName(error.code()), "): ", error.what());
+  LogText(LogLevel::kError, lost.what());
+  for (const Work& work : work_) Fail(work.id, lost);
+}
+
+// The step could not be made, or not be taken down: nobody knows what is left of it.
+void Engine::LoseRunning(const Error& error) {
+  const Error lost = MakeError(error.code(), "a step failed, and all running requests are lost: ", error.what());
+  LogText(LogLevel::kError, lost.what());
+  while (!scheduler_.running().empty()) Fail(scheduler_.running().front()->ticket.id, lost);
 }
 
 void Engine::HandleLogits(const Work& work) {

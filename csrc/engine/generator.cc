@@ -1,13 +1,17 @@
 #include "skywork_rt/generator.h"
 
 #include <deque>
+#include <system_error>
+#include <thread>
 #include <utility>
 
 #include "backend/registry.h"
 #include "bundle/bundle.h"
 #include "engine/engine.h"
 #include "engine/options.h"
+#include "support/current_error.h"
 #include "support/format.h"
+#include "support/log.h"
 #include "text/vocabulary.h"
 
 namespace skywork_rt {
@@ -35,7 +39,11 @@ std::unique_ptr<Engine> OpenBundle(const std::string& path, const GeneratorOptio
   config.options.backend = ResolveBackend(bundle, ToBackendOptions(config.options));
   config.vocabulary = LoadVocabulary(bundle);
   std::unique_ptr<Backend> backend = MakeBackend(bundle, ToBackendOptions(config.options));
-  return std::make_unique<Engine>(std::move(backend), std::move(config));
+  auto engine = std::make_unique<Engine>(std::move(backend), std::move(config));
+  const GeneratorOptions& chosen = engine->options();
+  LogText(LogLevel::kInfo, "opened ", path, " on ", chosen.backend, ": weights ", chosen.weights, ", activations ",
+          chosen.activations, ", ", chosen.threads, " threads, ", chosen.max_cached_tokens, " tokens of cache");
+  return engine;
 }
 
 std::unique_ptr<Engine> WrapBackend(std::unique_ptr<Backend> backend, const GeneratorOptions& options) {
@@ -45,6 +53,28 @@ std::unique_ptr<Engine> WrapBackend(std::unique_ptr<Backend> backend, const Gene
   return std::make_unique<Engine>(std::move(backend), std::move(config));
 }
 
+// A callback let go of its generator: the engine's thread cannot wait for itself, so another one does.
+void EndElsewhere(std::unique_ptr<Engine> engine) noexcept {
+  Engine* const ended = engine.release();
+  try {
+    std::thread([ended] { const std::unique_ptr<Engine> owner(ended); }).detach();
+  } catch (const std::exception& error) {
+    LogText(LogLevel::kError, "a generator that its own callback let go of stays open: ", error.what());
+  }
+}
+
+/// Refuses the whole list before any of it has started.
+void CheckAll(const Engine& engine, const std::vector<Request>& requests) {
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    try {
+      engine.Check(requests[i]);
+    } catch (const Error& error) {
+      if (requests.size() == 1 || error.code() == ErrorCode::kClosed) throw;
+      throw MakeError(error.code(), "request ", i, " of ", requests.size(), ": ", error.what());
+    }
+  }
+}
+
 }  // namespace
 
 class Generator::Impl {
@@ -52,7 +82,11 @@ class Generator::Impl {
   explicit Impl(std::unique_ptr<Engine> engine) : engine_(std::move(engine)) {}
   ~Impl() {
     // The child of a fork() has no engine thread to join and maybe a locked mutex: the only safe end is none.
-    if (engine_->forked()) static_cast<void>(engine_.release());
+    if (engine_->forked()) {
+      static_cast<void>(engine_.release());
+    } else if (engine_->OnOwnThread()) {
+      EndElsewhere(std::move(engine_));
+    }
   }
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
@@ -101,8 +135,19 @@ RequestHandle Generator::Submit(Request request, UpdateCallback callback) {
   return RequestHandle(impl_->engine().Submit(std::move(request), std::move(callback)));
 }
 
+std::optional<RequestHandle> Generator::TrySubmit(Request* request, UpdateCallback callback) {
+  Engine::StatePtr state = impl_->engine().TrySubmit(request, std::move(callback));
+  if (state == nullptr) return std::nullopt;
+  return RequestHandle(std::move(state));
+}
+
+void Generator::Check(const Request& request) const {
+  impl_->engine().Check(request);
+}
+
 // A list longer than the queue is fed as the queue empties; only a queue full of others' requests refuses.
 std::vector<Result> Generator::Generate(std::vector<Request> requests) {
+  CheckAll(impl_->engine(), requests);
   std::vector<Result> results;
   results.reserve(requests.size());
   PendingList pending;

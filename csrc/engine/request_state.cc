@@ -11,7 +11,7 @@ namespace skywork_rt {
 namespace internal {
 namespace {
 
-thread_local bool t_engine_thread = false;
+thread_local const EngineLink* t_engine = nullptr;  // whose thread this is
 
 /// Longer waits are as good as for ever, and would overflow the clock's nanoseconds.
 constexpr std::chrono::milliseconds kLongestWait = std::chrono::hours(24 * 365);
@@ -27,10 +27,13 @@ void Append(const Update& more, Update* update) {
 }  // namespace
 
 bool OnEngineThread() {
-  return t_engine_thread;
+  return t_engine != nullptr;
 }
-void MarkEngineThread() {
-  t_engine_thread = true;
+bool OnThreadOf(const EngineLink& link) {
+  return t_engine == &link;
+}
+void MarkEngineThread(const EngineLink& link) {
+  t_engine = &link;
 }
 
 RequestState::RequestState(std::uint64_t id, Request request, std::size_t reserve, std::uint64_t seed,
@@ -40,6 +43,7 @@ RequestState::RequestState(std::uint64_t id, Request request, std::size_t reserv
       reserve_(reserve),
       seed_(seed),
       callback_(std::move(callback)),
+      has_callback_(static_cast<bool>(callback_)),
       link_(std::move(link)),
       waiting_(static_cast<std::size_t>(std::max(1, request_.sampling.n))) {}
 
@@ -76,7 +80,7 @@ bool RequestState::Next(Update* update) {
 
 std::optional<bool> RequestState::NextFor(Update* update, std::chrono::milliseconds timeout) {
   CheckMayWait();
-  if (callback_) {
+  if (has_callback_) {
     throw Error(ErrorCode::kInvalidArgument,
                 StrCat("request ", id_, " was submitted with a callback, which gets its updates; wait with Get()"));
   }
@@ -111,7 +115,7 @@ double RequestState::SecondsSinceSubmission() const {
 }
 
 void RequestState::Deliver(const Update& update) {
-  if (callback_) {
+  if (has_callback_) {
     if (!cancelled()) CallBack(update);
     return;
   }
@@ -124,19 +128,24 @@ void RequestState::Deliver(const Update& update) {
   changed_.notify_all();
 }
 
-void RequestState::CallBack(const Update& update) {
+void RequestState::CallBack(const Update& update) noexcept {
   bool go_on = false;
   try {
     go_on = callback_(update);
   } catch (const std::exception& error) {
-    Log(LogLevel::kError, StrCat("the callback of request ", id_, " threw, which cancels it: ", error.what()));
+    LogText(LogLevel::kError, "the callback of request ", id_, " threw, which cancels it: ", error.what());
   } catch (...) {
-    Log(LogLevel::kError, StrCat("the callback of request ", id_, " threw, which cancels it"));
+    LogText(LogLevel::kError, "the callback of request ", id_, " threw, which cancels it");
   }
   if (!go_on) Cancel();
 }
 
-void RequestState::Finish(Result result) {
+void RequestState::DropCallback() noexcept {
+  const UpdateCallback last = std::exchange(callback_, nullptr);
+}
+
+void RequestState::Finish(Result result) noexcept {
+  DropCallback();
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     result_ = std::move(result);
@@ -145,18 +154,19 @@ void RequestState::Finish(Result result) {
   changed_.notify_all();
 }
 
-void RequestState::Fail(ErrorCode code, const std::string& message) {
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    error_.emplace(code, message);
-    ended_ = true;
-  }
-  changed_.notify_all();
-  if (callback_) {
+void RequestState::Fail(const Error& error) noexcept {
+  if (has_callback_) {
     Update last;
     last.finish_reason = FinishReason::kError;
     CallBack(last);
   }
+  DropCallback();
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    error_.emplace(error);
+    ended_ = true;
+  }
+  changed_.notify_all();
 }
 
 }  // namespace internal

@@ -65,22 +65,26 @@ class RequestState {
   bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
   /// Hands an update to the callback or to whoever waits. Its strings and vectors are copied from.
   void Deliver(const Update& update);
-  void Finish(Result result);
-  void Fail(ErrorCode code, const std::string& message);
+  /// The end, good or bad. Takes no memory, so that it always comes. The callback has returned for the last time, and
+  /// what it holds is destroyed, before anybody who waits hears of the end: it may point into the waiter's stack.
+  void Finish(Result result) noexcept;
+  void Fail(const Error& error) noexcept;
 
  private:
   void CheckMayWait() const;
   bool TakeUpdate(Update* update);
   template <typename Predicate>
   bool WaitUntil(std::unique_lock<std::mutex>* lock, std::chrono::milliseconds timeout, Predicate ready);
-  void CallBack(const Update& update);
+  void CallBack(const Update& update) noexcept;
+  void DropCallback() noexcept;
 
   const std::uint64_t id_;
   const Request request_;
   const std::size_t reserve_;
   const std::uint64_t seed_;
   const Clock::time_point submitted_ = Clock::now();
-  const UpdateCallback callback_;
+  UpdateCallback callback_;  // the engine's thread's alone; empty after the end
+  const bool has_callback_;
   const std::shared_ptr<EngineLink> link_;
   std::atomic<bool> cancelled_{false};
 
@@ -96,8 +100,11 @@ class RequestState {
 
 /// Whether the calling thread is an engine's own, where waiting for a request would never end.
 bool OnEngineThread();
-/// Marks the calling thread as an engine's.
-void MarkEngineThread();
+/// Whether it is the thread of the engine of this link. Asks a mark of the thread's own, not its id: that is given to
+/// another thread once the engine's has ended.
+bool OnThreadOf(const EngineLink& link);
+/// Marks the calling thread as that of the engine of this link.
+void MarkEngineThread(const EngineLink& link);
 
 }  // namespace internal
 }  // namespace skywork_rt

@@ -26,8 +26,13 @@ Scheduler::Scheduler(const SchedulerLimits& limits) : limits_(limits) {}
 void Scheduler::Enqueue(Ticket ticket) {
   const QueueKey key{ticket.priority, arrivals_++};
   const RequestId id = ticket.id;
-  queue_.emplace(key, std::move(ticket));
   queue_keys_.emplace(id, key);
+  try {
+    queue_.emplace(key, std::move(ticket));
+  } catch (...) {
+    queue_keys_.erase(id);
+    throw;
+  }
 }
 
 // ---------------------------------------------------------------------------------------------------- admission
@@ -137,40 +142,49 @@ void Scheduler::Touch(SeqId seq) {
   std::rotate(kept, kept + 1, kept_.end());
 }
 
-Group& Scheduler::Admit(const Admission& admission, Span<const SeqId> rows) {
-  const auto queued = queue_.begin();
-  Promise(queued != queue_.end() && queued->second.id == admission.id, "request ", admission.id, " is not first");
+// The first request of the queue as it will run, but for its ticket, which stays in the queue.
+std::unique_ptr<Group> Scheduler::MakeGroup(const Admission& admission, Span<const SeqId> rows) const {
   auto group = std::make_unique<Group>();
-  group->arrival = queued->first.arrival;
-  group->ticket = std::move(queued->second);
-  queue_keys_.erase(admission.id);
-  queue_.erase(queued);
-
-  std::size_t kept_reservation = 0;
-  if (admission.how == Admission::Reuse::kTakeOver) {
-    const auto source = std::find_if(kept_.begin(), kept_.end(),
-                                     [&](const auto& sequence) { return sequence->seq == admission.source; });
-    Promise(source != kept_.end(), "sequence ", admission.source, " is not kept");
-    kept_reservation = (*source)->reserved;
-    Forget(admission.source);
-  } else if (admission.how == Admission::Reuse::kCopy) {
-    Touch(admission.source);
-  }
+  group->arrival = queue_.begin()->first.arrival;
+  group->rows.reserve(rows.size());
   for (std::size_t i = 0; i < rows.size(); ++i) {
     auto row = std::make_unique<Sequence>();
     row->seq = rows[i];
     row->owner = admission.id;
     row->row = static_cast<int>(i);
-    row->reserved = i == 0 && kept_reservation != 0 ? kept_reservation : admission.reserve;
+    row->reserved = admission.reserve;
     row->tokens.reserve(admission.reserve);
-    row->last_used = ++clock_;
-    reserved_tokens_ += row->reserved;
     group->rows.push_back(std::move(row));
   }
-  running_rows_ += static_cast<int>(rows.size());
-  group->rows[0]->tokens = group->ticket.prompt;
+  group->rows[0]->tokens = queue_.begin()->second.prompt;
   group->rows[0]->cached = admission.reuse;
+  return group;
+}
 
+Group& Scheduler::Admit(const Admission& admission, Span<const SeqId> rows) {
+  const auto queued = queue_.begin();
+  Promise(queued != queue_.end() && queued->second.id == admission.id, "request ", admission.id, " is not first");
+  std::unique_ptr<Group> group = MakeGroup(admission, rows);
+  running_.reserve(running_.size() + 1);
+  kept_.reserve(static_cast<std::size_t>(open_rows()) + rows.size());  // so that each can be kept without memory
+  if (admission.how == Admission::Reuse::kTakeOver) {
+    const auto source = std::find_if(kept_.begin(), kept_.end(),
+                                     [&](const auto& sequence) { return sequence->seq == admission.source; });
+    Promise(source != kept_.end(), "sequence ", admission.source, " is not kept");
+    group->rows[0]->reserved = (*source)->reserved;
+    Forget(admission.source);
+  } else if (admission.how == Admission::Reuse::kCopy) {
+    Touch(admission.source);
+  }
+  // Nothing below can fail.
+  group->ticket = std::move(queued->second);
+  queue_keys_.erase(admission.id);
+  queue_.erase(queued);
+  for (const auto& row : group->rows) {
+    row->last_used = ++clock_;
+    reserved_tokens_ += row->reserved;
+  }
+  running_rows_ += static_cast<int>(rows.size());
   const QueueKey key{group->ticket.priority, group->arrival};
   const auto place = std::find_if(running_.begin(), running_.end(), [&](const auto& other) {
     return key < QueueKey{other->ticket.priority, other->arrival};
@@ -298,17 +312,18 @@ void Scheduler::Leave(RequestId id, int row, bool keep, std::vector<SeqId>* clos
 void Scheduler::Keep(std::unique_ptr<Sequence> sequence, std::vector<SeqId>* close) {
   sequence->owner = 0;
   sequence->tokens.resize(sequence->cached);
-  sequence->tokens.shrink_to_fit();
+  sequence->tokens.shrink_to_fit();  // or not, when memory is out
   sequence->last_used = ++clock_;
-  std::vector<SeqId> covered;
-  for (const auto& other : kept_) {
-    if (CommonPrefix(other->tokens, sequence->tokens) == other->cached) covered.push_back(other->seq);
+  for (std::size_t i = 0; i < kept_.size();) {
+    const Sequence& other = *kept_[i];
+    if (CommonPrefix(other.tokens, sequence->tokens) == other.cached) {
+      close->push_back(other.seq);
+      Forget(other.seq);
+    } else {
+      ++i;
+    }
   }
-  for (const SeqId seq : covered) {
-    Forget(seq);
-    close->push_back(seq);
-  }
-  kept_.push_back(std::move(sequence));
+  kept_.push_back(std::move(sequence));  // Admit saw to the room
 }
 
 void Scheduler::Remove(RequestId id, std::vector<SeqId>* close) {

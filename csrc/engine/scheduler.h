@@ -99,7 +99,8 @@ struct StepPlan {
 };
 
 /// Decides who runs: a queue in order of priority and arrival, admission by reservation, prefill in chunks, reuse of
-/// cached prefixes. Pure bookkeeping: no threads, no clock, no backend; every change is one call.
+/// cached prefixes. Pure bookkeeping: no threads, no clock, no backend; every change is one call, which does all of
+/// what it says or, when memory is out, throws and does nothing. What ends a request takes no memory (but in `close`).
 ///
 /// Rules, in full:
 ///  - The queue is served strictly in order. A request that does not fit yet holds back those behind it, so none
@@ -119,6 +120,8 @@ class Scheduler {
   void Enqueue(Ticket ticket);
   bool IsQueued(RequestId id) const { return queue_keys_.count(id) != 0; }
   std::size_t queued() const { return queue_.size(); }
+  /// The request that is admitted next; the queue is not empty.
+  RequestId FirstQueued() const { return queue_.begin()->second.id; }
 
   // --- admission
   /// What would admit the first request of the queue now; empty when the queue is empty or it must wait.
@@ -163,6 +166,8 @@ class Scheduler {
   const std::vector<std::unique_ptr<Group>>& running() const { return running_; }
   const std::vector<std::unique_ptr<Sequence>>& kept() const { return kept_; }
   int running_rows() const { return running_rows_; }
+  /// Sequences that are open: running and kept ones.
+  int open_rows() const { return running_rows_ + static_cast<int>(kept_.size()); }
   std::size_t reserved_tokens() const { return reserved_tokens_; }
   std::size_t cached_tokens() const;
 
@@ -182,13 +187,13 @@ class Scheduler {
     std::size_t match = 0;
   };
 
-  int open_rows() const { return running_rows_ + static_cast<int>(kept_.size()); }
   Admission::Reuse HowToReuse(const Sequence& source, std::size_t match, const Ticket& ticket) const;
   Candidate FindPrefix(const Ticket& ticket) const;
   bool PrefixIsBeingRead(const Ticket& ticket, std::size_t already) const;
   bool MakeRoom(int rows, std::size_t tokens, SeqId spare, std::vector<SeqId>* evict) const;
   void PlanPrefill(Sequence* row, const Ticket& ticket, std::size_t* budget, std::size_t* logit_rows,
                    StepPlan* plan) const;
+  std::unique_ptr<Group> MakeGroup(const Admission& admission, Span<const SeqId> rows) const;
   void Touch(SeqId seq);
   void Keep(std::unique_ptr<Sequence> sequence, std::vector<SeqId>* close);
 

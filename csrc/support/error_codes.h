@@ -22,6 +22,7 @@ constexpr NamedCode kErrorCodes[] = {
     {ErrorCode::kDeadlineExceeded, "deadline_exceeded"},
     {ErrorCode::kClosed, "closed"},
     {ErrorCode::kInternal, "internal"},
+    {ErrorCode::kBusy, "busy"},
 };
 
 }  // namespace skywork_rt

@@ -40,6 +40,15 @@ Traits LiteBackend::traits() const {
   return traits;
 }
 
+// Graphs are float32 throughout, and Lite makes copies of their weights.
+GeneratorOptions LiteBackend::Chosen(GeneratorOptions options) const {
+  options.weights = "f32";
+  options.activations = "f32";
+  options.kv_cache = "f32";
+  options.mmap = false;
+  return options;
+}
+
 SeqId LiteBackend::Open(std::size_t max_tokens) {
   if (max_tokens == 0) throw Error(ErrorCode::kInvalidArgument, "a sequence must reserve at least one token");
   if (max_tokens > limits_.max_length) {
@@ -47,8 +56,9 @@ SeqId LiteBackend::Open(std::size_t max_tokens) {
                 StrCat("a sequence of ", max_tokens, " tokens: the longest is ", limits_.max_length, " (max_length)"));
   }
   if (max_tokens > limits_.max_cached_tokens - reserved_) {
-    throw Error(ErrorCode::kCapacity, StrCat("no room for ", max_tokens, " more tokens in the KV cache: ", reserved_,
-                                             " of ", limits_.max_cached_tokens, " are reserved (max_cached_tokens)"));
+    const auto code = max_tokens > limits_.max_cached_tokens ? ErrorCode::kCapacity : ErrorCode::kBusy;
+    throw Error(code, StrCat("no room for ", max_tokens, " more tokens in the KV cache: ", reserved_, " of ",
+                             limits_.max_cached_tokens, " are reserved (max_cached_tokens)"));
   }
   const int slot = FreeSlot();
   const SeqId seq = next_++;
@@ -158,7 +168,7 @@ const LiteBackend::Sequence& LiteBackend::Find(SeqId seq) const {
 int LiteBackend::FreeSlot() const {
   const auto slot = std::find(occupants_.begin(), occupants_.end(), kNobody);
   if (slot == occupants_.end()) {
-    throw Error(ErrorCode::kCapacity, StrCat("all ", limits_.max_batch, " sequences are open (max_batch)"));
+    throw Error(ErrorCode::kBusy, StrCat("all ", limits_.max_batch, " sequences are open (max_batch)"));
   }
   return static_cast<int>(slot - occupants_.begin());
 }

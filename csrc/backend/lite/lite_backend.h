@@ -37,6 +37,7 @@ class LiteBackend final : public Backend {
 
   const ModelSpec& model() const override { return model_; }
   Traits traits() const override;
+  GeneratorOptions Chosen(GeneratorOptions options) const override;
   SeqId Open(std::size_t max_tokens) override;
   std::size_t Length(SeqId seq) const override;
   void Forward(Span<const Chunk> chunks, Span<float> logits) override;

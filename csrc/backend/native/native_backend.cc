@@ -88,15 +88,25 @@ std::size_t CacheTokens(const ModelSpec& spec, const BackendOptions& options) {
 }
 
 FileContents ReadWeights(const std::filesystem::path& path, const BackendOptions& options) {
-  const bool map = options.mmap.has_value() ? *options.mmap : !FileContents::BetterCopied(path);
-  return map ? FileContents::Map(path)
+  return *options.mmap
+             ? FileContents::Map(path)
              : FileContents::Copy(path, ThreadsToUse(options.threads, options.affinity), CoreSet(options.affinity));
+}
+
+/// The same options with every choice made that they leave to the backend, but that of the weights.
+BackendOptions Choose(BackendOptions options, const std::filesystem::path& weights) {
+  if (!options.mmap.has_value()) options.mmap = !FileContents::BetterCopied(weights);
+  if (options.activations == "auto") options.activations = "f32";
+  if (options.kv_cache == "auto") options.kv_cache = "f32";
+  return options;
 }
 
 class NativeBackend final : public Backend {
  public:
+  /// `options` leaves nothing to choose (Choose).
   NativeBackend(const ModelSpec& spec, const std::filesystem::path& weights, const BackendOptions& options)
       : spec_(spec),
+        chosen_(options),
         file_(weights, ReadWeights(weights, options)),
         weights_(spec_, file_),
         cache_(spec_, ParseCacheKind(options.kv_cache), CacheTokens(spec_, options), options.max_batch),
@@ -109,6 +119,14 @@ class NativeBackend final : public Backend {
         max_batch_(options.max_batch) {}
 
   const ModelSpec& model() const override { return spec_; }
+
+  GeneratorOptions Chosen(GeneratorOptions options) const override {
+    options.weights = chosen_.weights;
+    options.activations = chosen_.activations;
+    options.kv_cache = chosen_.kv_cache;
+    options.mmap = chosen_.mmap;
+    return options;
+  }
 
   Traits traits() const override {
     Traits traits;
@@ -151,6 +169,7 @@ class NativeBackend final : public Backend {
   void RunPasses(ThreadPool::Lease& lease, Span<const Chunk> chunks, float* logits);
 
   const ModelSpec spec_;
+  const BackendOptions chosen_;
   const WeightsFile file_;
   const ModelWeights weights_;
   PagedCache cache_;
@@ -244,7 +263,7 @@ std::unique_ptr<Backend> OpenBackend(const ModelSpec& spec, const std::filesyste
   if (options.max_batch < 1) {
     throw Error(ErrorCode::kInvalidArgument, StrCat("max_batch is ", options.max_batch, ", but must be at least 1."));
   }
-  return std::make_unique<NativeBackend>(spec, weights, options);
+  return std::make_unique<NativeBackend>(spec, weights, Choose(options, weights));
 }
 
 }  // namespace native
@@ -262,7 +281,8 @@ std::string WhyNot(const Bundle& bundle, const BackendOptions& options) {
 }
 
 std::unique_ptr<Backend> Make(const Bundle& bundle, const BackendOptions& options) {
-  std::string name = options.weights;
+  BackendOptions chosen = options;
+  std::string& name = chosen.weights;
   for (const native::WeightKind kind : native::SmallestKindsFirst()) {
     const char* candidate = native::FactsOf(kind).name;
     if (name == "auto" && bundle.weights().count(candidate) != 0) name = candidate;
@@ -276,7 +296,7 @@ std::unique_ptr<Backend> Make(const Bundle& bundle, const BackendOptions& option
                                                 ". Export with --weights ", name, " --for native."));
   }
   if (options.verify) bundle.VerifyFile(found->second);
-  return native::OpenBackend(bundle.model(), bundle.PathOf(found->second), options);
+  return native::OpenBackend(bundle.model(), bundle.PathOf(found->second), chosen);
 }
 
 }  // namespace

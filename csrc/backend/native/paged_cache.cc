@@ -43,11 +43,11 @@ PagedCache::PagedCache(const ModelSpec& spec, CacheKind kind, std::size_t max_to
 
 SeqId PagedCache::Open(std::size_t max_tokens) {
   if (sequences_.size() >= max_sequences_) {
-    throw Error(ErrorCode::kCapacity, StrCat(sequences_.size(), " sequences are open, the most that max_batch = ",
-                                             max_sequences_, " allows. Close one first."));
+    throw Error(ErrorCode::kBusy, StrCat(sequences_.size(), " sequences are open, the most that max_batch = ",
+                                         max_sequences_, " allows. Close one first."));
   }
   if (max_tokens > max_tokens_ - reserved_tokens_) {
-    throw Error(ErrorCode::kCapacity,
+    throw Error(max_tokens > max_tokens_ ? ErrorCode::kCapacity : ErrorCode::kBusy,
                 StrCat("A sequence of ", max_tokens, " tokens does not fit: ", reserved_tokens_, " of the cache's ",
                        max_tokens_, " tokens are reserved. Wait, or raise max_cached_tokens."));
   }

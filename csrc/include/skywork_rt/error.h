@@ -12,7 +12,7 @@ namespace skywork_rt {
 enum class ErrorCode {
   /// A value that the caller gave is wrong: out of its range, of the wrong length, unknown.
   kInvalidArgument = 1,
-  /// The request is valid but does not fit now: queue full, cache exhausted.
+  /// Valid, but too large for what there is (cache, memory, disk): the same again will not fit either.
   kCapacity = 2,
   /// A file or directory that should exist does not, or is no bundle.
   kNotFound = 3,
@@ -32,6 +32,8 @@ enum class ErrorCode {
   kClosed = 10,
   /// A broken promise of our own: please report it.
   kInternal = 11,
+  /// No room at the moment: the queue is full, or others hold the cache. The same fits later: try again.
+  kBusy = 12,
 };
 
 /// The stable lower-case name of a code, such as "invalid_argument".

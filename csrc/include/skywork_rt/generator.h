@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "skywork_rt/error.h"
@@ -64,12 +65,15 @@ struct Update {
   FinishReason finish_reason = FinishReason::kNone;
 };
 
+/// The eos or stop id, or the stop text, that ended a sample; empty when it ended by length.
+using StopReason = std::variant<std::monostate, TokenId, std::string>;
+
 /// One finished sample.
 struct Sample {
   std::vector<TokenId> token_ids;  // the ending eos included
   std::string text;                // empty when the bundle has no vocabulary
   FinishReason finish_reason = FinishReason::kNone;
-  std::string stop_reason;  // the matched stop text, or the id in decimal
+  StopReason stop_reason;
   std::vector<std::vector<TokenLogprob>> logprobs;
   double cumulative_logprob = 0.0;  // of token_ids, when logprobs were asked for; of a beam always: its score before
                                     // the length penalty, penalties and bans included
@@ -100,7 +104,7 @@ struct Stats {
   std::uint64_t finished = 0;
   std::uint64_t cancelled = 0;
   std::uint64_t failed = 0;
-  std::uint64_t refused = 0;  // queue full or invalid
+  std::uint64_t refused = 0;  // by Submit: queue full or invalid
   std::uint64_t prompt_tokens = 0;
   std::uint64_t prefix_hit_tokens = 0;  // prompt tokens that prefix reuse skipped
   std::uint64_t generated_tokens = 0;
@@ -110,8 +114,9 @@ struct Stats {
 };
 
 /// Called on the engine's thread after each step that added to the request, and once with FinishReason::kError if it
-/// ends badly. It must be quick, must not wait for a request, and must not throw. Return false to cancel the request,
-/// after which it is called no more but for that last time.
+/// ends badly. It has returned for the last time, and is destroyed, before Get, Next or WaitFor report the end. It must
+/// be quick, must not wait for a request, and must not throw. Return false to cancel the request, after which it is
+/// called no more but for that last time.
 using UpdateCallback = std::function<bool(const Update&)>;
 
 namespace internal {
@@ -151,14 +156,19 @@ class SKYWORK_RT_API Generator {
   explicit Generator(const std::string& bundle, const GeneratorOptions& options = {});
   /// Runs on a backend of the caller's own (tests, experiments). `options.backend` is not looked at.
   Generator(std::unique_ptr<Backend> backend, const GeneratorOptions& options);
-  ~Generator();  // Close(kCancel)
+  ~Generator();  // Close(kCancel); in a callback of its own, a thread does it that is started for this
   Generator(const Generator&) = delete;
   Generator& operator=(const Generator&) = delete;
 
-  /// Checks the request in full and queues it. Throws kInvalidArgument, kCapacity (queue full, or it could never
-  /// fit), kClosed.
+  /// Checks the request in full and queues it. Throws kInvalidArgument, kUnsupported, kCapacity (it could never fit, or
+  /// memory is out), kBusy (the queue is full), kClosed.
   RequestHandle Submit(Request request, UpdateCallback callback = {});
-  /// Submits all and waits for all; a failing request cancels the others and its Error is thrown.
+  /// The same, but nothing instead of kBusy; then `request` is untouched, and is not counted as refused.
+  std::optional<RequestHandle> TrySubmit(Request* request, UpdateCallback callback = {});
+  /// Throws what Submit would throw for this request, but kBusy. Starts and counts nothing.
+  void Check(const Request& request) const;
+  /// Checks all, then submits all and waits for all; a failing request cancels the others and its Error is thrown. Of
+  /// more requests than the queue takes, the others wait here. Throws what Submit throws.
   std::vector<Result> Generate(std::vector<Request> requests);
 
   const ModelSpec& model() const;
@@ -166,7 +176,10 @@ class SKYWORK_RT_API Generator {
   Stats stats() const;
   /// Text of `ids` through the bundle's vocabulary. Throws kUnsupported when it has none.
   std::string Decode(Span<const TokenId> ids, bool skip_special_tokens = true) const;
-  /// Finishes or cancels what is queued and running, then stops the engine thread. Idempotent.
+  /// Finishes or cancels what is queued and running, stops the engine thread, and frees the model: weights, cache and
+  /// whatever else its backend holds. Afterwards Submit throws kClosed; model(), options(), stats(), Decode and the
+  /// handles of requests work on. Idempotent. Throws kInvalidArgument in a callback of this generator, kClosed in a
+  /// child of fork().
   void Close(CloseMode mode = CloseMode::kCancel);
 
  private:

@@ -273,7 +273,7 @@ TEST_P(BackendConformance, OpenRefusesWhatDoesNotFitAndCloseMakesRoom) {
   std::vector<SeqId> open;
   for (int i = 0; i < backend_->traits().max_batch; ++i) open.push_back(backend_->Open(kLength));
   ExpectError(
-      ErrorCode::kCapacity, [&] { backend_->Open(1); }, "one more than max_batch");
+      ErrorCode::kBusy, [&] { backend_->Open(1); }, "one more than max_batch");
   backend_->Close(open[1]);
   const SeqId fresh = backend_->Open(kLength);
   EXPECT_EQ(std::count(open.begin(), open.end(), fresh), 0) << "an id was used again";
@@ -293,7 +293,7 @@ TEST_P(BackendConformance, ReservationsTogetherStayWithinTheCache) {
   const auto small = GetParam().make(options);
   const SeqId first = small->Open(kLength);
   ExpectError(
-      ErrorCode::kCapacity, [&] { small->Open(11); }, "more than is left");
+      ErrorCode::kBusy, [&] { small->Open(11); }, "more than is left");
   EXPECT_NO_THROW(small->Close(small->Open(10)));
   small->Close(first);
   EXPECT_NO_THROW(small->Open(kLength));

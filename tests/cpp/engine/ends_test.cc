@@ -77,7 +77,7 @@ TEST(EngineEnds, FullQueueRefusesWithTheNumbers) {
   for (int i = 0; i < 4 && code == ErrorCode{}; ++i) {  // one runs, two wait
     code = CodeOf([&] { states.push_back(engine->Submit(LongRequest({3}, 400), {})); }, &message);
   }
-  EXPECT_EQ(code, ErrorCode::kCapacity);
+  EXPECT_EQ(code, ErrorCode::kBusy);
   EXPECT_THAT(message, HasSubstr("max_queue is 2"));
   EXPECT_GE(engine->stats().refused, 1U);
   EXPECT_LE(engine->stats().queued, 2U);

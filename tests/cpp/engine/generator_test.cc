@@ -29,13 +29,63 @@ TEST(GeneratorTest, GeneratesListsLongerThanTheQueueInOrder) {
   for (std::size_t i = 0; i < 40; ++i) EXPECT_EQ(results[i].samples[0].token_ids, Greedy(requests[i].prompt, 20));
 }
 
-TEST(GeneratorTest, OneBadRequestOfAListCancelsTheOthers) {
+TEST(GeneratorTest, OneBadRequestOfAListIsRefusedBeforeTheOthersStart) {
   Generator generator(std::make_unique<PredictableBackend>(Slow()), {});
   std::vector<Request> requests(3, LongRequest({3}, 400));
-  requests.push_back(GreedyRequest({}, 3));
-  EXPECT_EQ(CodeOf([&] { generator.Generate(requests); }), ErrorCode::kInvalidArgument);
-  for (int i = 0; i < 2000 && generator.stats().cancelled != 3; ++i) std::this_thread::sleep_for(milliseconds(1));
-  EXPECT_EQ(generator.stats().cancelled, 3U);
+  requests.push_back(LongRequest({3}, 10'000));
+  std::string message;
+  EXPECT_EQ(CodeOf([&] { generator.Generate(requests); }, &message), ErrorCode::kInvalidArgument);
+  EXPECT_THAT(message, HasSubstr("request 3 of 4"));
+  EXPECT_EQ(generator.stats().requests, 0U);
+}
+
+TEST(GeneratorTest, OneRequestOfAListThatFailsCancelsTheOthers) {
+  auto backend = Slow();
+  backend.hook = [slow = backend.hook](BackendOp op, std::uint64_t call) {
+    slow(op, call);
+    if (op == BackendOp::kOpen && call == 0) throw Error(ErrorCode::kBackend, "the device is on fire");
+  };
+  Generator generator(std::make_unique<PredictableBackend>(backend), {});
+  EXPECT_EQ(CodeOf([&] { generator.Generate(std::vector<Request>(3, LongRequest({3}, 400))); }), ErrorCode::kBackend);
+  for (int i = 0; i < 2000 && generator.stats().cancelled != 2; ++i) std::this_thread::sleep_for(milliseconds(1));
+  EXPECT_EQ(generator.stats().cancelled, 2U);
+}
+
+TEST(GeneratorTest, CheckSaysWhatSubmitWouldAndStartsNothing) {
+  Generator generator(std::make_unique<PredictableBackend>(PredictableOptions{}), {});
+  EXPECT_NO_THROW(generator.Check(GreedyRequest({3}, 3)));
+  EXPECT_EQ(CodeOf([&] { generator.Check(GreedyRequest({}, 3)); }), ErrorCode::kInvalidArgument);
+  Request wide = GreedyRequest({3}, 3);
+  wide.sampling.num_beams = generator.options().max_batch + 1;
+  EXPECT_EQ(CodeOf([&] { generator.Check(wide); }), ErrorCode::kCapacity);
+  EXPECT_EQ(generator.stats().requests, 0U);
+  EXPECT_EQ(generator.stats().refused, 0U);
+  generator.Close();
+  EXPECT_EQ(CodeOf([&] { generator.Check(GreedyRequest({3}, 3)); }), ErrorCode::kClosed);
+}
+
+TEST(GeneratorTest, TryingAFullQueueTakesNothingAndCountsNothing) {
+  GeneratorOptions options;
+  options.max_batch = 1;
+  options.max_queue = 1;
+  Generator generator(std::make_unique<PredictableBackend>(Slow()), options);
+  std::vector<RequestHandle> handles;
+  Request request = LongRequest({3}, 400);
+  for (int i = 0; i < 3; ++i) {
+    Request another = request;
+    if (std::optional<RequestHandle> handle = generator.TrySubmit(&another)) {
+      handles.push_back(*handle);
+    } else {
+      EXPECT_EQ(another.prompt, request.prompt) << "it was taken";
+    }
+  }
+  EXPECT_LE(handles.size(), 2U);
+  EXPECT_EQ(generator.stats().refused, 0U);
+  EXPECT_EQ(CodeOf([&] {
+              while (true) generator.Submit(request);
+            }),
+            ErrorCode::kBusy);
+  EXPECT_EQ(generator.stats().refused, 1U);
 }
 
 TEST(GeneratorTest, OptionsAreCheckedAndFilledIn) {

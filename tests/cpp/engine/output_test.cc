@@ -27,7 +27,7 @@ TEST(EngineOutput, OutputEndsWithItsEosOrAtMaxTokens) {
     if (sample.finish_reason == FinishReason::kStop) {
       ++stopped;
       EXPECT_EQ(sample.token_ids.back(), 2);
-      EXPECT_EQ(sample.stop_reason, "2");
+      EXPECT_EQ(std::get<TokenId>(sample.stop_reason), 2);
     } else {
       EXPECT_EQ(sample.finish_reason, FinishReason::kLength);
       EXPECT_EQ(sample.token_ids.size(), 50U);
@@ -45,7 +45,7 @@ TEST(EngineOutput, StopIdsEndTheOutputAndAreNamed) {
   const Sample sample = RunOne(engine.get(), request).samples.at(0);
   const auto first = std::find(expected.begin(), expected.end(), expected[3]) - expected.begin();
   EXPECT_EQ(sample.token_ids, std::vector<TokenId>(expected.begin(), expected.begin() + first + 1));
-  EXPECT_EQ(sample.stop_reason, std::to_string(expected[3]));
+  EXPECT_EQ(std::get<TokenId>(sample.stop_reason), expected[3]);
 }
 
 TEST(EngineOutput, WithoutMaxTokensTheOutputFillsTheLength) {
@@ -220,10 +220,22 @@ TEST(EngineOutput, StopTextEndsTheOutputBeforeItself) {
   const Sample cut = RunOne(engine.get(), request).samples.at(0);
   EXPECT_EQ(cut.text, whole.text.substr(0, whole.text.find(stop)));
   EXPECT_EQ(cut.finish_reason, FinishReason::kStop);
-  EXPECT_EQ(cut.stop_reason, stop);
+  EXPECT_EQ(std::get<std::string>(cut.stop_reason), stop);
   EXPECT_LT(cut.token_ids.size(), 40U) << "it stops when the text does";
   request.sampling.include_stop_str_in_output = true;
   EXPECT_EQ(RunOne(engine.get(), request).samples.at(0).text, cut.text + stop);
+}
+
+TEST(EngineOutput, AStopTextThatLooksLikeTheEosIdIsNotTakenForIt) {
+  auto engine = TextEngine();  // its token 50 is the text "2", and its eos is the id 2
+  for (TokenId first = 3; first < 40; ++first) {
+    Request request = GreedyRequest({first}, 60);
+    request.sampling.stop = {"2"};
+    const Sample sample = RunOne(engine.get(), request).samples.at(0);
+    if (sample.finish_reason != FinishReason::kStop) continue;
+    const bool by_id = sample.token_ids.back() == 2;
+    EXPECT_EQ(sample.stop_reason, by_id ? StopReason(TokenId{2}) : StopReason(std::string("2")));
+  }
 }
 
 TEST(EngineOutput, BeamsEndWhereASampleWithTheirTokensWould) {
@@ -244,7 +256,7 @@ TEST(EngineOutput, BeamsEndWhereASampleWithTheirTokensWould) {
       const std::size_t found = whole.find(stop);
       const bool has_stop = found != std::string::npos;
       EXPECT_EQ(sample.finish_reason, has_stop ? FinishReason::kStop : FinishReason::kLength);
-      EXPECT_EQ(sample.stop_reason, has_stop ? stop : "");
+      EXPECT_EQ(sample.stop_reason, has_stop ? StopReason(stop) : StopReason());
       EXPECT_EQ(sample.text, has_stop ? whole.substr(0, found) + (included ? stop : "") : whole);
       EXPECT_EQ(sample.logprobs.size(), sample.token_ids.size());
       stopped += has_stop;

@@ -87,7 +87,7 @@ class Client {
       pending.handle = RequestHandle(engine_->Submit(pending.request, std::move(callback)));
     } catch (const Error& error) {
       ++counts_->refused;
-      EXPECT_TRUE(bad || error.code() == ErrorCode::kCapacity) << error.what();
+      EXPECT_TRUE(bad || error.code() == ErrorCode::kBusy) << error.what();
       return;
     }
     EXPECT_FALSE(bad) << "accepted a request that is wrong";

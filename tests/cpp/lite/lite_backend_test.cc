@@ -239,11 +239,11 @@ TEST_F(LiteBackendTest, OpenRefusesWhatDoesNotFit) {
   ExpectError(ErrorCode::kInvalidArgument, "at least one", [&] { backend_->Open(0); });
   ExpectError(ErrorCode::kInvalidArgument, "101", [&] { backend_->Open(101); });
   const SeqId a = backend_->Open(100);
-  ExpectError(ErrorCode::kCapacity, "100 of 150", [&] { backend_->Open(51); });
+  ExpectError(ErrorCode::kBusy, "100 of 150", [&] { backend_->Open(51); });
   const SeqId b = backend_->Open(50);
   backend_->Close(b);
   const SeqId c = backend_->Open(10);
-  ExpectError(ErrorCode::kCapacity, "max_batch", [&] { backend_->Open(10); });
+  ExpectError(ErrorCode::kBusy, "max_batch", [&] { backend_->Open(10); });
   EXPECT_NE(b, c);
   backend_->Close(a);
   ExpectError(ErrorCode::kInvalidArgument, std::to_string(a), [&] { backend_->Length(a); });
