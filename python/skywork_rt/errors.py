@@ -12,6 +12,7 @@ __all__ = [
     "BackendError",
     "BackendUnavailableError",
     "BundleNotFoundError",
+    "BusyError",
     "CancelledError",
     "CapacityError",
     "CheckpointError",
@@ -39,9 +40,15 @@ class InvalidArgumentError(SkyworkError, ValueError):
 
 
 class CapacityError(SkyworkError):
-    """The request is valid but does not fit now: queue full, cache exhausted, disk full."""
+    """Valid, but too large for what there is (cache, memory, disk): the same again will not fit either."""
 
     code = "capacity"
+
+
+class BusyError(CapacityError):
+    """No room at the moment: the queue is full, or others hold the cache. The same fits later: try again."""
+
+    code = "busy"
 
 
 class BundleNotFoundError(SkyworkError, FileNotFoundError):
@@ -106,4 +113,7 @@ class InternalError(SkyworkError):
 
 def class_of(code: str) -> type[SkyworkError]:
     """The class whose code this is; the core raises its errors through it."""
-    return next((kind for kind in SkyworkError.__subclasses__() if kind.code == code), SkyworkError)
+    kinds = [SkyworkError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()  # grows while it is walked
+    return next((kind for kind in kinds if kind.code == code), SkyworkError)

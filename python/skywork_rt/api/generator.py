@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skywork_rt import _core
+from skywork_rt.api.core_log import forward_core_log
 from skywork_rt.api.options import GeneratorOptions, options_for_core, with_options_documented
 from skywork_rt.api.params import SamplingParams
 from skywork_rt.api.prompts import Prompt, PromptInput, parse_ids, parse_prompts
@@ -47,6 +48,7 @@ class Generator:
         directory = os.fspath(bundle)
         if not isinstance(directory, str):
             raise InvalidArgumentError(f"the bundle's path is {type(directory).__name__}; give a str or a Path")
+        forward_core_log()
         self._core = _core.Generator(directory, options_for_core(options))
         self._bundle = BundleInfo.open(directory)
         self._tokenizer: Tokenizer | None = None
@@ -63,8 +65,12 @@ class Generator:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Every option, with "auto" and None replaced by what was chosen."""
-        return self._core.options
+        """Every option, with "auto" and None replaced by what was chosen; `affinity` stays None if the system chooses.
+
+        Given to another Generator, they choose the same again.
+        """
+        options = self._core.options
+        return {**options, "affinity": options["affinity"] or None}
 
     @property
     def max_length(self) -> int:
@@ -130,8 +136,9 @@ class Generator:
         options: SamplingParams fields that replace those of `params`, such as max_tokens=20, temperature=0. Beside
             them `priority` (higher runs first) and `deadline` (seconds from now).
 
-        Returns one result for one prompt, a list in order for many. If one fails, the others are cancelled and its
-        error is raised; Ctrl-C cancels all at the next token.
+        Returns one result for one prompt, a list in order for many. All are checked before the first one starts: a
+        list with a prompt that cannot run raises its error and runs none. If one fails later, the others are cancelled
+        and its error is raised; Ctrl-C cancels all at the next token.
         """
         parsed, single = parse_prompts(prompts, self._tokenizer_for(prompts))
         results = self._generate(parsed, params, progress, options)
@@ -252,7 +259,11 @@ class Generator:
     # The end.
 
     def close(self, *, finish: bool = False) -> None:
-        """Cancels (or, with `finish`, waits for) what is queued and running, then frees the model. Idempotent."""
+        """Cancels (or, with `finish`, waits for) what is queued and running, then frees the model. Idempotent.
+
+        Afterwards `generate` and the like raise ClosedError; model, options, stats(), the tokenizer, decode() and the
+        results of requests stay.
+        """
         self._core.close(finish)
 
     def __enter__(self) -> Self:

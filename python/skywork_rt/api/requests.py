@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from skywork_rt import _core
 from skywork_rt.api.params import SamplingParams
 from skywork_rt.api.prompts import Prompt
 from skywork_rt.api.results import Piece, RequestOutput, logprob_dicts, to_request_output
-from skywork_rt.errors import CapacityError, InvalidArgumentError
+from skywork_rt.errors import ClosedError, InvalidArgumentError, SkyworkError
 
-__all__ = ["Batch", "finish", "submit", "to_piece"]
+__all__ = ["Batch", "finish", "submit", "to_piece", "to_request"]
 
-_POLL_SECONDS = 0.1
+_REPORT_SECONDS = 0.1
 
 
 class Batch:
-    """Many prompts in flight; no more of them than the queue takes."""
+    """Many prompts in flight; no more of them than the queue takes. All are checked before the first one starts."""
 
     def __init__(
         self,
@@ -32,54 +34,63 @@ class Batch:
         self._priority = priority
         self._deadline = deadline
         self._handles: list[_core.RequestHandle] = []
-        self._pending: list[_core.RequestHandle] = []
+        self._pending: deque[_core.RequestHandle] = deque()  # of _handles, those not seen finished; oldest first
+        self._next_report = 0.0
 
     def run(self, report: Callable[[int, int], None] | None) -> list[RequestOutput]:
+        requests = deque([self._checked(index) for index in range(len(self._prompts))])
         try:
-            for index in range(len(self._prompts)):
-                self._submit(index, report)
+            while requests:
+                self._submit(requests.popleft(), report)
             return [self._collect(index, report) for index in range(len(self._prompts))]
         except BaseException:  # Ctrl-C too
             for handle in self._handles:
                 handle.cancel()
             raise
 
-    def _submit(self, index: int, report: Callable[[int, int], None] | None) -> None:
-        while True:
-            try:
-                prompt, params = self._prompts[index], self._params[index]
-                handle = submit(self._core, prompt, params, self._priority, self._deadline)
-                self._handles.append(handle)
-                self._pending.append(handle)
-                return
-            except CapacityError:
-                # The queue may be full of ours: wait for one of them. With none of ours in it, it is as it is.
-                if not self._pending:
-                    raise
-                self._wait(self._pending[0], report)
-                self._drop_finished()
-            except InvalidArgumentError as error:
-                if len(self._prompts) == 1:
-                    raise
-                raise InvalidArgumentError(f"prompt {index} of {len(self._prompts)}: {error}") from None
+    def _checked(self, index: int) -> _core.Request:
+        try:
+            request = to_request(self._core, self._prompts[index], self._params[index], self._priority, self._deadline)
+            if len(self._prompts) > 1:  # submitting checks a single one
+                self._core.check(request)
+        except SkyworkError as error:
+            if len(self._prompts) == 1 or isinstance(error, ClosedError):
+                raise
+            raise type(error)(f"prompt {index} of {len(self._prompts)}: {error}") from None
+        return request
+
+    def _submit(self, request: _core.Request, report: Callable[[int, int], None] | None) -> None:
+        handle = self._core.try_submit(request)
+        while handle is None:
+            if self._pending:  # the queue may be full of ours: wait for the oldest
+                self._wait(self._pending.popleft(), report)
+                handle = self._core.try_submit(request)
+            else:  # it is full of others'
+                handle = self._core.submit(request)
+        self._handles.append(handle)
+        self._pending.append(handle)
 
     def _wait(self, handle: _core.RequestHandle, report: Callable[[int, int], None] | None) -> None:
         if report is None:
             handle.wait()
             return
-        while not handle.wait(_POLL_SECONDS):
+        while not handle.wait(_REPORT_SECONDS):
             self._report(report)
         self._report(report)
 
     def _report(self, report: Callable[[int, int], None]) -> None:
-        self._drop_finished()
+        """Looks through all that run, and therefore not at every end of a request."""
+        now = time.monotonic()
+        if now < self._next_report:
+            return
+        self._next_report = now + _REPORT_SECONDS
+        self._pending = deque(handle for handle in self._pending if not handle.wait(0.0))
         report(len(self._handles) - len(self._pending), len(self._prompts))
-
-    def _drop_finished(self) -> None:
-        self._pending = [handle for handle in self._pending if not handle.wait(0.0)]
 
     def _collect(self, index: int, report: Callable[[int, int], None] | None) -> RequestOutput:
         self._wait(self._handles[index], report)
+        if report is not None and index + 1 == len(self._prompts):
+            report(index + 1, len(self._prompts))
         return finish(self._handles[index], self._prompts[index], self._params[index])
 
 
@@ -94,6 +105,25 @@ def to_piece(update: _core.Update, wants_logprobs: bool) -> Piece:
     )
 
 
+def to_request(
+    core: _core.Generator, prompt: Prompt, params: SamplingParams, priority: int, deadline: float | None
+) -> _core.Request:
+    """What the core runs, not checked against model and options yet."""
+    if isinstance(priority, bool) or not isinstance(priority, int):
+        raise InvalidArgumentError(f"priority is {priority!r} ({type(priority).__name__}), but must be an int")
+    if deadline is not None and (isinstance(deadline, bool) or not isinstance(deadline, int | float)):
+        raise InvalidArgumentError(f"deadline is {deadline!r} ({type(deadline).__name__}), but must be seconds or None")
+    return core.request(
+        prompt.ids,
+        params.to_core(),
+        priority,
+        deadline,
+        prompt.logprobs_from,
+        prompt.begins_text,
+        not params.sets("max_tokens"),
+    )
+
+
 def submit(
     core: _core.Generator,
     prompt: Prompt,
@@ -103,20 +133,7 @@ def submit(
     mailbox: _core.Mailbox | None = None,
 ) -> _core.RequestHandle:
     """Queues one request, which the core checks in full first."""
-    if isinstance(priority, bool) or not isinstance(priority, int):
-        raise InvalidArgumentError(f"priority is {priority!r} ({type(priority).__name__}), but must be an int")
-    if deadline is not None and (isinstance(deadline, bool) or not isinstance(deadline, int | float)):
-        raise InvalidArgumentError(f"deadline is {deadline!r} ({type(deadline).__name__}), but must be seconds or None")
-    return core.submit(
-        prompt.ids,
-        params.to_core(),
-        priority,
-        deadline,
-        prompt.logprobs_from,
-        prompt.begins_text,
-        not params.sets("max_tokens"),
-        mailbox,
-    )
+    return core.submit(to_request(core, prompt, params, priority, deadline), mailbox)
 
 
 def finish(handle: _core.RequestHandle, prompt: Prompt, params: SamplingParams) -> RequestOutput:

@@ -165,23 +165,13 @@ def to_request_output(
 def _completion(index: int, sample: _core.Sample, params: SamplingParams) -> CompletionOutput:
     reason = sample.finish_reason
     wants_logprobs = params.logprobs is not None
-    stop = [params.stop] if isinstance(params.stop, str) else list(params.stop or ())
     assert reason is not None, "a sample of a finished request has a finish reason"
     return CompletionOutput(
         index=index,
         text=sample.text,
         token_ids=sample.token_ids,
         finish_reason=reason,
-        stop_reason=_stop_reason(sample, stop),
+        stop_reason=sample.stop_reason,
         logprobs=logprob_dicts(sample.logprobs) if wants_logprobs else None,
         cumulative_logprob=sample.cumulative_logprob if wants_logprobs or params.num_beams > 1 else None,
     )
-
-
-def _stop_reason(sample: _core.Sample, stop: Sequence[str]) -> str | int | None:
-    """The core gives a text: a stop text, or an id in decimal."""
-    if sample.finish_reason != "stop" or not sample.stop_reason:
-        return None
-    if sample.stop_reason in stop:
-        return sample.stop_reason
-    return int(sample.stop_reason)
