@@ -1,9 +1,9 @@
 #include "support/core_set.h"
 
-#include <algorithm>
 #include <thread>
 
 #include "skywork_rt/error.h"
+#include "support/cpu_quota.h"
 #include "support/format.h"
 
 namespace skywork_rt {
@@ -49,9 +49,9 @@ bool CoreSet::Confine() const noexcept {
 
 int ThreadsToUse(int threads, const std::vector<int>& affinity) {
   if (threads > 0) return threads;
-  if (!affinity.empty()) return static_cast<int>(affinity.size());
+  if (!affinity.empty()) return WithinQuota(static_cast<int>(affinity.size()), ReadCpuQuota());
   const int cores = CoreSet::OfThisThread().size();
-  return std::max(1, cores > 0 ? cores : static_cast<int>(std::thread::hardware_concurrency()));
+  return WithinQuota(cores > 0 ? cores : static_cast<int>(std::thread::hardware_concurrency()), ReadCpuQuota());
 }
 
 CoreScope::CoreScope(const CoreSet& cores) {

@@ -33,7 +33,8 @@ class SKYWORK_RT_API CoreSet {
 };
 
 /// How many threads to compute with: `threads` if there are any, else one a core of `affinity`, else as many as the
-/// cores that the calling thread may run on; at least 1.
+/// cores that the calling thread may run on, but then never more than the CPU quota of its control groups, rounded up;
+/// at least 1.
 SKYWORK_RT_API int ThreadsToUse(int threads, const std::vector<int>& affinity);
 
 /// Keeps the calling thread on some cores until the end of the scope, then it may run where it could before. Does

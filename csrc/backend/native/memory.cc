@@ -8,14 +8,13 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <string>
 #include <utility>
 
 #include "skywork_rt/error.h"
 #include "support/format.h"
+#include "support/memory_limits.h"
 #include "support/thread_pool.h"
 
 namespace skywork_rt::native {
@@ -84,17 +83,6 @@ class File {
   const int fd_;
 };
 
-/// Bytes that programs can still get without anything being swapped out; 0 where the system does not say.
-std::size_t AvailableMemory() {
-  std::ifstream lines("/proc/meminfo");
-  for (std::string line; std::getline(lines, line);) {
-    constexpr const char kField[] = "MemAvailable:";
-    if (line.compare(0, sizeof(kField) - 1, kField) != 0) continue;
-    return static_cast<std::size_t>(std::strtoull(line.c_str() + sizeof(kField) - 1, nullptr, 10)) << 10;
-  }
-  return 0;
-}
-
 }  // namespace
 
 AnonymousMemory::AnonymousMemory(std::size_t bytes, const char* purpose) {
@@ -161,7 +149,7 @@ FileContents FileContents::Copy(const std::filesystem::path& path, int threads, 
 
 bool FileContents::BetterCopied(const std::filesystem::path& path) {
   const std::size_t size = File(path).Size();
-  return size <= kMostCopied && size <= AvailableMemory() / kShareOfMemory;
+  return size <= kMostCopied && size <= ReadMemoryLimits().available / kShareOfMemory;
 }
 
 FileContents::~FileContents() {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "skywork_rt/error.h"
+#include "support/cpu_quota.h"
 
 namespace skywork_rt {
 namespace {
@@ -79,8 +80,8 @@ TEST(CoreScope, ConfinesTheThreadAndLetsItGo) {
 
 TEST(ThreadsToUse, AreThoseAskedForElseOneACore) {
   EXPECT_EQ(ThreadsToUse(3, {0}), 3);
-  EXPECT_EQ(ThreadsToUse(0, {0, 1}), 2);
-  EXPECT_EQ(ThreadsToUse(0, {}), CoreSet::OfThisThread().size());
+  EXPECT_EQ(ThreadsToUse(0, {0, 1}), WithinQuota(2, ReadCpuQuota()));
+  EXPECT_EQ(ThreadsToUse(0, {}), WithinQuota(CoreSet::OfThisThread().size(), ReadCpuQuota()));
 }
 
 }  // namespace

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstddef>
+#include <optional>
+
+#include "skywork_rt/export.h"
+#include "support/control_groups.h"
+
+namespace skywork_rt {
+
+/// Memory in bytes, as this process may use it.
+struct MemoryLimits {
+  std::size_t total = 0;             // of the machine
+  std::optional<std::size_t> limit;  // the least of the bounds of our control groups; nothing: unbounded
+  std::size_t available = 0;         // what can still be taken without swapping, within those bounds
+};
+
+/// Reads the kernel's estimate (MemAvailable) and every control group that this process is in, of either version, and
+/// takes the least. Pages of files that nobody has read lately (inactive_file) count as available, as the kernel drops
+/// them. What cannot be read bounds nothing; without /proc/meminfo the C library is asked. Never throws.
+SKYWORK_RT_API MemoryLimits ReadMemoryLimits(const HostFolders& folders = {}) noexcept;
+
+}  // namespace skywork_rt
