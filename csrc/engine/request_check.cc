@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 
 #include "skywork_rt/error.h"
 #include "support/format.h"
@@ -75,6 +76,17 @@ void CheckAbilities(const Request& request, const RequestLimits& limits) {
   }
 }
 
+// Each of them is kept for every token until the request ends: a vocabulary of them a token is gigabytes.
+void CheckLogprobs(const SamplingParams& params, int most) {
+  const auto check = [most](const char* field, const std::optional<int>& value) {
+    if (most < 0 || !value.has_value() || *value <= most) return;
+    Refuse(ErrorCode::kInvalidArgument, field, " is ", *value, ", but max_logprobs is ", most,
+           ": ask for fewer, or open the generator with a larger max_logprobs (-1: no bound)");
+  };
+  check("logprobs", params.logprobs);
+  check("prompt_logprobs", params.prompt_logprobs);
+}
+
 void CheckRoom(std::size_t reserve, const SamplingParams& params, const RequestLimits& limits) {
   const int rows = RowsOf(params);
   if (rows > limits.options->max_batch) {
@@ -112,6 +124,7 @@ int RowsOf(const SamplingParams& params) {
 
 std::size_t CheckRequest(const Request& request, const RequestLimits& limits) {
   Validate(request.sampling, limits.model->vocab_size);
+  CheckLogprobs(request.sampling, limits.options->max_logprobs);
   CheckPrompt(request, limits);
   CheckRest(request);
   CheckAbilities(request, limits);

@@ -30,6 +30,32 @@ std::string Indexed(std::string_view field, std::size_t i) {
   return StrCat(field, "[", i, "]");
 }
 
+// Bounds of lists. What a list costs is paid at every token, or is a table the size of the list; these are far above
+// what anybody has asked for, and a request at all of them takes a few megabytes.
+constexpr std::size_t kMostStopTexts = 256;
+constexpr std::size_t kMostStopBytes = 4096;  // of one text
+constexpr std::size_t kMostBadWords = 16384;
+constexpr std::size_t kMostBadWordTokens = 256;  // of one sequence
+
+void CheckCount(const std::string& field, std::size_t count, std::size_t most, std::string_view unit) {
+  if (count <= most) return;
+  throw Error(ErrorCode::kInvalidArgument, StrCat(field, " has ", count, " ", unit, ", but must have at most ", most));
+}
+
+void CheckListLengths(const SamplingParams& p, int vocab_size) {
+  const auto vocabulary = static_cast<std::size_t>(vocab_size);
+  CheckCount("logit_bias", p.logit_bias.size(), vocabulary, "entries");
+  CheckCount("stop_token_ids", p.stop_token_ids.size(), vocabulary, "ids");
+  CheckCount("bad_words_ids", p.bad_words_ids.size(), kMostBadWords, "sequences");
+  for (std::size_t i = 0; i < p.bad_words_ids.size(); ++i) {
+    CheckCount(Indexed("bad_words_ids", i), p.bad_words_ids[i].size(), kMostBadWordTokens, "ids");
+  }
+  CheckCount("stop", p.stop.size(), kMostStopTexts, "texts");
+  for (std::size_t i = 0; i < p.stop.size(); ++i) {
+    CheckCount(Indexed("stop", i), p.stop[i].size(), kMostStopBytes, "bytes");
+  }
+}
+
 void CheckTokens(const SamplingParams& p, int vocab_size) {
   for (std::size_t i = 0; i < p.logit_bias.size(); ++i) {
     const auto& [token, bias] = p.logit_bias[i];
@@ -81,6 +107,7 @@ void CheckBeams(const SamplingParams& p, int vocab_size) {
 void Validate(const SamplingParams& params, int vocab_size) {
   CheckFields(params);
   CheckLengths(params);
+  CheckListLengths(params, vocab_size);
   CheckTokens(params, vocab_size);
   CheckStopTexts(params);
   CheckLogprobs(params, vocab_size);

@@ -24,7 +24,8 @@ struct GeneratorOptions {
   std::string activations = "auto";
   /// Native backend: keys and values in "f32" or "f16". "auto": f32.
   std::string kv_cache = "f32";
-  /// Threads that compute. None: one a core of `affinity`, else one a core of this process's affinity mask.
+  /// Threads that compute. None: one a core of `affinity`, else one a core of this process's affinity mask, but no more
+  /// than the CPU quota of its control groups, rounded up.
   int threads = 0;
   /// Numbers of the cores to compute on, as many as threads or more. None: the system decides.
   std::vector<int> affinity;
@@ -33,16 +34,22 @@ struct GeneratorOptions {
   std::optional<bool> mmap;
   /// Check the SHA-256 of memory-mapped weights too.
   bool verify = false;
-  /// Longest prompt + output, in tokens. None: the model's.
+  /// Longest prompt + output, in tokens. None: the model's, or what the cache holds if that is less.
   std::size_t max_length = 0;
-  /// Most tokens that the KV cache holds over all sequences. None: max_length * max_batch.
+  /// Most tokens that the KV cache holds over all sequences, kept prefixes too. None: max_length * max_batch, or what
+  /// max_cache_bytes holds if that is less.
   std::size_t max_cached_tokens = 0;
+  /// Most bytes that those tokens take, keys and values together; whichever bound is less counts. None: nine tenths of
+  /// the memory that is available (control groups count) beside weights, mapped ones too, and work buffers.
+  std::size_t max_cache_bytes = 0;
   /// Most sequences that run at once.
   int max_batch = 16;
   /// Most prompt tokens a step, so that running sequences are not held up.
   std::size_t prefill_budget = 512;
   /// Most requests that wait; one more is refused.
   std::size_t max_queue = 4096;
+  /// Most log-probabilities a token that a request may ask for (logprobs, prompt_logprobs). -1: no bound.
+  int max_logprobs = 20;
   /// Reuse the cache of prompts that begin alike.
   bool prefix_cache = true;
 
@@ -61,9 +68,11 @@ struct GeneratorOptions {
     visit("verify", options.verify, Range::Any());
     visit("max_length", options.max_length, Range::AtLeast(0).Said("at least 2, at most the model's"));
     visit("max_cached_tokens", options.max_cached_tokens, Range::AtLeast(0).Said("at least 1"));
+    visit("max_cache_bytes", options.max_cache_bytes, Range::AtLeast(0).Said("at least 1"));
     visit("max_batch", options.max_batch, Range::Within(1, 4096));
     visit("prefill_budget", options.prefill_budget, Range::AtLeast(1));
     visit("max_queue", options.max_queue, Range::AtLeast(1));
+    visit("max_logprobs", options.max_logprobs, Range::AtLeast(-1).Said("at least 0, or -1 for no bound"));
     visit("prefix_cache", options.prefix_cache, Range::Any());
   }
 };

@@ -89,16 +89,17 @@ struct SamplingParams {
     visit("frequency_penalty", params.frequency_penalty, Range::Within(-2, 2));
     visit("no_repeat_ngram_size", params.no_repeat_ngram_size, Range::AtLeast(0));
     visit("logit_bias", params.logit_bias, Range::Any().Said("token ids with finite numbers, or -inf to ban a token"));
-    visit("bad_words_ids", params.bad_words_ids, Range::Any().Said("lists of at least one token id"));
-    visit("stop", params.stop, Range::Any().Said("texts of at least one character"));
-    visit("stop_token_ids", params.stop_token_ids, Range::Any().Said("token ids"));
+    visit("bad_words_ids", params.bad_words_ids, Range::Any().Said("at most 16384 lists of 1 to 256 token ids"));
+    visit("stop", params.stop, Range::Any().Said("at most 256 texts of one character to 4096 bytes"));
+    visit("stop_token_ids", params.stop_token_ids,
+          Range::Any().Said("at most as many token ids as the vocabulary has"));
     visit("include_stop_str_in_output", params.include_stop_str_in_output, Range::Any());
     visit("ignore_eos", params.ignore_eos, Range::Any());
     visit("skip_special_tokens", params.skip_special_tokens, Range::Any());
     visit("n", params.n, Range::AtLeast(1));
     visit("seed", params.seed, Range::AtLeast(0).Said("from 0 to 2**64 - 1"));
-    visit("logprobs", params.logprobs, Range::AtLeast(0).Said("from 0 to the size of the vocabulary"));
-    visit("prompt_logprobs", params.prompt_logprobs, Range::AtLeast(0).Said("from 0 to the size of the vocabulary"));
+    visit("logprobs", params.logprobs, Range::AtLeast(0).Said("from 0 to the generator's max_logprobs"));
+    visit("prompt_logprobs", params.prompt_logprobs, Range::AtLeast(0).Said("from 0 to the generator's max_logprobs"));
     visit("num_beams", params.num_beams, Range::AtLeast(1));
     visit("length_penalty", params.length_penalty, Range::Any());
     visit("early_stopping", params.early_stopping, Range::Any());

@@ -33,7 +33,8 @@ class GeneratorOptions(TypedDict, total=False):
     kv_cache: str
     """Native backend: keys and values in "f32" or "f16". "auto": f32."""
     threads: int | None
-    """Threads that compute. None: one a core of `affinity`, else one a core of this process's affinity mask."""
+    """Threads that compute. None: one a core of `affinity`, else one a core of this process's affinity mask, but no
+    more than the CPU quota of its control groups, rounded up."""
     affinity: Sequence[int] | None
     """Numbers of the cores to compute on, as many as threads or more. None: the system decides."""
     mmap: bool | None
@@ -42,15 +43,21 @@ class GeneratorOptions(TypedDict, total=False):
     verify: bool
     """Check the SHA-256 of memory-mapped weights too."""
     max_length: int | None
-    """Longest prompt + output, in tokens. None: the model's."""
+    """Longest prompt + output, in tokens. None: the model's, or what the cache holds if that is less."""
     max_cached_tokens: int | None
-    """Most tokens that the KV cache holds over all sequences. None: max_length * max_batch."""
+    """Most tokens that the KV cache holds over all sequences, kept prefixes too. None: max_length * max_batch, or what
+    max_cache_bytes holds if that is less."""
+    max_cache_bytes: int | None
+    """Most bytes that those tokens take, keys and values together; whichever bound is less counts. None: nine tenths of
+    the memory that is available (control groups count) beside weights, mapped ones too, and work buffers."""
     max_batch: int
     """Most sequences that run at once."""
     prefill_budget: int
     """Most prompt tokens a step, so that running sequences are not held up."""
     max_queue: int
     """Most requests that wait; one more is refused."""
+    max_logprobs: int
+    """Most log-probabilities a token that a request may ask for (logprobs, prompt_logprobs). -1: no bound."""
     prefix_cache: bool
     """Reuse the cache of prompts that begin alike."""
 

@@ -51,6 +51,25 @@ TEST_F(RequestCheckTest, EmptyPromptIsRefused) {
   EXPECT_THAT(message_, HasSubstr("empty"));
 }
 
+TEST_F(RequestCheckTest, LogprobsAreBoundedByTheGeneratorsOption) {
+  EXPECT_EQ(options_.max_logprobs, 20) << "the default";
+  for (const auto field : {&SamplingParams::logprobs, &SamplingParams::prompt_logprobs}) {
+    Request most = GreedyRequest({1, 2, 3}, 10);
+    most.sampling.*field = 20;
+    EXPECT_EQ(CheckRequest(most, limits_), 13U);
+    EXPECT_EQ(Check([&](Request* r) { r->sampling.*field = 21; }), ErrorCode::kInvalidArgument);
+    EXPECT_THAT(message_, HasSubstr("logprobs is 21, but max_logprobs is 20"));
+  }
+  options_.max_logprobs = 0;
+  EXPECT_EQ(Check([](Request* r) { r->sampling.prompt_logprobs = 1; }), ErrorCode::kInvalidArgument);
+  Request scored = GreedyRequest({1, 2, 3}, 10);
+  scored.sampling.prompt_logprobs = 0;
+  EXPECT_EQ(CheckRequest(scored, limits_), 13U) << "scores stay possible";
+  options_.max_logprobs = -1;
+  scored.sampling.prompt_logprobs = model_.vocab_size;
+  EXPECT_EQ(CheckRequest(scored, limits_), 13U) << "no bound but the vocabulary";
+}
+
 TEST_F(RequestCheckTest, TokenOutOfRangeIsNamedWithItsPlace) {
   EXPECT_EQ(Check([](Request* r) { r->prompt[2] = 97; }), ErrorCode::kInvalidArgument);
   EXPECT_THAT(message_, HasSubstr("prompt[2] is 97"));

@@ -110,6 +110,33 @@ TEST(Validate, RefusesStopTextsThatCannotMatchText) {
   Refuses([](SamplingParams* p) { p->stop = {"\xE4\xBD"}; }, {"stop[0]", "UTF-8"});
 }
 
+TEST(Validate, BoundsTheLengthOfEveryList) {
+  Accepts([](SamplingParams* p) { p->stop = std::vector<std::string>(256, std::string(4096, 'a')); });
+  Refuses([](SamplingParams* p) { p->stop = std::vector<std::string>(257, "a"); },
+          {"stop has 257 texts", "at most 256"});
+  Refuses(
+      [](SamplingParams* p) {
+        p->stop = {"a", std::string(4097, 'a')};
+      },
+      {"stop[1] has 4097 bytes", "at most 4096"});
+  Accepts([](SamplingParams* p) { p->stop_token_ids = std::vector<TokenId>(kVocab, 1); });
+  Refuses([](SamplingParams* p) { p->stop_token_ids = std::vector<TokenId>(kVocab + 1, 1); },
+          {"stop_token_ids has 101 ids", "at most 100"});
+  Refuses(
+      [](SamplingParams* p) {
+        p->logit_bias.assign(kVocab + 1, {1, 1.0f});
+      },
+      {"logit_bias has 101", "at most 100"});
+  Accepts([](SamplingParams* p) { p->bad_words_ids.assign(16384, std::vector<TokenId>{1}); });
+  Refuses([](SamplingParams* p) { p->bad_words_ids.assign(16385, {1}); },
+          {"bad_words_ids has 16385 sequences", "at most 16384"});
+  Refuses(
+      [](SamplingParams* p) {
+        p->bad_words_ids = {{1}, std::vector<TokenId>(257, 1)};
+      },
+      {"bad_words_ids[1] has 257 ids", "at most 256"});
+}
+
 TEST(Validate, RefusesWhatBeamSearchCannotDo) {
   const auto beams = [](const Change& change) {
     return [=](SamplingParams* p) {
