@@ -20,6 +20,7 @@ struct Traits {
   bool can_fork = false;              // Reorder may name one source more than once
   bool can_truncate = false;          // Truncate works
   bool mixed_steps = false;           // one Forward may carry prefill and decode chunks
+  std::size_t bytes_per_token = 0;    // of keys and values, as they are stored; 0: unknown
   bool bitwise = false;               // a sequence's logits do not depend on batch, chunking or threads, to the bit
 };
 

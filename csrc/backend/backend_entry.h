@@ -19,6 +19,13 @@ struct BackendOptions : GeneratorOptions {
   explicit BackendOptions(const GeneratorOptions& options) : GeneratorOptions(options) {}
 };
 
+/// What an open backend takes of the memory, in bytes, told before it is opened.
+struct BackendMemory {
+  std::size_t weights = 0;    // all of them, mapped ones too: a step reads them all
+  std::size_t work = 0;       // buffers, and what the cache takes beside its tokens
+  std::size_t per_token = 0;  // keys and values of one cached token, as they are stored
+};
+
 /// One kind of backend, built in or from a plugin: what the registry knows of it. A constant that lives as long as the
 /// process.
 struct BackendEntry {
@@ -30,6 +37,11 @@ struct BackendEntry {
   std::string (*why_not)(const Bundle& bundle, const BackendOptions& options);
   /// Opens the bundle, for which `why_not` said nothing. Throws Error, as MakeBackend says.
   std::unique_ptr<Backend> (*make)(const Bundle& bundle, const BackendOptions& options);
+
+  /// What `make` would take with these options, max_cached_tokens and max_length aside, which follow from it. Reads no
+  /// file's content. Throws what `make` throws for options and shapes that it refuses. Null: unknown, and the engine
+  /// reckons with keys and values in float32 beside nothing.
+  BackendMemory (*memory)(const Bundle& bundle, const BackendOptions& options) = nullptr;
 
   // For benchmarks, which compare a backend with its bare graphs; null where there are none.
 

@@ -11,24 +11,18 @@
 #include "backend/registry.h"
 #include "bindings/options.h"
 #include "bundle/bundle.h"
+#include "engine/memory_plan.h"
 #include "skywork_rt/error.h"
 
 namespace skywork_rt::bindings {
 namespace py = pybind11;
 namespace {
 
-BackendOptions ToBackendOptions(const GeneratorOptions& options, const ModelSpec& model) {
-  BackendOptions out(options);
-  if (out.max_length == 0) out.max_length = static_cast<std::size_t>(model.max_length);
-  if (out.max_cached_tokens == 0) out.max_cached_tokens = out.max_length * static_cast<std::size_t>(options.max_batch);
-  return out;
-}
-
 std::unique_ptr<Backend> OpenBackend(const std::string& directory, const py::dict& values) {
   const GeneratorOptions options = ReadGeneratorOptions(values);
   const py::gil_scoped_release release;
   const Bundle bundle = Bundle::Open(directory);
-  return MakeBackend(bundle, ToBackendOptions(options, bundle.model()));
+  return MakeBackend(bundle, BackendOptions(ResolveForBundle(options, bundle)));
 }
 
 /// (sequence, its new tokens, rows of them whose logits are wanted)
@@ -63,6 +57,7 @@ void BindRawBackend(py::module_& module) {
                                values["max_batch"] = traits.max_batch;
                                values["max_cached_tokens"] = traits.max_cached_tokens;
                                values["max_chunk"] = traits.max_chunk;
+                               values["bytes_per_token"] = traits.bytes_per_token;
                                values["can_fork"] = traits.can_fork;
                                values["can_truncate"] = traits.can_truncate;
                                values["mixed_steps"] = traits.mixed_steps;

@@ -8,6 +8,7 @@
 #include "backend/registry.h"
 #include "bundle/bundle.h"
 #include "engine/engine.h"
+#include "engine/memory_plan.h"
 #include "engine/options.h"
 #include "support/current_error.h"
 #include "support/format.h"
@@ -35,8 +36,7 @@ std::shared_ptr<const Vocabulary> LoadVocabulary(const Bundle& bundle) {
 std::unique_ptr<Engine> OpenBundle(const std::string& path, const GeneratorOptions& options) {
   const Bundle bundle = Bundle::Open(path);
   EngineConfig config;
-  config.options = ResolveOptions(options, bundle.model());
-  config.options.backend = ResolveBackend(bundle, ToBackendOptions(config.options));
+  config.options = ResolveForBundle(options, bundle);
   config.vocabulary = LoadVocabulary(bundle);
   std::unique_ptr<Backend> backend = MakeBackend(bundle, ToBackendOptions(config.options));
   auto engine = std::make_unique<Engine>(std::move(backend), std::move(config));

@@ -24,6 +24,22 @@ std::size_t SaturatingProduct(std::size_t a, std::size_t b) {
   return b != 0 && a > std::numeric_limits<std::size_t>::max() / b ? std::numeric_limits<std::size_t>::max() : a * b;
 }
 
+/// The bound in bytes, on a backend that is open already: one that the bundle's rule has set is met.
+void LimitBytes(GeneratorOptions* options, const Traits& traits) {
+  if (traits.bytes_per_token == 0) return;
+  if (options->max_cache_bytes == 0) {
+    options->max_cache_bytes = SaturatingProduct(options->max_cached_tokens, traits.bytes_per_token);
+    return;
+  }
+  const std::size_t tokens = options->max_cache_bytes / traits.bytes_per_token;
+  if (tokens == 0) {
+    throw Error(ErrorCode::kInvalidArgument,
+                StrCat("max_cache_bytes is ", options->max_cache_bytes, ", but one cached token takes ",
+                       traits.bytes_per_token, " bytes: raise it"));
+  }
+  options->max_cached_tokens = std::min(options->max_cached_tokens, tokens);
+}
+
 }  // namespace
 
 GeneratorOptions ResolveOptions(const GeneratorOptions& options, const ModelSpec& model) {
@@ -49,6 +65,7 @@ GeneratorOptions LimitOptions(GeneratorOptions options, const Traits& traits) {
   }
   options.max_batch = std::min(options.max_batch, traits.max_batch);
   options.max_cached_tokens = std::min(options.max_cached_tokens, traits.max_cached_tokens);
+  LimitBytes(&options, traits);
   return options;
 }
 

@@ -15,13 +15,14 @@ namespace fs = std::filesystem;
 struct MemoryFiles {
   const char* bounds[2];  // any may be missing
   const char* taken;
-  const char* idle;  // field of memory.stat: pages of files, of the group and those below it
+  const char* pages_of_files[2];  // fields of memory.stat, which count the group and those below it
 };
 
 MemoryFiles FilesOf(ControlGroupVersion version) {
-  if (version == ControlGroupVersion::kV2) return {{"memory.max", "memory.high"}, "memory.current", "inactive_file"};
+  if (version == ControlGroupVersion::kV2)
+    return {{"memory.max", "memory.high"}, "memory.current", {"inactive_file", "active_file"}};
   // The soft limit is none: the kernel only prefers to reclaim from groups above it.
-  return {{"memory.limit_in_bytes", nullptr}, "memory.usage_in_bytes", "total_inactive_file"};
+  return {{"memory.limit_in_bytes", nullptr}, "memory.usage_in_bytes", {"total_inactive_file", "total_active_file"}};
 }
 
 /// The bound of one group alone, in bytes. Version 1 writes "none" as the largest multiple of a page.
@@ -46,8 +47,10 @@ void Apply(const ControlGroup& group, MemoryLimits* limits) {
   const std::optional<std::size_t> bound = BoundOf(group, files);
   if (!bound.has_value()) return;
   const std::size_t taken = Bytes(ReadGroupNumber(group.folder / files.taken));
-  const std::size_t idle = std::min(taken, Bytes(ReadGroupField(group.folder / "memory.stat", files.idle)));
-  const std::size_t held = taken - idle;
+  std::size_t held = taken;
+  for (const char* field : files.pages_of_files) {
+    held -= std::min(held, Bytes(ReadGroupField(group.folder / "memory.stat", field)));
+  }
   limits->limit = std::min(limits->limit.value_or(*bound), *bound);
   limits->available = std::min(limits->available, *bound > held ? *bound - held : 0);
 }

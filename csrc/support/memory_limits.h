@@ -16,8 +16,9 @@ struct MemoryLimits {
 };
 
 /// Reads the kernel's estimate (MemAvailable) and every control group that this process is in, of either version, and
-/// takes the least. Pages of files that nobody has read lately (inactive_file) count as available, as the kernel drops
-/// them. What cannot be read bounds nothing; without /proc/meminfo the C library is asked. Never throws.
+/// takes the least. Pages of files (inactive_file and active_file) count as available, as in the kernel's estimate: it
+/// drops them, and weights that were mapped before are among them. What cannot be read bounds nothing; without
+/// /proc/meminfo the C library is asked. Never throws.
 SKYWORK_RT_API MemoryLimits ReadMemoryLimits(const HostFolders& folders = {}) noexcept;
 
 }  // namespace skywork_rt

@@ -36,6 +36,7 @@ Traits LiteBackend::traits() const {
   traits.can_fork = true;
   traits.can_truncate = true;
   traits.mixed_steps = true;
+  traits.bytes_per_token = model_.CacheBytesPerToken(sizeof(float));
   traits.bitwise = false;  // Lite's kernels choose their blocking by the number of rows
   return traits;
 }

@@ -1,5 +1,6 @@
 #include "backend/plugin.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -50,6 +51,33 @@ SessionFactory Opener(const Bundle& bundle, const std::string& file, int threads
   };
 }
 
+std::size_t FileBytes(const Bundle& bundle, const BundleGraph* graph) {
+  if (graph == nullptr) return 0;
+  const std::string weights = std::filesystem::path(graph->file).replace_extension(".msw").string();
+  std::size_t bytes = 0;
+  for (const BundleFile& listed : bundle.files()) {
+    if (listed.name == graph->file || listed.name == weights) bytes += listed.size;
+  }
+  return bytes;
+}
+
+BackendMemory Memory(const Bundle& bundle, const BackendOptions& options) {
+  // Of a graph's weights, once it is built and, more, while it is; the second graph is built beside the first.
+  constexpr std::size_t kCopies = 4;
+  constexpr std::size_t kCopiesMore = 2;
+  constexpr std::size_t kPage = 4096;
+  const ModelSpec& model = bundle.model();
+  BackendMemory memory;
+  memory.per_token = model.CacheBytesPerToken(sizeof(float));
+  const std::size_t full = FileBytes(bundle, bundle.FindGraph("host-cache/full", kFlavour));
+  const std::size_t incremental = FileBytes(bundle, bundle.FindGraph("host-cache/incremental", kFlavour));
+  memory.weights = kCopies * (full + incremental) + kCopiesMore * std::max(full, incremental);
+  // Each head of each slot may end in the midst of a page.
+  const auto heads = 2 * static_cast<std::size_t>(model.layers) * static_cast<std::size_t>(model.kv_heads);
+  memory.work = static_cast<std::size_t>(std::max(1, options.max_batch)) * heads * kPage;
+  return memory;
+}
+
 std::unique_ptr<Backend> Make(const Bundle& bundle, const BackendOptions& options) {
   CheckOptions(options);
   const BundleGraph* full = bundle.FindGraph("host-cache/full", kFlavour);
@@ -82,6 +110,7 @@ extern "C" SKYWORK_RT_API const skywork_rt::PluginEntry* skywork_rt_backend_plug
   static const skywork_rt::PluginEntry entry{
       skywork_rt::kPluginAbi,
       {"lite", "MindSpore Lite, built with the headers of " SKYWORK_RT_LITE_BUILT_FOR, &skywork_rt::lite::WhyNot,
-       &skywork_rt::lite::Make, &skywork_rt::lite::OpenGraph, &skywork_rt::lite::PositionsFor}};
+       &skywork_rt::lite::Make, &skywork_rt::lite::Memory, &skywork_rt::lite::OpenGraph,
+       &skywork_rt::lite::PositionsFor}};
   return &entry;
 }

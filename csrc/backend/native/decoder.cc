@@ -82,6 +82,14 @@ Decoder::Decoder(const ModelSpec& spec, const ModelWeights& weights, const Kerne
   }
 }
 
+std::size_t Decoder::WorkBytes(const ModelSpec& spec) {
+  constexpr std::size_t kFormsOfInput = 3;  // of InputBuffer: floats, bytes and halves, none larger than floats
+  const std::size_t qkv = Padded((spec.heads + 2 * spec.kv_heads) * spec.head_dim);
+  const std::size_t row = 2 * Padded(spec.hidden_size) + 2 * qkv + Padded(spec.intermediate_size) +
+                          2 * Padded(spec.head_dim / 2) + kFormsOfInput * Padded(static_cast<int>(WidestInput(spec)));
+  return row * kMostRows * sizeof(float);
+}
+
 template <typename F>
 void Decoder::ForEach(int tasks, bool worth_it, F&& f) {
   if (worth_it) {

@@ -42,6 +42,9 @@ class Decoder {
   Decoder(const ModelSpec& spec, const ModelWeights& weights, const Kernels& kernels, const PagedCache& cache,
           int threads, Arithmetic arithmetic);
 
+  /// Bytes of the buffers of one decoder, without what grows with a prompt's attention.
+  static std::size_t WorkBytes(const ModelSpec& spec);
+
   /// Runs `pass` on the leased threads; logits is [wanted, vocabulary]. Allocates only while the pass is planned, and
   /// never fails after it has begun to compute.
   void Run(ThreadPool::Lease& lease, const Pass& pass, float* logits);

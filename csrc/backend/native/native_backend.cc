@@ -1,7 +1,5 @@
 #include "backend/native/native_backend.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -18,6 +16,7 @@
 #include "skywork_rt/error.h"
 #include "support/core_set.h"
 #include "support/format.h"
+#include "support/memory_limits.h"
 #include "support/thread_pool.h"
 
 namespace skywork_rt {
@@ -75,16 +74,15 @@ std::size_t LongestSequence(const ModelSpec& spec, const BackendOptions& options
   return options.max_length == 0 ? static_cast<std::size_t>(spec.max_length) : options.max_length;
 }
 
-/// What was asked for; unasked, full batches of full length, but not more than half of the machine's memory would hold
+/// What was asked for; unasked, full batches of full length, but not more than half of what is available would hold
 /// (pages are taken as they are first used, so a promise that memory cannot keep would end in the system's killer).
+/// The engine always asks, by its own rule (engine/memory_plan.h): this is for who opens a backend without one.
 std::size_t CacheTokens(const ModelSpec& spec, const BackendOptions& options) {
   if (options.max_cached_tokens != 0) return options.max_cached_tokens;
   const std::size_t longest = LongestSequence(spec, options);
   const std::size_t wanted = longest * static_cast<std::size_t>(options.max_batch);
-  const std::size_t memory =
-      static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-  const std::size_t fits = memory / 2 / spec.CacheBytesPerToken(CacheElementBytes(ParseCacheKind(options.kv_cache)));
-  return std::max(longest, std::min(wanted, fits));
+  const std::size_t bytes = PagedCache::BytesPerToken(spec, ParseCacheKind(options.kv_cache));
+  return std::max(longest, std::min(wanted, ReadMemoryLimits().available / 2 / bytes));
 }
 
 FileContents ReadWeights(const std::filesystem::path& path, const BackendOptions& options) {
@@ -136,6 +134,7 @@ class NativeBackend final : public Backend {
     traits.can_fork = true;
     traits.can_truncate = true;
     traits.mixed_steps = true;
+    traits.bytes_per_token = PagedCache::BytesPerToken(spec_, cache_.kind());
     traits.bitwise = true;
     return traits;
   }
@@ -256,6 +255,16 @@ void NativeBackend::RunPasses(ThreadPool::Lease& lease, Span<const Chunk> chunks
 
 }  // namespace
 
+BackendMemory MemoryOf(const ModelSpec& spec, const BackendOptions& options) {
+  CheckShape(spec);
+  BackendMemory memory;
+  memory.per_token = PagedCache::BytesPerToken(spec, ParseCacheKind(options.kv_cache));
+  // Every open sequence may leave most of its last page empty.
+  const std::size_t pages = memory.per_token * kPageTokens * static_cast<std::size_t>(std::max(1, options.max_batch));
+  memory.work = Decoder::WorkBytes(spec) + pages;
+  return memory;
+}
+
 std::unique_ptr<Backend> OpenBackend(const ModelSpec& spec, const std::filesystem::path& weights,
                                      const BackendOptions& options) {
   CheckShape(spec);
@@ -280,28 +289,42 @@ std::string WhyNot(const Bundle& bundle, const BackendOptions& options) {
                 "). Export with --for native, or open it with backend=\"lite\".");
 }
 
-std::unique_ptr<Backend> Make(const Bundle& bundle, const BackendOptions& options) {
-  BackendOptions chosen = options;
-  std::string& name = chosen.weights;
+/// Name of the weights that the options ask for; the bundle has them.
+std::string ChooseWeights(const Bundle& bundle, const BackendOptions& options) {
+  std::string name = options.weights;
   for (const native::WeightKind kind : native::SmallestKindsFirst()) {
     const char* candidate = native::FactsOf(kind).name;
     if (name == "auto" && bundle.weights().count(candidate) != 0) name = candidate;
   }
   const auto found = bundle.weights().find(name);
-  if (found == bundle.weights().end()) {
-    std::string known;
-    for (const auto& [key, file] : bundle.weights()) known += StrCat(known.empty() ? "" : ", ", key);
-    throw Error(ErrorCode::kUnsupported, StrCat("The bundle ", bundle.directory().string(), " has no weights \"", name,
-                                                "\"; it has: ", known.empty() ? "none" : known,
-                                                ". Export with --weights ", name, " --for native."));
+  if (found != bundle.weights().end()) return name;
+  std::string known;
+  for (const auto& [key, file] : bundle.weights()) known += StrCat(known.empty() ? "" : ", ", key);
+  throw Error(ErrorCode::kUnsupported, StrCat("The bundle ", bundle.directory().string(), " has no weights \"", name,
+                                              "\"; it has: ", known.empty() ? "none" : known,
+                                              ". Export with --weights ", name, " --for native."));
+}
+
+BackendMemory Memory(const Bundle& bundle, const BackendOptions& options) {
+  BackendMemory memory = native::MemoryOf(bundle.model(), options);
+  const std::string& file = bundle.weights().at(ChooseWeights(bundle, options));
+  for (const BundleFile& listed : bundle.files()) {
+    if (listed.name == file) memory.weights = listed.size;
   }
-  if (options.verify) bundle.VerifyFile(found->second);
-  return native::OpenBackend(bundle.model(), bundle.PathOf(found->second), chosen);
+  return memory;
+}
+
+std::unique_ptr<Backend> Make(const Bundle& bundle, const BackendOptions& options) {
+  BackendOptions chosen = options;
+  chosen.weights = ChooseWeights(bundle, options);
+  const std::string& file = bundle.weights().at(chosen.weights);
+  if (options.verify) bundle.VerifyFile(file);
+  return native::OpenBackend(bundle.model(), bundle.PathOf(file), chosen);
 }
 
 }  // namespace
 
 extern const BackendEntry kNativeBackend{"native", "our own kernels for packed weights, of 4 to 32 bits, on x86-64",
-                                         &WhyNot, &Make};
+                                         &WhyNot, &Make, &Memory};
 
 }  // namespace skywork_rt

@@ -18,6 +18,9 @@ extern const BackendEntry kNativeBackend;
 
 namespace native {
 
+/// What a backend of the model `spec` takes beside its weights. Throws Error for a shape or cache type that is refused.
+SKYWORK_RT_API BackendMemory MemoryOf(const ModelSpec& spec, const BackendOptions& options);
+
 /// One weights file of the model `spec`, without a bundle around it.
 SKYWORK_RT_API std::unique_ptr<Backend> OpenBackend(const ModelSpec& spec, const std::filesystem::path& weights,
                                                     const BackendOptions& options);

@@ -41,6 +41,12 @@ PagedCache::PagedCache(const ModelSpec& spec, CacheKind kind, std::size_t max_to
   free_.reserve(max_pages_);
 }
 
+std::size_t PagedCache::BytesPerToken(const ModelSpec& spec, CacheKind kind) {
+  ModelSpec padded = spec;
+  padded.head_dim = static_cast<int>(RoundUp(static_cast<std::size_t>(spec.head_dim), 16));
+  return padded.CacheBytesPerToken(CacheElementBytes(kind));
+}
+
 SeqId PagedCache::Open(std::size_t max_tokens) {
   if (sequences_.size() >= max_sequences_) {
     throw Error(ErrorCode::kBusy, StrCat(sequences_.size(), " sequences are open, the most that max_batch = ",

@@ -23,6 +23,9 @@ class PagedCache {
   /// Room for `max_tokens` in sequences of any length, at most `max_sequences` of them.
   PagedCache(const ModelSpec& spec, CacheKind kind, std::size_t max_tokens, int max_sequences);
 
+  /// Bytes of keys and values of one token, heads padded.
+  static std::size_t BytesPerToken(const ModelSpec& spec, CacheKind kind);
+
   CacheKind kind() const { return kind_; }
   int padded_dim() const { return padded_dim_; }
   std::size_t region_bytes() const { return region_bytes_; }

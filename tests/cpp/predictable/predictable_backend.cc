@@ -122,6 +122,7 @@ SeqId PredictableBackend::Open(std::size_t max_tokens) {
   Promise(reserved_ + max_tokens <= options_.traits.max_cached_tokens, "reserved ", reserved_, " + ", max_tokens,
           " tokens of ", options_.traits.max_cached_tokens);
   reserved_ += max_tokens;
+  most_reserved_ = std::max(most_reserved_, reserved_);
   cache_[++last_].reserved = max_tokens;
   return last_;
 }

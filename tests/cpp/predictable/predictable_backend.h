@@ -51,6 +51,8 @@ class PredictableBackend : public Backend {
   void Truncate(SeqId seq, std::size_t length) override;
   void Close(SeqId seq) override;
 
+  /// Most tokens that were reserved at one time.
+  std::size_t most_reserved() const { return most_reserved_; }
   std::size_t open_sequences() const { return cache_.size(); }
 
  private:
@@ -70,6 +72,7 @@ class PredictableBackend : public Backend {
   std::map<BackendOp, std::uint64_t> calls_;
   SeqId last_ = 0;
   std::size_t reserved_ = 0;
+  std::size_t most_reserved_ = 0;
   mutable std::atomic<bool> busy_{false};
 };
 

@@ -56,9 +56,9 @@ TEST_F(MemoryLimitsTest, EveryLevelOfVersionTwoBounds) {
   WriteGroup("service", {{"memory.max", GiB(8)},
                          {"memory.high", "max\n"},
                          {"memory.current", GiB(6)},
-                         {"memory.stat", "anon 1\nfile 2\ninactive_file " + GiB(3)}});
+                         {"memory.stat", "anon 1\nfile 2\ninactive_file " + GiB(1) + "active_file " + GiB(2)}});
   EXPECT_EQ(Read().limit, 8 * kGiB);
-  EXPECT_EQ(Read().available, 5 * kGiB) << "8, less 6 in use, of which 3 are pages of files that nobody reads";
+  EXPECT_EQ(Read().available, 5 * kGiB) << "8, less 6 in use, of which 3 are pages of files";
   WriteGroup("service/worker", {{"memory.high", GiB(4)}});
   EXPECT_EQ(Read().limit, 4 * kGiB) << "above memory.high the kernel slows a group down";
   EXPECT_EQ(Read().available, 3 * kGiB);
@@ -69,9 +69,10 @@ TEST_F(MemoryLimitsTest, EveryLevelOfVersionOneBounds) {
   WriteGroup("memory/docker/one",
              {{"memory.limit_in_bytes", "9223372036854771712\n"}, {"memory.usage_in_bytes", GiB(2)}});
   EXPECT_FALSE(Read().limit.has_value()) << "what version 1 writes when there is no bound";
-  WriteGroup("memory/docker", {{"memory.limit_in_bytes", GiB(6)},
-                               {"memory.usage_in_bytes", GiB(5)},
-                               {"memory.stat", "inactive_file 7\ntotal_inactive_file " + GiB(2)}});
+  WriteGroup("memory/docker",
+             {{"memory.limit_in_bytes", GiB(6)},
+              {"memory.usage_in_bytes", GiB(5)},
+              {"memory.stat", "inactive_file 7\ntotal_inactive_file " + GiB(1) + "total_active_file " + GiB(1)}});
   EXPECT_EQ(Read().limit, 6 * kGiB);
   EXPECT_EQ(Read().available, 3 * kGiB);
 }
