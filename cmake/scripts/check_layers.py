@@ -47,7 +47,7 @@ files, is a room of its own because it names the backends that are built in."""
 PYTHON_ROOMS: Table = {
     "_core": _rooms(),
     "errors": _rooms(),
-    "support": _rooms("errors"),
+    "support": _rooms("_core", "errors"),
     "bundle": _rooms("errors", "support"),
     "text": _rooms("_core", "errors", "support", "bundle"),
     "checkpoints": _rooms("errors", "support", "bundle"),

@@ -4,6 +4,7 @@
 
 #include "backend/backend_entry.h"
 #include "bundle/bundle.h"
+#include "skywork_rt/export.h"
 #include "skywork_rt/generator_options.h"
 
 namespace skywork_rt {
@@ -26,6 +27,6 @@ GeneratorOptions FitMemory(const GeneratorOptions& given, GeneratorOptions resol
 
 /// The options for `bundle`, complete: ResolveOptions, the backend that "auto" means, and FitMemory with what this
 /// process may take now. Throws what these throw.
-GeneratorOptions ResolveForBundle(const GeneratorOptions& given, const Bundle& bundle);
+SKYWORK_RT_API GeneratorOptions ResolveForBundle(const GeneratorOptions& given, const Bundle& bundle);
 
 }  // namespace skywork_rt

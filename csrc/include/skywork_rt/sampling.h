@@ -62,7 +62,7 @@ struct SamplingParams {
   /// from the operating system and reported in the result.
   std::optional<std::uint64_t> seed;
   /// Report the log-probability of the chosen token and of this many best ones, before any of these parameters acted;
-  /// for a beam, those of its path. None: nothing is reported.
+  /// for a beam, those of its path. At most the generator's max_logprobs. None: nothing is reported.
   std::optional<int> logprobs;
   /// The same for every prompt token but the first. None: nothing is reported.
   std::optional<int> prompt_logprobs;

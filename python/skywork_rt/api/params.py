@@ -87,7 +87,7 @@ class SamplingParams:
     from the operating system and reported in the result."""
     logprobs: int | None = None
     """Report the log-probability of the chosen token and of this many best ones, before any of these parameters acted;
-    for a beam, those of its path. None: nothing is reported."""
+    for a beam, those of its path. At most the generator's max_logprobs. None: nothing is reported."""
     prompt_logprobs: int | None = None
     """The same for every prompt token but the first. None: nothing is reported."""
     num_beams: int = 1

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+
+from skywork_rt import _core
 
 __all__ = ["CPU_FLAGS", "available_memory", "cpu_fields", "huge_pages", "memory_limit", "total_memory"]
 
@@ -23,8 +24,6 @@ CPU_FLAGS = (
     "amx_int8",
 )
 
-_CONTROL_GROUP = Path("/sys/fs/cgroup")
-
 
 def cpu_fields() -> dict[str, str]:
     """The first processor's lines of /proc/cpuinfo by name, such as `model name` and `flags`."""
@@ -37,44 +36,26 @@ def cpu_fields() -> dict[str, str]:
 
 def total_memory() -> int:
     """Bytes of the machine."""
-    return _meminfo("MemTotal") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return int(_core.memory_limits()["total"] or 0)
 
 
 def memory_limit() -> int | None:
-    """Bytes that this process's control group may take, if it is bounded (version 2)."""
-    text = _read(_CONTROL_GROUP / "memory.max").strip()
-    return int(text) if text.isdigit() else None
+    """Bytes that this process's control groups let it take, of either version; None where they bound nothing."""
+    return _core.memory_limits()["limit"]
 
 
 def available_memory() -> int:
-    """Bytes that programs can still take without swapping: the kernel's estimate, or what the control group leaves.
+    """Bytes that programs can still take without swapping: the kernel's estimate, or what the control groups leave.
 
-    Pages of files count as taken there, though the kernel would give them up; what it calls inactive is not counted.
+    The core reads both (csrc/support/memory_limits.h), and fits a model's cache to the same number.
     """
-    free = _meminfo("MemAvailable") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    limit = memory_limit()
-    if limit is None:
-        return free
-    taken = _read(_CONTROL_GROUP / "memory.current").strip()
-    idle = 0
-    for line in _read(_CONTROL_GROUP / "memory.stat").splitlines():
-        name, _, value = line.partition(" ")
-        if name == "inactive_file":
-            idle = int(value)
-    return min(free, max(0, limit - (int(taken) if taken.isdigit() else 0) + idle))
+    return int(_core.memory_limits()["available"] or 0)
 
 
 def huge_pages() -> str:
     """`always`, `madvise` or `never`; `unknown` where the kernel has none."""
     chosen = [word for word in _read(Path("/sys/kernel/mm/transparent_hugepage/enabled")).split() if word[0] == "["]
     return chosen[0].strip("[]") if chosen else "unknown"
-
-
-def _meminfo(name: str) -> int:
-    for line in _read(Path("/proc/meminfo")).splitlines():
-        if line.startswith(name + ":"):
-            return int(line.split()[1]) * 1024
-    return 0
 
 
 def _read(path: Path) -> str:

@@ -7,15 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from skywork_rt import _core
 from skywork_rt.support import host
 
 GIB = 2**30
-CONTAINER = {
-    "/proc/meminfo": f"MemTotal: {24 * 2**20} kB\nMemFree: 1 kB\nMemAvailable: {20 * 2**20} kB\n",
-    "/sys/fs/cgroup/memory.max": f"{8 * GIB}\n",
-    "/sys/fs/cgroup/memory.current": f"{6 * GIB}\n",
-    "/sys/fs/cgroup/memory.stat": f"anon {2 * GIB}\nfile {4 * GIB}\ninactive_file {3 * GIB}\n",
-}
 
 
 @pytest.fixture
@@ -33,19 +28,25 @@ def test_this_machine_is_described() -> None:
         assert host.cpu_fields()
 
 
-def test_a_control_group_bounds_what_is_available(files: dict[str, str]) -> None:
-    files.update(CONTAINER)
-    assert (host.total_memory(), host.memory_limit()) == (24 * GIB, 8 * GIB)
-    assert host.available_memory() == 5 * GIB  # 8, less 6 in use, of which 3 are pages of files that nobody reads
-    files["/sys/fs/cgroup/memory.max"] = "max\n"
-    assert (host.memory_limit(), host.available_memory()) == (None, 20 * GIB)
+def test_memory_is_what_the_core_reads(tmp_path: Path) -> None:
+    """Its own test has the groups of every kind (tests/cpp/support/memory_limits_test.cc)."""
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "cgroup").write_text("0::/\n")
+    (tmp_path / "meminfo").write_text(f"MemTotal: {24 * 2**20} kB\nMemAvailable: {20 * 2**20} kB\n")
+    (tmp_path / "memory.max").write_text(f"{8 * GIB}\n")
+    (tmp_path / "memory.current").write_text(f"{6 * GIB}\n")
+    (tmp_path / "memory.stat").write_text(f"anon {2 * GIB}\nfile {4 * GIB}\ninactive_file {3 * GIB}\n")
+    (tmp_path / "cpu.max").write_text("150000 100000\n")
+    read = _core.memory_limits(str(tmp_path), str(tmp_path))
+    assert read == {"total": 24 * GIB, "limit": 8 * GIB, "available": 5 * GIB}
+    assert _core.cpu_quota(str(tmp_path), str(tmp_path)) == 1.5
+    limit = host.memory_limit()
+    assert limit is None or limit >= host.available_memory()
 
 
-def test_what_a_container_hides_is_asked_of_the_c_library(files: dict[str, str]) -> None:
+def test_what_a_container_hides_is_unknown(files: dict[str, str]) -> None:
     assert files == {}
-    assert host.total_memory() == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert host.available_memory() > 0
-    assert (host.memory_limit(), host.huge_pages(), host.cpu_fields()) == (None, "unknown", {})
+    assert (host.huge_pages(), host.cpu_fields()) == ("unknown", {})
 
 
 def test_the_first_processor_stands_for_all(files: dict[str, str]) -> None:
