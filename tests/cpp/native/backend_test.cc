@@ -10,6 +10,7 @@
 #include <random>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "backend/native/native_backend.h"
@@ -213,6 +214,22 @@ TEST(NativeBackend, RefusesUnknownOptionsByName) {
   setenv("SKYWORK_RT_NATIVE_ISA", "sse9", 1);
   expect(ErrorCode::kUnsupported, "sse9", Options());
   unsetenv("SKYWORK_RT_NATIVE_ISA");
+}
+
+TEST(NativeBackend, TellsWhatACachedTokenTakesBeforeItIsOpened) {
+  const TemporaryDirectory directory;
+  const TinyModel model = MakeTinyModel({}, directory.path());  // 2 layers, 3 heads of 18, which are padded to 32
+  for (const auto& [kind, bytes] : {std::pair<const char*, std::size_t>{"f32", 4}, {"f16", 2}}) {
+    BackendOptions options = Options();
+    options.kv_cache = kind;
+    const BackendMemory memory = MemoryOf(model.spec, options);
+    EXPECT_EQ(memory.per_token, std::size_t{2 * 2 * 3 * 32} * bytes) << "keys and values, as " << kind;
+    EXPECT_EQ(OpenBackend(model.spec, model.file, options)->traits().bytes_per_token, memory.per_token);
+    EXPECT_GE(memory.work, 4 * 16 * memory.per_token) << "a page that each of 4 sequences may leave empty";
+  }
+  BackendOptions wrong = Options();
+  wrong.kv_cache = "int3";
+  EXPECT_THROW(MemoryOf(model.spec, wrong), Error);
 }
 
 TEST(NativeBackend, TwoModelsInOneProcessShareTheThreads) {
