@@ -15,13 +15,18 @@ using SeqId = std::int64_t;
 /// What a backend can do. What it cannot, the engine refuses at admission, by name.
 struct Traits {
   int max_batch = 1;                  // most sequences open at once
-  std::size_t max_cached_tokens = 0;  // most tokens that all open sequences may reserve together
-  std::size_t max_chunk = 0;          // most tokens of one sequence in one Forward
-  bool can_fork = false;              // Reorder may name one source more than once
-  bool can_truncate = false;          // Truncate works
-  bool mixed_steps = false;           // one Forward may carry prefill and decode chunks
-  std::size_t bytes_per_token = 0;    // of keys and values, as they are stored; 0: unknown
-  bool bitwise = false;               // a sequence's logits do not depend on batch, chunking or threads, to the bit
+  std::size_t max_cached_tokens = 0;  // most tokens of all open sequences together: see block_tokens
+  /// 0: each sequence has room of its own, taken whole by Open and given back by Close. Else sequences take blocks of
+  /// so many tokens as they grow, share full ones through Copy and Reorder, and give them back by Truncate and Close;
+  /// there are max_cached_tokens / block_tokens of them, rounded up, and Open reserves nothing. A last block that is
+  /// not full counts once for each of its sequences, however often it exists.
+  std::size_t block_tokens = 0;
+  std::size_t max_chunk = 0;        // most tokens of one sequence in one Forward
+  bool can_fork = false;            // Reorder may name one source more than once
+  bool can_truncate = false;        // Truncate works
+  bool mixed_steps = false;         // one Forward may carry prefill and decode chunks
+  std::size_t bytes_per_token = 0;  // of keys and values, as they are stored; 0: unknown
+  bool bitwise = false;             // a sequence's logits do not depend on batch, chunking or threads, to the bit
 };
 
 /// Consecutive new tokens of one sequence. Their positions follow what the sequence has cached.
@@ -44,17 +49,21 @@ class SKYWORK_RT_API Backend {
   /// as an option, chooses the same again. What a backend does not tell stays as it is.
   virtual GeneratorOptions Chosen(GeneratorOptions options) const { return options; }
 
-  /// Opens an empty sequence that will hold at most `max_tokens` and reserves room for them. Throws kBusy when
-  /// other sequences hold the room, kCapacity when it could never fit.
+  /// Opens an empty sequence that will hold at most `max_tokens` and, without blocks, reserves room for them. Throws
+  /// kBusy when other sequences hold the room or too many are open, kCapacity when it could never fit.
   virtual SeqId Open(std::size_t max_tokens) = 0;
   /// Tokens that the sequence has cached.
   virtual std::size_t Length(SeqId seq) const = 0;
   /// Computes and caches the chunks' tokens: prefill, chunked prefill, decode, scoring, mixed. At most one chunk a
-  /// sequence. `logits` is [sum of logit_rows, vocab] float32, rows in the order of the chunks.
+  /// sequence. `logits` is [sum of logit_rows, vocab] float32, rows in the order of the chunks. Throws kBusy when there
+  /// are not as many free blocks as it takes.
   virtual void Forward(Span<const Chunk> chunks, Span<float> logits) = 0;
   /// Gives each of `to` (open sequences) the cached tokens of its `from`, all at once, as if read before any is
   /// written. Keeps each target's own reservation; throws kCapacity when a source is longer than it.
   virtual void Reorder(Span<const SeqId> from, Span<const SeqId> to) = 0;
+  /// Gives `to` the first `length` cached tokens of `from`, another sequence, instead of its own. `length` is at most
+  /// Length(from) and what `to` was opened with. Needs can_fork.
+  virtual void Copy(SeqId from, SeqId to, std::size_t length) = 0;
   /// Forgets all but the first `length` cached tokens; `length` is at most Length(seq).
   virtual void Truncate(SeqId seq, std::size_t length) = 0;
   /// Frees the sequence. Its id is invalid from then on.

@@ -206,6 +206,7 @@ py::dict ToDict(const Stats& stats) {
   values["refused"] = stats.refused;
   values["prompt_tokens"] = stats.prompt_tokens;
   values["prefix_hit_tokens"] = stats.prefix_hit_tokens;
+  values["preempted"] = stats.preempted;
   values["generated_tokens"] = stats.generated_tokens;
   values["steps"] = stats.steps;
   values["forward_seconds"] = stats.forward_seconds;

@@ -57,6 +57,7 @@ void BindRawBackend(py::module_& module) {
                                values["max_batch"] = traits.max_batch;
                                values["max_cached_tokens"] = traits.max_cached_tokens;
                                values["max_chunk"] = traits.max_chunk;
+                               values["block_tokens"] = traits.block_tokens;
                                values["bytes_per_token"] = traits.bytes_per_token;
                                values["can_fork"] = traits.can_fork;
                                values["can_truncate"] = traits.can_truncate;
@@ -74,6 +75,7 @@ void BindRawBackend(py::module_& module) {
             backend.Reorder(Span<const SeqId>(from), Span<const SeqId>(to));
           },
           py::arg("source"), py::arg("target"))
+      .def("copy", &Backend::Copy, py::arg("source"), py::arg("target"), py::arg("length"))
       .def("truncate", &Backend::Truncate, py::arg("seq"), py::arg("length"))
       .def("close", &Backend::Close, py::arg("seq"));
 }

@@ -38,12 +38,25 @@ SchedulerLimits MakeSchedulerLimits(const EngineConfig& config, const ModelSpec&
   limits.min_prefix = config.min_prefix;
   limits.can_fork = traits.can_fork;
   limits.can_truncate = traits.can_truncate;
+  limits.block_tokens = traits.block_tokens;
+  limits.optimistic = config.options.admission == "optimistic";
   return limits;
+}
+
+// A preempted request reads its own output as if it were prompt: only where that gives the same bits is it invisible.
+void CheckAdmission(const GeneratorOptions& options, const Traits& traits) {
+  if (options.admission != "optimistic" || (traits.bitwise && traits.block_tokens != 0)) return;
+  throw Error(ErrorCode::kUnsupported,
+              StrCat("admission is \"optimistic\", but on the backend \"", options.backend, "\" ",
+                     traits.bitwise ? "sequences do not share blocks of the cache (Traits::block_tokens)"
+                                    : "results depend on how a sequence is computed (Traits::bitwise)",
+                     ", so that a preempted request could not go on as if nothing had been: use \"reserve\""));
 }
 
 EngineConfig Resolve(EngineConfig config, const Backend& backend) {
   const GeneratorOptions asked = LimitOptions(ResolveOptions(config.options, backend.model()), backend.traits());
   config.options = backend.Chosen(asked);
+  CheckAdmission(config.options, backend.traits());
   return config;
 }
 
@@ -72,6 +85,7 @@ Engine::Engine(std::unique_ptr<Backend> backend, EngineConfig config)
   request_limits_.model = &model_;
   request_limits_.options = &config_.options;
   request_limits_.can_fork = traits_.can_fork;
+  request_limits_.block_tokens = traits_.block_tokens;
   request_limits_.has_vocabulary = config_.vocabulary != nullptr;
   now_.cache_capacity = config_.options.max_cached_tokens;
   stats_ = now_;
@@ -245,6 +259,8 @@ void Engine::Enlist(const StatePtr& state) {
   ticket.priority = request.priority;
   ticket.prompt = request.prompt;
   ticket.rows = RowsOf(request.sampling);
+  ticket.beams = request.sampling.num_beams > 1;
+  ticket.salt = request.cache_salt;
   ticket.reserve = state->reserve();
   ticket.logits_from = FirstLogits(request);
   Entry entry;
@@ -298,7 +314,11 @@ void Engine::Admit(const Admission& admission) {
   }
   CloseSequences();
   Entry& entry = entries_.at(admission.id);
-  auto active = std::make_unique<ActiveRequest>(entry.state, model_, config_.vocabulary.get(), admission.reuse);
+  const bool returns = entry.active != nullptr;  // it was preempted
+  std::unique_ptr<ActiveRequest> active;
+  if (!returns) {
+    active = std::make_unique<ActiveRequest>(entry.state, model_, config_.vocabulary.get(), admission.reuse);
+  }
   std::vector<SeqId> rows;
   try {
     OpenRows(admission, &rows);
@@ -307,14 +327,15 @@ void Engine::Admit(const Admission& admission) {
     CloseRows(admission, rows);
     throw;
   }
-  entry.active = std::move(active);
-  now_.prompt_tokens += entry.state->request().prompt.size();
-  now_.prefix_hit_tokens += admission.reuse;
-  {
+  if (!returns) {
+    entry.active = std::move(active);
+    now_.prompt_tokens += entry.state->request().prompt.size();
+    now_.prefix_hit_tokens += admission.reuse;
+    entry.waiting = false;
     const std::lock_guard<std::mutex> lock(mutex_);
     --waiting_;
   }
-  CutReused(admission, rows.front());
+  CutTakenOver(admission);
 }
 
 // Backends may count by pages or buckets and be full before the scheduler's sum is. Then kept sequences go, and after
@@ -339,11 +360,7 @@ void Engine::OpenRows(const Admission& admission, std::vector<SeqId>* rows) {
   rows->reserve(count);
   if (admission.how == Admission::Reuse::kTakeOver) rows->push_back(admission.source);
   while (rows->size() < count) rows->push_back(backend_->Open(admission.reserve));
-  if (admission.how == Admission::Reuse::kCopy) {
-    const SeqId source = admission.source;
-    const SeqId target = rows->front();
-    backend_->Reorder(Span<const SeqId>(&source, 1), Span<const SeqId>(&target, 1));
-  }
+  if (admission.how == Admission::Reuse::kCopy) backend_->Copy(admission.source, rows->front(), admission.reuse);
 }
 
 // The admission came to nothing: what was opened for it is closed, a kept sequence is kept on.
@@ -355,10 +372,10 @@ void Engine::CloseRows(const Admission& admission, const std::vector<SeqId>& row
 }
 
 // Row 0 begins with what is reused, and no more. A sequence that was taken over has no other owner by now.
-void Engine::CutReused(const Admission& admission, SeqId row) {
-  if (admission.reuse == admission.source_length) return;
+void Engine::CutTakenOver(const Admission& admission) {
+  if (admission.how != Admission::Reuse::kTakeOver || admission.reuse == admission.source_length) return;
   try {
-    backend_->Truncate(row, admission.reuse);
+    backend_->Truncate(admission.source, admission.reuse);
   } catch (...) {
     Fail(admission.id, CurrentError(ErrorCode::kBackend));
   }
@@ -386,7 +403,7 @@ void Engine::Fail(RequestId id, const Error& error) {
   wait_for_room_ = false;
   CloseSequences();
   std::optional<Entry> entry = TakeEntry(id);
-  if (entry.has_value()) EndBadly(entry->state.get(), entry->active == nullptr, error);
+  if (entry.has_value()) EndBadly(entry->state.get(), entry->waiting, error);
 }
 
 void Engine::EndBadly(internal::RequestState* state, bool waited, const Error& error) {

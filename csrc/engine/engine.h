@@ -77,6 +77,7 @@ class Engine {
   struct Entry {
     StatePtr state;
     std::unique_ptr<ActiveRequest> active;  // once admitted
+    bool waiting = true;                    // until then it counts in waiting_
     std::optional<internal::RequestState::Clock::time_point> deadline;
   };
   /// A planned chunk, with everything by value: handling one chunk may end the request of another.
@@ -110,10 +111,13 @@ class Engine {
   void RefuseAdmission(RequestId id, const Error& error);
   void OpenRows(const Admission& admission, std::vector<SeqId>* rows);
   void CloseRows(const Admission& admission, const std::vector<SeqId>& rows);
-  void CutReused(const Admission& admission, SeqId row);
+  void CutTakenOver(const Admission& admission);
 
   void RunStep();
   void ComputeStep();
+  void MakeRoom();
+  void Preempt(RequestId id);
+  void CutKept(const Cut& cut);
   void GuessAhead();
   void Guess(Sequence* sequence, std::size_t most);
   void ResumeHeld();

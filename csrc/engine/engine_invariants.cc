@@ -28,8 +28,9 @@ void Engine::CheckInvariants() try {
   promise(entries_.size() == running + scheduler_.queued(),
           StrCat(entries_.size(), " requests, but ", running, " run and ", scheduler_.queued(), " wait"));
   const std::lock_guard<std::mutex> lock(mutex_);
-  promise(waiting_ == scheduler_.queued() + inbox_.size(),
-          StrCat(waiting_, " are counted as waiting, ", scheduler_.queued(), " + ", inbox_.size(), " are"));
+  std::size_t waiting = inbox_.size();
+  for (const auto& [id, entry] : entries_) waiting += entry.waiting ? 1 : 0;
+  promise(waiting_ == waiting, StrCat(waiting_, " are counted as waiting, ", waiting, " are"));
   promise(waiting_ <= config_.options.max_queue, StrCat(waiting_, " wait, ", config_.options.max_queue, " may"));
 } catch (const std::bad_alloc&) {
   LogText(LogLevel::kDebug, "no memory to check the engine's invariants");

@@ -39,6 +39,7 @@ void Engine::RunStep() {
 
 void Engine::ComputeStep() {
   scheduler_.PlanStep(&plan_);
+  MakeRoom();
   if (plan_.empty()) {
     if (!held_.empty()) WaitForMasks();
     return;
@@ -52,6 +53,31 @@ void Engine::ComputeStep() {
   // A request is in one of the two lists only, so what happens to the first leaves the second valid.
   if (!plan_.decode.empty()) RunForward(Span<const PlannedChunk>(plan_.decode));
   if (!plan_.prefill.empty()) RunForward(Span<const PlannedChunk>(plan_.prefill));
+}
+
+// Kept blocks go for what the step takes, and where they do not suffice, running requests.
+void Engine::MakeRoom() {
+  while (!scheduler_.StepFits(plan_)) {
+    Preempt(scheduler_.Victim());
+    scheduler_.PlanStep(&plan_);
+  }
+  while (const std::optional<Cut> cut = scheduler_.NextCut(plan_)) CutKept(*cut);
+}
+
+void Engine::Preempt(RequestId id) {
+  scheduler_.Preempt(id, &to_close_);
+  ++now_.preempted;
+  CloseSequences();
+}
+
+void Engine::CutKept(const Cut& cut) {
+  if (cut.length == 0) {
+    to_close_.push_back(cut.seq);
+  } else {
+    backend_->Truncate(cut.seq, cut.length);
+  }
+  scheduler_.CutKept(cut);
+  CloseSequences();
 }
 
 // Guesses of every sequence that decodes by samples. They need a backend that takes chunks of any length side by side

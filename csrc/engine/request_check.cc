@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <optional>
 
 #include "skywork_rt/error.h"
@@ -31,10 +32,35 @@ void CheckPrompt(const Request& request, const RequestLimits& limits) {
   }
 }
 
-// Tokens of prompt and output that a request can have at most.
-std::size_t WhatFits(const SamplingParams& params, const RequestLimits& limits) {
-  return std::min(limits.options->max_length,
-                  limits.options->max_cached_tokens / static_cast<std::size_t>(RowsOf(params)));
+/// Tokens of the cache that a request takes. Rows share the full blocks of their prompt, where blocks are shared.
+std::size_t CacheTokens(const Request& request, std::size_t reserve, const RequestLimits& limits) {
+  const auto rows = static_cast<std::size_t>(RowsOf(request.sampling));
+  const std::size_t block = limits.block_tokens;
+  const std::size_t shared = block == 0 ? 0 : request.prompt.size() / block * block;
+  const std::size_t own = reserve - shared;
+  constexpr std::size_t kMost = std::numeric_limits<std::size_t>::max();
+  if (own > (kMost - shared) / rows) return kMost;
+  if (block == 0 || rows == 1) return shared + rows * own;
+  return shared + rows * ((own + block - 1) / block * block);
+}
+
+/// Tokens of the cache that requests may take.
+std::size_t Capacity(const RequestLimits& limits, int rows) {
+  const std::size_t most = limits.options->max_cached_tokens;
+  const std::size_t block = limits.block_tokens;
+  return block == 0 || rows == 1 ? most : most + (block - most % block) % block;
+}
+
+// Tokens of prompt and output that a request, whose prompt is shorter, can have at most.
+std::size_t WhatFits(const Request& request, const RequestLimits& limits) {
+  const int rows = RowsOf(request.sampling);
+  const std::size_t most = Capacity(limits, rows);
+  const std::size_t prompt = request.prompt.size();
+  const std::size_t shared = limits.block_tokens == 0 ? 0 : prompt / limits.block_tokens * limits.block_tokens;
+  if (CacheTokens(request, prompt + 1, limits) > most) return 0;
+  std::size_t own = (most - shared) / static_cast<std::size_t>(rows);
+  if (limits.block_tokens != 0 && rows > 1) own -= own % limits.block_tokens;
+  return std::min(limits.options->max_length, shared + own);
 }
 
 std::size_t Reservation(const Request& request, const RequestLimits& limits) {
@@ -48,8 +74,8 @@ std::size_t Reservation(const Request& request, const RequestLimits& limits) {
   }
   if (!request.sampling.max_tokens.has_value()) return limits.options->max_length;
   const auto max_tokens = static_cast<std::size_t>(*request.sampling.max_tokens);
-  if (request.clip_max_tokens && prompt < WhatFits(request.sampling, limits)) {
-    return std::min(prompt + max_tokens, WhatFits(request.sampling, limits));
+  if (request.clip_max_tokens && prompt < WhatFits(request, limits)) {
+    return std::min(prompt + max_tokens, WhatFits(request, limits));
   }
   if (max_tokens > limits.options->max_length - prompt) {
     Refuse(ErrorCode::kInvalidArgument, "prompt + max_tokens is ", prompt, " + ", max_tokens, " = ",
@@ -87,21 +113,29 @@ void CheckLogprobs(const SamplingParams& params, int most) {
   check("prompt_logprobs", params.prompt_logprobs);
 }
 
-void CheckRoom(std::size_t reserve, const SamplingParams& params, const RequestLimits& limits) {
+void CheckRoom(const Request& request, std::size_t reserve, const RequestLimits& limits) {
+  const SamplingParams& params = request.sampling;
   const int rows = RowsOf(params);
   if (rows > limits.options->max_batch) {
     Refuse(ErrorCode::kCapacity, params.num_beams > 1 ? "num_beams is " : "n is ", rows, ", but at most ",
            limits.options->max_batch,
            " sequences run at once: lower it, or open the generator with a larger max_batch");
   }
-  if (reserve > limits.options->max_cached_tokens / static_cast<std::size_t>(rows)) {
-    Refuse(ErrorCode::kCapacity, "the request needs room for ", rows, " x ", reserve,
-           " cached tokens (prompt + max_tokens), but max_cached_tokens is ", limits.options->max_cached_tokens,
+  const std::size_t tokens = CacheTokens(request, reserve, limits);
+  if (tokens > Capacity(limits, rows)) {
+    Refuse(ErrorCode::kCapacity, "the request needs room for ", tokens, " cached tokens (", rows, " x ", reserve,
+           ", prompt + max_tokens", limits.block_tokens != 0 && rows > 1 ? ", the prompt once" : "",
+           "), but max_cached_tokens is ", limits.options->max_cached_tokens,
            ": lower max_tokens, or open the generator with a larger max_cached_tokens");
   }
 }
 
 void CheckRest(const Request& request) {
+  constexpr std::size_t kLongestSalt = 256;
+  if (request.cache_salt.size() > kLongestSalt) {
+    Refuse(ErrorCode::kInvalidArgument, "cache_salt has ", request.cache_salt.size(), " bytes, but at most ",
+           kLongestSalt, " are possible: give a hash of it");
+  }
   if (request.deadline.has_value()) {
     // A bound that keeps the clock's nanoseconds from overflowing: ten years.
     constexpr std::chrono::milliseconds kLongest = std::chrono::hours(24 * 365 * 10);
@@ -129,7 +163,7 @@ std::size_t CheckRequest(const Request& request, const RequestLimits& limits) {
   CheckRest(request);
   CheckAbilities(request, limits);
   const std::size_t reserve = Reservation(request, limits);
-  CheckRoom(reserve, request.sampling, limits);
+  CheckRoom(request, reserve, limits);
   return reserve;
 }
 

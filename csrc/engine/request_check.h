@@ -12,6 +12,7 @@ struct RequestLimits {
   const ModelSpec* model = nullptr;
   const GeneratorOptions* options = nullptr;  // resolved and within what the backend can do
   bool can_fork = false;                      // Traits::can_fork
+  std::size_t block_tokens = 0;               // Traits::block_tokens
   bool has_vocabulary = false;
 };
 

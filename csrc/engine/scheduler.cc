@@ -3,36 +3,37 @@
 #include <algorithm>
 #include <set>
 
-#include "skywork_rt/error.h"
-#include "support/format.h"
+#include "engine/cache/block_cache.h"
+#include "engine/cache/row_cache.h"
+#include "engine/promise.h"
 
 namespace skywork_rt {
 namespace {
 
-template <typename... Args>
-void Promise(bool holds, const Args&... args) {
-  if (!holds) throw Error(ErrorCode::kInternal, StrCat("scheduler: ", args...));
+std::unique_ptr<CacheManager> MakeCache(const SchedulerLimits& limits) {
+  if (limits.block_tokens == 0) return std::make_unique<RowCache>(limits);
+  return std::make_unique<BlockCache>(limits);
 }
 
 }  // namespace
 
-std::size_t CommonPrefix(Span<const TokenId> a, Span<const TokenId> b) {
-  const std::size_t shorter = std::min(a.size(), b.size());
-  return static_cast<std::size_t>(std::mismatch(a.begin(), a.begin() + shorter, b.begin()).first - a.begin());
-}
-
-Scheduler::Scheduler(const SchedulerLimits& limits) : limits_(limits) {}
+Scheduler::Scheduler(const SchedulerLimits& limits) : limits_(limits), cache_(MakeCache(limits)) {}
 
 void Scheduler::Enqueue(Ticket ticket) {
   const QueueKey key{ticket.priority, arrivals_++};
   const RequestId id = ticket.id;
-  queue_keys_.emplace(id, key);
+  places_.emplace(id, Place{key, nullptr, {}});
   try {
     queue_.emplace(key, std::move(ticket));
   } catch (...) {
-    queue_keys_.erase(id);
+    places_.erase(id);
     throw;
   }
+}
+
+bool Scheduler::IsQueued(RequestId id) const {
+  const auto found = places_.find(id);
+  return found != places_.end() && found->second.group == nullptr;
 }
 
 // ---------------------------------------------------------------------------------------------------- admission
@@ -41,110 +42,13 @@ std::optional<Admission> Scheduler::NextAdmission() const {
   if (queue_.empty()) return std::nullopt;
   const Ticket& ticket = queue_.begin()->second;
   if (running_rows_ + ticket.rows > limits_.max_running) return std::nullopt;
-
-  Admission admission;
-  admission.id = ticket.id;
-  admission.rows = ticket.rows;
-  admission.reserve = ticket.reserve;
-  const Candidate best = FindPrefix(ticket);
-  if (PrefixIsBeingRead(ticket, best.match)) return std::nullopt;
-  if (best.sequence != nullptr) {
-    const bool take_over = HowToReuse(*best.sequence, best.match, ticket) == Admission::Reuse::kTakeOver;
-    const int new_rows = ticket.rows - (take_over ? 1 : 0);
-    const std::size_t new_tokens = ticket.reserve * static_cast<std::size_t>(new_rows);
-    if (MakeRoom(new_rows, new_tokens, best.sequence->seq, &admission.evict)) {
-      admission.how = take_over ? Admission::Reuse::kTakeOver : Admission::Reuse::kCopy;
-      admission.source = best.sequence->seq;
-      admission.source_length = best.sequence->cached;
-      admission.reuse = best.match;
-      return admission;
-    }
-    admission.evict.clear();  // no room beside the source: do without it
-  }
-  const std::size_t tokens = ticket.reserve * static_cast<std::size_t>(ticket.rows);
-  if (!MakeRoom(ticket.rows, tokens, 0, &admission.evict)) return std::nullopt;
-  return admission;
-}
-
-// Taking a kept sequence over moves no data but spends what lies behind the common part; copying leaves both.
-Admission::Reuse Scheduler::HowToReuse(const Sequence& source, std::size_t match, const Ticket& ticket) const {
-  if (match < source.cached && !limits_.can_truncate) return Admission::Reuse::kNone;
-  const bool may_copy = limits_.can_fork && source.cached <= ticket.reserve;
-  const bool may_take_over = source.owner == 0 && source.reserved >= ticket.reserve;
-  const bool mostly_used = 2 * match >= source.cached;
-  if (may_take_over && (mostly_used || !may_copy)) return Admission::Reuse::kTakeOver;
-  return may_copy ? Admission::Reuse::kCopy : Admission::Reuse::kNone;
-}
-
-Scheduler::Candidate Scheduler::FindPrefix(const Ticket& ticket) const {
-  Candidate best;
-  if (!limits_.prefix_cache) return best;
-  const auto consider = [&](const Sequence& sequence) {
-    const std::size_t limit = std::min(sequence.cached, ticket.logits_from);  // what must be computed is no reuse
-    if (limit < limits_.min_prefix || limit <= best.match) return;
-    const std::size_t match = CommonPrefix(Span<const TokenId>(ticket.prompt.data(), ticket.logits_from),
-                                           Span<const TokenId>(sequence.tokens.data(), sequence.cached));
-    if (match < limits_.min_prefix || match <= best.match) return;
-    if (HowToReuse(sequence, match, ticket) == Admission::Reuse::kNone) return;
-    best = Candidate{&sequence, match};
-  };
-  for (const auto& sequence : kept_) consider(*sequence);
-  for (const auto& group : running_) {
-    for (const auto& row : group->rows) {
-      if (row != nullptr) consider(*row);
-    }
-  }
-  return best;
-}
-
-bool Scheduler::PrefixIsBeingRead(const Ticket& ticket, std::size_t already) const {
-  if (!limits_.prefix_cache || !limits_.can_fork || !limits_.can_truncate) return false;
-  const std::size_t enough = already + limits_.min_prefix;
-  if (ticket.logits_from < enough) return false;
-  for (const auto& group : running_) {
-    if (!group->reading_prompt || group->ticket.prompt.size() > ticket.reserve) continue;
-    const std::size_t match = CommonPrefix(Span<const TokenId>(ticket.prompt.data(), ticket.logits_from),
-                                           Span<const TokenId>(group->ticket.prompt));
-    if (match >= enough) return true;
-  }
-  return false;
-}
-
-// Chooses kept sequences, longest unused first and never `spare`, until `rows` more holding `tokens` fit.
-bool Scheduler::MakeRoom(int rows, std::size_t tokens, SeqId spare, std::vector<SeqId>* evict) const {
-  int open = open_rows();
-  std::size_t reserved = reserved_tokens_;
-  const auto fits = [&] { return open + rows <= limits_.max_open && reserved + tokens <= limits_.max_cached_tokens; };
-  for (const auto& sequence : kept_) {
-    if (fits()) break;
-    if (sequence->seq == spare) continue;
-    evict->push_back(sequence->seq);
-    --open;
-    reserved -= sequence->reserved;
-  }
-  return fits();
-}
-
-void Scheduler::Forget(SeqId kept) {
-  const auto found =
-      std::find_if(kept_.begin(), kept_.end(), [&](const auto& sequence) { return sequence->seq == kept; });
-  Promise(found != kept_.end(), "sequence ", kept, " is not kept");
-  reserved_tokens_ -= (*found)->reserved;
-  kept_.erase(found);
-}
-
-// A kept sequence that served a copy is as good as new.
-void Scheduler::Touch(SeqId seq) {
-  const auto kept =
-      std::find_if(kept_.begin(), kept_.end(), [&](const auto& sequence) { return sequence->seq == seq; });
-  if (kept == kept_.end()) return;  // a running one
-  (*kept)->last_used = ++clock_;
-  std::rotate(kept, kept + 1, kept_.end());
+  return cache_->Plan(ticket, running_, running_rows_);
 }
 
 // The first request of the queue as it will run, but for its ticket, which stays in the queue.
 std::unique_ptr<Group> Scheduler::MakeGroup(const Admission& admission, Span<const SeqId> rows) const {
   auto group = std::make_unique<Group>();
+  const Ticket& ticket = queue_.begin()->second;
   group->arrival = queue_.begin()->first.arrival;
   group->rows.reserve(rows.size());
   for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -154,9 +58,10 @@ std::unique_ptr<Group> Scheduler::MakeGroup(const Admission& admission, Span<con
     row->row = static_cast<int>(i);
     row->reserved = admission.reserve;
     row->tokens.reserve(admission.reserve);
+    row->salt = ticket.salt;
     group->rows.push_back(std::move(row));
   }
-  group->rows[0]->tokens = queue_.begin()->second.prompt;
+  group->rows[0]->tokens.assign(ticket.prompt.begin(), ticket.prompt.end());
   group->rows[0]->cached = admission.reuse;
   return group;
 }
@@ -166,30 +71,26 @@ Group& Scheduler::Admit(const Admission& admission, Span<const SeqId> rows) {
   Promise(queued != queue_.end() && queued->second.id == admission.id, "request ", admission.id, " is not first");
   std::unique_ptr<Group> group = MakeGroup(admission, rows);
   running_.reserve(running_.size() + 1);
-  kept_.reserve(static_cast<std::size_t>(open_rows()) + rows.size());  // so that each can be kept without memory
-  if (admission.how == Admission::Reuse::kTakeOver) {
-    const auto source = std::find_if(kept_.begin(), kept_.end(),
-                                     [&](const auto& sequence) { return sequence->seq == admission.source; });
-    Promise(source != kept_.end(), "sequence ", admission.source, " is not kept");
-    group->rows[0]->reserved = (*source)->reserved;
-    Forget(admission.source);
-  } else if (admission.how == Admission::Reuse::kCopy) {
-    Touch(admission.source);
-  }
+  if (limits_.optimistic) queued->second.prompt.reserve(admission.reserve);  // for the output, if it is preempted
+  cache_->Admit(admission, queued->second, group.get());
   // Nothing below can fail.
   group->ticket = std::move(queued->second);
-  queue_keys_.erase(admission.id);
-  queue_.erase(queued);
-  for (const auto& row : group->rows) {
-    row->last_used = ++clock_;
-    reserved_tokens_ += row->reserved;
-  }
+  Place& place = places_.at(admission.id);
+  place.group = group.get();
+  place.queued = queue_.extract(queued);
   running_rows_ += static_cast<int>(rows.size());
-  const QueueKey key{group->ticket.priority, group->arrival};
-  const auto place = std::find_if(running_.begin(), running_.end(), [&](const auto& other) {
-    return key < QueueKey{other->ticket.priority, other->arrival};
-  });
-  return **running_.insert(place, std::move(group));
+  return **running_.insert(PlaceOf(KeyOf(*group)), std::move(group));
+}
+
+/// Where a group of this key is, or would be.
+Groups::iterator Scheduler::PlaceOf(const QueueKey& key) {
+  return std::lower_bound(running_.begin(), running_.end(), key,
+                          [](const auto& group, const QueueKey& wanted) { return KeyOf(*group) < wanted; });
+}
+
+Groups::iterator Scheduler::PlaceOf(RequestId id) {
+  Promise(Find(id) != nullptr, "request ", id, " is not running");
+  return PlaceOf(places_.at(id).key);
 }
 
 // ------------------------------------------------------------------------------------------------------- a step
@@ -228,21 +129,48 @@ void Scheduler::PlanPrefill(Sequence* row, const Ticket& ticket, std::size_t* bu
   *logit_rows -= rows;
 }
 
+RequestId Scheduler::Victim() const {
+  for (auto group = running_.rbegin(); group != running_.rend(); ++group) {
+    const Sequence* const row = (*group)->rows[0].get();
+    // One without a pending token waits for its mask, and the logits that it waits with are no one else's.
+    if (row != nullptr && !row->reserves && row->progressed && row->pending() != 0) return (*group)->ticket.id;
+  }
+  throw Error(ErrorCode::kInternal, "scheduler: a step has no room, and no request can give way");
+}
+
+void Scheduler::Preempt(RequestId id, std::vector<SeqId>* close) {
+  const auto group = PlaceOf(id);
+  std::unique_ptr<Sequence> row = std::move((*group)->rows[0]);
+  Promise(!row->reserves && row->progressed, "request ", id, " cannot be preempted");
+  SettleGuesses(row.get(), 0);
+  Ticket& ticket = (*group)->ticket;
+  ticket.prompt.assign(row->tokens.begin(), row->tokens.end());  // Admit saw to the room
+  ticket.logits_from = row->tokens.size() - 1;
+  Place& place = places_.at(id);
+  place.queued.mapped() = std::move(ticket);
+  queue_.insert(std::move(place.queued));
+  place.group = nullptr;
+  running_.erase(group);
+  --running_rows_;
+  KeepOrClose(std::move(row), true, close);
+}
+
 void Scheduler::Commit(const PlannedChunk& chunk) {
   Sequence& sequence = *chunk.sequence;
   Promise(chunk.count <= sequence.pending(), "committed ", chunk.count, " of ", sequence.pending(), " tokens");
   sequence.cached += chunk.count;
-  sequence.last_used = ++clock_;
+  cache_->Grew(&sequence, chunk.count);
 }
 
 void Scheduler::Fork(Group* group) {
   const Sequence& lead = *group->rows[0];
   Promise(lead.pending() == 0, "forked with ", lead.pending(), " tokens pending");
   for (std::size_t i = 1; i < group->rows.size(); ++i) {
-    group->rows[i]->tokens = lead.tokens;
+    group->rows[i]->tokens.assign(lead.tokens.begin(), lead.tokens.end());  // within what is reserved
     group->rows[i]->cached = lead.cached;
   }
   group->reading_prompt = false;
+  cache_->Forked(group);
 }
 
 void Scheduler::Append(Sequence* sequence, TokenId token) {
@@ -250,6 +178,9 @@ void Scheduler::Append(Sequence* sequence, TokenId token) {
           " pending ones and ", sequence->guesses, " guesses");
   Promise(sequence->tokens.size() < sequence->reserved, "appended a token to a full sequence of ", sequence->reserved);
   sequence->tokens.push_back(token);
+  if (sequence->progressed) return;
+  sequence->progressed = true;
+  cache_->Progressed(sequence);
 }
 
 std::size_t Scheduler::MostGuesses(const Sequence& sequence) const {
@@ -267,7 +198,10 @@ void Scheduler::SettleGuesses(Sequence* sequence, std::size_t right) {
   Promise(right <= sequence->guesses, right, " right guesses of ", sequence->guesses);
   sequence->tokens.resize(sequence->certain() + right);
   sequence->guesses = 0;
-  sequence->cached = std::min(sequence->cached, sequence->tokens.size());
+  if (sequence->cached <= sequence->tokens.size()) return;
+  const std::size_t wrong = sequence->cached - sequence->tokens.size();
+  sequence->cached = sequence->tokens.size();
+  cache_->Shrank(sequence, wrong);
 }
 
 void Scheduler::Reorder(Group* group, Span<const int> parents) {
@@ -285,116 +219,93 @@ void Scheduler::Reorder(Group* group, Span<const int> parents) {
     row.tokens.insert(row.tokens.end(), outputs[i].begin(), outputs[i].end());
     row.cached = row.tokens.size();
   }
+  cache_->Reordered(group, parents);
 }
 
 // ------------------------------------------------------------------------------------------------------ the end
 
 void Scheduler::Leave(RequestId id, int row, bool keep, std::vector<SeqId>* close) {
-  const auto group =
-      std::find_if(running_.begin(), running_.end(), [&](const auto& other) { return other->ticket.id == id; });
-  Promise(group != running_.end(), "request ", id, " is not running");
+  const auto group = PlaceOf(id);
   std::unique_ptr<Sequence>& place = (*group)->rows[static_cast<std::size_t>(row)];
   Promise(place != nullptr, "row ", row, " of request ", id, " has left already");
   std::unique_ptr<Sequence> sequence = std::move(place);
   place.reset();
   --running_rows_;
-  if (keep && limits_.prefix_cache && sequence->cached >= limits_.min_prefix) {
-    Keep(std::move(sequence), close);
-  } else {
-    reserved_tokens_ -= sequence->reserved;
-    close->push_back(sequence->seq);
-  }
+  KeepOrClose(std::move(sequence), keep, close);
   const auto& rows = (*group)->rows;
-  if (std::all_of(rows.begin(), rows.end(), [](const auto& other) { return other == nullptr; })) running_.erase(group);
+  if (std::all_of(rows.begin(), rows.end(), [](const auto& other) { return other == nullptr; })) TakeOut(group);
 }
 
-// Kept sequences that the new one begins with can serve nothing that it cannot.
-void Scheduler::Keep(std::unique_ptr<Sequence> sequence, std::vector<SeqId>* close) {
-  sequence->owner = 0;
-  sequence->tokens.resize(sequence->cached);
-  sequence->tokens.shrink_to_fit();  // or not, when memory is out
-  sequence->last_used = ++clock_;
-  for (std::size_t i = 0; i < kept_.size();) {
-    const Sequence& other = *kept_[i];
-    if (CommonPrefix(other.tokens, sequence->tokens) == other.cached) {
-      close->push_back(other.seq);
-      Forget(other.seq);
-    } else {
-      ++i;
-    }
-  }
-  kept_.push_back(std::move(sequence));  // Admit saw to the room
-}
-
-void Scheduler::Remove(RequestId id, std::vector<SeqId>* close) {
-  if (const auto queued = queue_keys_.find(id); queued != queue_keys_.end()) {
-    queue_.erase(queued->second);
-    queue_keys_.erase(queued);
+void Scheduler::KeepOrClose(std::unique_ptr<Sequence> sequence, bool keep, std::vector<SeqId>* close) {
+  if (keep && limits_.prefix_cache && sequence->cached >= limits_.min_prefix) {
+    cache_->Keep(std::move(sequence), close);
     return;
   }
-  const auto group =
-      std::find_if(running_.begin(), running_.end(), [&](const auto& other) { return other->ticket.id == id; });
-  Promise(group != running_.end(), "request ", id, " is neither queued nor running");
-  for (const auto& row : (*group)->rows) {
-    if (row == nullptr) continue;
-    close->push_back(row->seq);
-    reserved_tokens_ -= row->reserved;
-    --running_rows_;
-  }
+  cache_->Release(sequence.get());
+  close->push_back(sequence->seq);
+}
+
+/// The group has no rows any more.
+void Scheduler::TakeOut(Groups::iterator group) {
+  cache_->StopReading(group->get());
+  places_.erase((*group)->ticket.id);
   running_.erase(group);
 }
 
+void Scheduler::Remove(RequestId id, std::vector<SeqId>* close) {
+  if (IsQueued(id)) {
+    queue_.erase(places_.at(id).key);
+    places_.erase(id);
+    return;
+  }
+  const auto group = PlaceOf(id);
+  for (const auto& row : (*group)->rows) {
+    if (row == nullptr) continue;
+    close->push_back(row->seq);
+    cache_->Release(row.get());
+    --running_rows_;
+  }
+  TakeOut(group);
+}
+
 bool Scheduler::ForgetOldest(std::vector<SeqId>* close) {
-  if (kept_.empty()) return false;
-  close->push_back(kept_.front()->seq);
-  Forget(kept_.front()->seq);
+  if (kept().empty()) return false;
+  close->push_back(kept().front()->seq);
+  Forget(kept().front()->seq);
   return true;
 }
 
 void Scheduler::ForgetAll(std::vector<SeqId>* close) {
-  for (const auto& sequence : kept_) {
-    close->push_back(sequence->seq);
-    reserved_tokens_ -= sequence->reserved;
+  while (ForgetOldest(close)) {
   }
-  kept_.clear();
 }
 
-Group* Scheduler::Find(RequestId id) {
-  for (const auto& group : running_) {
-    if (group->ticket.id == id) return group.get();
-  }
-  return nullptr;
-}
-
-std::size_t Scheduler::cached_tokens() const {
-  std::size_t sum = 0;
-  for (const auto& sequence : kept_) sum += sequence->cached;
-  for (const auto& group : running_) {
-    for (const auto& row : group->rows) sum += row != nullptr ? row->cached : 0;
-  }
-  return sum;
+Group* Scheduler::Find(RequestId id) const {
+  const auto found = places_.find(id);
+  return found == places_.end() ? nullptr : found->second.group;
 }
 
 void Scheduler::CheckInvariants() const {
-  Promise(queue_.size() == queue_keys_.size(), "queue of ", queue_.size(), ", index of ", queue_keys_.size());
+  Promise(queue_.size() + running_.size() == places_.size(), queue_.size(), " wait and ", running_.size(), " run, but ",
+          places_.size(), " have a place");
   std::set<SeqId> seen;
-  std::size_t reserved = 0;
   const auto check = [&](const Sequence& sequence, RequestId owner) {
     Promise(seen.insert(sequence.seq).second, "sequence ", sequence.seq, " has two places");
     Promise(sequence.owner == owner, "sequence ", sequence.seq, " of ", owner, " is owned by ", sequence.owner);
-    Promise(sequence.cached <= sequence.tokens.size(), "sequence ", sequence.seq, " caches ", sequence.cached, " of ",
-            sequence.tokens.size(), " tokens");
-    Promise(sequence.tokens.size() <= sequence.reserved, "sequence ", sequence.seq, " has ", sequence.tokens.size(),
+    Promise(sequence.cached <= sequence.reserved, "sequence ", sequence.seq, " has ", sequence.cached,
             " tokens and reserves ", sequence.reserved);
-    reserved += sequence.reserved;
   };
   int rows = 0;
   for (const auto& group : running_) {
-    Promise(!IsQueued(group->ticket.id), "request ", group->ticket.id, " is queued and running");
+    Promise(Find(group->ticket.id) == group.get(), "request ", group->ticket.id, " runs and is not found");
     int live = 0;
     for (const auto& row : group->rows) {
       if (row == nullptr) continue;
       check(*row, group->ticket.id);
+      Promise(row->cached <= row->tokens.size(), "sequence ", row->seq, " caches ", row->cached, " of ",
+              row->tokens.size(), " tokens");
+      Promise(row->tokens.size() <= row->reserved, "sequence ", row->seq, " has ", row->tokens.size(),
+              " tokens and reserves ", row->reserved);
       if (!group->reading_prompt) {
         Promise(row->pending() <= 1, "sequence ", row->seq, " decodes with ", row->pending(), " tokens pending");
       }
@@ -403,12 +314,11 @@ void Scheduler::CheckInvariants() const {
     Promise(live > 0, "request ", group->ticket.id, " runs without sequences");
     rows += live;
   }
-  for (const auto& sequence : kept_) check(*sequence, 0);
+  for (const auto& sequence : kept()) check(*sequence, 0);
   Promise(rows == running_rows_, rows, " rows run, ", running_rows_, " are counted");
-  Promise(reserved == reserved_tokens_, reserved, " tokens are reserved, ", reserved_tokens_, " are counted");
   Promise(running_rows_ <= limits_.max_running, running_rows_, " rows run, ", limits_.max_running, " may");
   Promise(open_rows() <= limits_.max_open, open_rows(), " rows are open, ", limits_.max_open, " may be");
-  Promise(reserved <= limits_.max_cached_tokens, reserved, " tokens are reserved of ", limits_.max_cached_tokens);
+  cache_->CheckInvariants(running_);
 }
 
 }  // namespace skywork_rt

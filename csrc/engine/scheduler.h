@@ -5,107 +5,28 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
-#include "backend/backend.h"
+#include "engine/cache/cache_manager.h"
+#include "engine/scheduler_limits.h"
+#include "engine/sequence.h"
 #include "skywork_rt/span.h"
 
 namespace skywork_rt {
 
-using RequestId = std::uint64_t;
-
-/// What bounds the scheduler: the user's options and the backend's traits, already reconciled.
-struct SchedulerLimits {
-  int max_running = 1;                // sequences of running requests
-  int max_open = 1;                   // the same plus sequences kept for prefix reuse; >= max_running
-  std::size_t max_cached_tokens = 0;  // reserved by all open sequences together
-  std::size_t max_chunk = 1;          // tokens of one sequence in one step
-  std::size_t prefill_budget = 1;     // prompt tokens of all sequences in one step
-  std::size_t max_logit_rows = 1;     // logit rows of one step that prompt log-probabilities may add
-  bool prefix_cache = false;          // keep finished sequences, reuse what begins alike
-  std::size_t min_prefix = 16;        // fewer common tokens are not worth a reuse
-  bool can_fork = false;              // Traits::can_fork
-  bool can_truncate = false;          // Traits::can_truncate
-};
-
-/// What the scheduler must know of a request to place it.
-struct Ticket {
-  RequestId id = 0;             // unique, never 0
-  int priority = 0;             // higher first, equals by arrival
-  std::vector<TokenId> prompt;  // not empty
-  int rows = 1;                 // sequences that it needs at once: samples or beams
-  std::size_t reserve = 0;      // tokens that each of them may hold: prompt + max_tokens
-  std::size_t logits_from = 0;  // first prompt position whose logits are wanted; the last one always is
-};
-
-/// One open backend sequence. A step computes what is in `tokens` and not yet cached: many tokens while the prompt is
-/// being read, one when decoding, and what is guessed behind it.
-struct Sequence {
-  SeqId seq = 0;
-  RequestId owner = 0;          // 0: kept for prefix reuse only
-  int row = 0;                  // which of its request's sequences, row 0 reads the prompt
-  std::vector<TokenId> tokens;  // prompt and output, then guesses
-  std::size_t guesses = 0;      // how many of them, the last ones, may turn out wrong (Proposer)
-  std::size_t cached = 0;       // how many of them the backend holds, <= tokens.size() <= reserved
-  std::size_t reserved = 0;     // given to Backend::Open
-  std::uint64_t last_used = 0;  // scheduler's clock, for eviction by age
-
-  std::size_t pending() const { return tokens.size() - cached; }
-  /// Tokens that are certain.
-  std::size_t certain() const { return tokens.size() - guesses; }
-};
-
-/// A request whose sequences are open.
-struct Group {
-  Ticket ticket;
-  std::uint64_t arrival = 0;
-  std::vector<std::unique_ptr<Sequence>> rows;  // a row that has left is null
-  bool reading_prompt = true;                   // only row 0 runs; ends with Fork
-};
-
-/// How to bring the first request of the queue into the batch. The engine carries it out on the backend, then tells
-/// the scheduler by Admit; until then nothing has changed.
-struct Admission {
-  enum class Reuse {
-    kNone,
-    kTakeOver,  // row 0 becomes the kept sequence `source`, truncated to `reuse`
-    kCopy,      // row 0 is opened, gets the tokens of `source`, and is truncated to `reuse`
-  };
-  RequestId id = 0;
-  int rows = 1;
-  std::size_t reserve = 0;
-  std::vector<SeqId> evict;  // kept sequences to close first
-  Reuse how = Reuse::kNone;
-  SeqId source = 0;
-  std::size_t source_length = 0;
-  std::size_t reuse = 0;  // prompt tokens that need not be computed
-};
-
-/// The next `count` pending tokens of a sequence.
-struct PlannedChunk {
-  Sequence* sequence = nullptr;
-  std::size_t count = 0;
-  std::size_t logit_rows = 0;  // the last so many of them
-};
-
-/// What one step computes.
-struct StepPlan {
-  std::vector<PlannedChunk> decode;
-  std::vector<PlannedChunk> prefill;
-
-  bool empty() const { return decode.empty() && prefill.empty(); }
-};
-
-/// Decides who runs: a queue in order of priority and arrival, admission by reservation, prefill in chunks, reuse of
+/// Decides who runs: a queue in order of priority and arrival, admission to the cache, prefill in chunks, reuse of
 /// cached prefixes. Pure bookkeeping: no threads, no clock, no backend; every change is one call, which does all of
 /// what it says or, when memory is out, throws and does nothing. What ends a request takes no memory (but in `close`).
 ///
 /// Rules, in full:
 ///  - The queue is served strictly in order. A request that does not fit yet holds back those behind it, so none
-///    starves. What runs is never preempted.
-///  - Admission reserves `rows * reserve` tokens, so a running request cannot run out of cache.
+///    starves.
+///  - Admission reserves what the rows may come to, so a running request cannot run out of cache. Under optimistic
+///    admission a request of one row reserves its prompt and a token; when a step has no room, the one of lowest
+///    priority, of these the youngest, gives way: it returns to its place in the queue with the tokens that it has,
+///    and reads them again later. Each stay yields a token at least, as what it takes for that is reserved.
 ///  - Each step runs every decoding sequence that has a token pending (one, and its guesses) and at most
 ///    `prefill_budget` prompt tokens.
 ///  - A finished sequence stays open for prefix reuse until its room is needed; the longest unused goes first.
@@ -118,7 +39,7 @@ class Scheduler {
 
   // --- the queue
   void Enqueue(Ticket ticket);
-  bool IsQueued(RequestId id) const { return queue_keys_.count(id) != 0; }
+  bool IsQueued(RequestId id) const;
   std::size_t queued() const { return queue_.size(); }
   /// The request that is admitted next; the queue is not empty.
   RequestId FirstQueued() const { return queue_.begin()->second.id; }
@@ -127,13 +48,23 @@ class Scheduler {
   /// What would admit the first request of the queue now; empty when the queue is empty or it must wait.
   std::optional<Admission> NextAdmission() const;
   /// The engine has closed a kept sequence.
-  void Forget(SeqId kept);
+  void Forget(SeqId kept) { cache_->Forget(kept); }
   /// The engine has carried out `admission`; `rows` are the request's open sequences, row 0 first.
   Group& Admit(const Admission& admission, Span<const SeqId> rows);
 
   // --- a step
   /// What to run now. The plan's pointers are valid until a sequence leaves.
   void PlanStep(StepPlan* plan) const;
+  /// Whether the step has room in the cache; if not, `Victim` must be preempted first.
+  bool StepFits(const StepPlan& plan) const { return cache_->StepFits(plan); }
+  /// The request that gives way first; some step that it is part of does not fit.
+  RequestId Victim() const;
+  /// Puts a running request of one row back into the queue. Adds to `close` what the engine must close.
+  void Preempt(RequestId id, std::vector<SeqId>* close);
+  /// What of the kept sequences must go before the step that fits. The engine cuts the backend's sequence, or closes
+  /// it, then calls CutKept.
+  std::optional<Cut> NextCut(const StepPlan& plan) const { return cache_->NextCut(plan); }
+  void CutKept(const Cut& cut) { cache_->CutKept(cut); }
   /// The backend has computed the chunk. Committing each chunk, or not committing any of a failed call, keeps the
   /// bookkeeping equal to the backend's.
   void Commit(const PlannedChunk& chunk);
@@ -162,14 +93,16 @@ class Scheduler {
   /// Gives up all kept sequences, adding them to `close`.
   void ForgetAll(std::vector<SeqId>* close);
 
-  Group* Find(RequestId id);
-  const std::vector<std::unique_ptr<Group>>& running() const { return running_; }
-  const std::vector<std::unique_ptr<Sequence>>& kept() const { return kept_; }
+  /// The running request of this id, or nullptr. In constant time.
+  Group* Find(RequestId id) const;
+  const Groups& running() const { return running_; }
+  const std::vector<std::unique_ptr<Sequence>>& kept() const { return cache_->kept(); }
   int running_rows() const { return running_rows_; }
   /// Sequences that are open: running and kept ones.
-  int open_rows() const { return running_rows_ + static_cast<int>(kept_.size()); }
-  std::size_t reserved_tokens() const { return reserved_tokens_; }
-  std::size_t cached_tokens() const;
+  int open_rows() const { return running_rows_ + static_cast<int>(kept().size()); }
+  std::size_t reserved_tokens() const { return cache_->reserved_tokens(); }
+  /// Tokens that the open sequences hold; what they share counts once.
+  std::size_t cached_tokens() const { return cache_->cached_tokens(); }
 
   /// Recounts everything. Throws Error(kInternal) that names the first broken promise.
   void CheckInvariants() const;
@@ -182,33 +115,29 @@ class Scheduler {
       return priority != other.priority ? priority > other.priority : arrival < other.arrival;
     }
   };
-  struct Candidate {
-    const Sequence* sequence = nullptr;
-    std::size_t match = 0;
+  using Queue = std::map<QueueKey, Ticket>;
+  struct Place {
+    QueueKey key;
+    Group* group = nullptr;   // nullptr: it is queued
+    Queue::node_type queued;  // its place in the queue while it runs, so that it can return without memory
   };
 
-  Admission::Reuse HowToReuse(const Sequence& source, std::size_t match, const Ticket& ticket) const;
-  Candidate FindPrefix(const Ticket& ticket) const;
-  bool PrefixIsBeingRead(const Ticket& ticket, std::size_t already) const;
-  bool MakeRoom(int rows, std::size_t tokens, SeqId spare, std::vector<SeqId>* evict) const;
+  static QueueKey KeyOf(const Group& group) { return QueueKey{group.ticket.priority, group.arrival}; }
+  Groups::iterator PlaceOf(const QueueKey& key);
+  Groups::iterator PlaceOf(RequestId id);
   void PlanPrefill(Sequence* row, const Ticket& ticket, std::size_t* budget, std::size_t* logit_rows,
                    StepPlan* plan) const;
   std::unique_ptr<Group> MakeGroup(const Admission& admission, Span<const SeqId> rows) const;
-  void Touch(SeqId seq);
-  void Keep(std::unique_ptr<Sequence> sequence, std::vector<SeqId>* close);
+  void KeepOrClose(std::unique_ptr<Sequence> sequence, bool keep, std::vector<SeqId>* close);
+  void TakeOut(Groups::iterator group);
 
   SchedulerLimits limits_;
-  std::map<QueueKey, Ticket> queue_;
-  std::map<RequestId, QueueKey> queue_keys_;
-  std::vector<std::unique_ptr<Group>> running_;  // in the queue's order
-  std::vector<std::unique_ptr<Sequence>> kept_;  // finished, oldest use first
+  Queue queue_;
+  Groups running_;  // in the queue's order
+  std::unordered_map<RequestId, Place> places_;
+  std::unique_ptr<CacheManager> cache_;
   int running_rows_ = 0;
-  std::size_t reserved_tokens_ = 0;
-  std::uint64_t clock_ = 0;
   std::uint64_t arrivals_ = 0;
 };
-
-/// Length of the longest common beginning.
-std::size_t CommonPrefix(Span<const TokenId> a, Span<const TokenId> b);
 
 }  // namespace skywork_rt

@@ -100,12 +100,12 @@ void DenseCache::Clear(int slot) {
   for (Pages& array : arrays_) array.Release(slot * slot_stride() * sizeof(float), slot_stride() * sizeof(float));
 }
 
-void DenseCache::Copy(int from, int to) {
+void DenseCache::Copy(int from, int to, std::size_t length) {
   if (from == to) return;
-  CopyRange(from, to, shared(from, to), length(from));
-  lengths_[to] = length(from);
-  for (int other = 0; other < slots(); ++other) SetShared(to, other, shared(from, other));
-  SetShared(from, to, length(from));
+  CopyRange(from, to, std::min(length, shared(from, to)), length);
+  lengths_[to] = length;
+  for (int other = 0; other < slots(); ++other) SetShared(to, other, std::min(length, shared(from, other)));
+  SetShared(from, to, length);
 }
 
 void DenseCache::Swap(int a, int b) {

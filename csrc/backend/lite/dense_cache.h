@@ -47,7 +47,9 @@ class DenseCache {
   /// Empties the slot and gives its memory back.
   void Clear(int slot);
   /// Makes `to` equal to `from`; what both are known to share already is not copied.
-  void Copy(int from, int to);
+  void Copy(int from, int to) { Copy(from, to, length(from)); }
+  /// Makes `to` equal to the first `length` tokens of `from`, which has as many.
+  void Copy(int from, int to, std::size_t length);
   /// Exchanges the contents of two slots.
   void Swap(int a, int b);
 

@@ -141,6 +141,20 @@ void LiteBackend::Reorder(Span<const SeqId> from, Span<const SeqId> to) {
   }
 }
 
+void LiteBackend::Copy(SeqId from, SeqId to, std::size_t length) {
+  const Sequence& source = Find(from);
+  const Sequence& target = Find(to);
+  if (from == to) {
+    throw Error(ErrorCode::kInvalidArgument, StrCat("sequence ", from, " cannot be copied to itself"));
+  }
+  if (length > cache_.length(source.slot) || length > target.reserved) {
+    throw Error(ErrorCode::kInvalidArgument,
+                StrCat(length, " tokens cannot be copied: sequence ", from, " holds ", cache_.length(source.slot),
+                       ", and sequence ", to, " has reserved ", target.reserved));
+  }
+  cache_.Copy(source.slot, target.slot, length);
+}
+
 void LiteBackend::Truncate(SeqId seq, std::size_t length) {
   const int slot = Find(seq).slot;
   if (length > cache_.length(slot)) {

@@ -42,6 +42,7 @@ class LiteBackend final : public Backend {
   std::size_t Length(SeqId seq) const override;
   void Forward(Span<const Chunk> chunks, Span<float> logits) override;
   void Reorder(Span<const SeqId> from, Span<const SeqId> to) override;
+  void Copy(SeqId from, SeqId to, std::size_t length) override;
   void Truncate(SeqId seq, std::size_t length) override;
   void Close(SeqId seq) override;
 

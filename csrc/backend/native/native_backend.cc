@@ -85,6 +85,12 @@ std::size_t CacheTokens(const ModelSpec& spec, const BackendOptions& options) {
   return std::max(longest, std::min(wanted, ReadMemoryLimits().available / 2 / bytes));
 }
 
+/// Those that run, and as many kept ones as there are pages: each of these has one at least to itself, or goes.
+int MostSequences(int max_batch, std::size_t tokens) {
+  constexpr std::size_t kMost = 1 << 20;
+  return max_batch + static_cast<int>(std::min(kMost, tokens / kPageTokens));
+}
+
 FileContents ReadWeights(const std::filesystem::path& path, const BackendOptions& options) {
   return *options.mmap
              ? FileContents::Map(path)
@@ -107,14 +113,14 @@ class NativeBackend final : public Backend {
         chosen_(options),
         file_(weights, ReadWeights(weights, options)),
         weights_(spec_, file_),
-        cache_(spec_, ParseCacheKind(options.kv_cache), CacheTokens(spec_, options), options.max_batch),
+        cache_(spec_, ParseCacheKind(options.kv_cache), CacheTokens(spec_, options),
+               MostSequences(options.max_batch, CacheTokens(spec_, options))),
         threads_(ThreadsToUse(options.threads, options.affinity)),
         cores_(options.affinity),
         kernels_(ChooseKernels()),
         decoder_(spec_, weights_, kernels_, cache_, threads_,
                  ChooseArithmetic(weights_, kernels_, options.activations)),
-        longest_(LongestSequence(spec_, options)),
-        max_batch_(options.max_batch) {}
+        longest_(LongestSequence(spec_, options)) {}
 
   const ModelSpec& model() const override { return spec_; }
 
@@ -128,8 +134,9 @@ class NativeBackend final : public Backend {
 
   Traits traits() const override {
     Traits traits;
-    traits.max_batch = max_batch_;
+    traits.max_batch = static_cast<int>(cache_.max_sequences());
     traits.max_cached_tokens = cache_.max_tokens();
+    traits.block_tokens = kPageTokens;
     traits.max_chunk = longest_;
     traits.can_fork = true;
     traits.can_truncate = true;
@@ -149,12 +156,13 @@ class NativeBackend final : public Backend {
 
   std::size_t Length(SeqId seq) const override { return cache_.Length(seq); }
   void Reorder(Span<const SeqId> from, Span<const SeqId> to) override { cache_.Reorder(from, to); }
+  void Copy(SeqId from, SeqId to, std::size_t length) override { cache_.Copy(from, to, length); }
   void Truncate(SeqId seq, std::size_t length) override { cache_.Truncate(seq, length); }
   void Close(SeqId seq) override { cache_.Close(seq); }
 
   void Forward(Span<const Chunk> chunks, Span<float> logits) override {
     Check(chunks, logits);
-    for (const Chunk& chunk : chunks) cache_.Prepare(chunk.seq, chunk.tokens.size());
+    Prepare(chunks);
     {
       ThreadPool::Lease lease(threads_, cores_);
       RunPasses(lease, chunks, logits.data());
@@ -165,6 +173,7 @@ class NativeBackend final : public Backend {
  private:
   void Check(Span<const Chunk> chunks, Span<float> logits) const;
   void CheckRows(const Chunk& chunk) const;
+  void Prepare(Span<const Chunk> chunks);
   void RunPasses(ThreadPool::Lease& lease, Span<const Chunk> chunks, float* logits);
 
   const ModelSpec spec_;
@@ -177,7 +186,6 @@ class NativeBackend final : public Backend {
   const Kernels& kernels_;
   Decoder decoder_;
   const std::size_t longest_;
-  const int max_batch_;
   Pass pass_;
 };
 
@@ -225,6 +233,13 @@ void NativeBackend::CheckRows(const Chunk& chunk) const {
   }
 }
 
+void NativeBackend::Prepare(Span<const Chunk> chunks) try {
+  for (const Chunk& chunk : chunks) cache_.Prepare(chunk.seq, chunk.tokens.size());
+} catch (...) {
+  for (const Chunk& chunk : chunks) cache_.Unprepare(chunk.seq);
+  throw;
+}
+
 void NativeBackend::RunPasses(ThreadPool::Lease& lease, Span<const Chunk> chunks, float* logits) {
   const auto flush = [&] {
     decoder_.Run(lease, pass_, logits);
@@ -259,9 +274,7 @@ BackendMemory MemoryOf(const ModelSpec& spec, const BackendOptions& options) {
   CheckShape(spec);
   BackendMemory memory;
   memory.per_token = PagedCache::BytesPerToken(spec, ParseCacheKind(options.kv_cache));
-  // Every open sequence may leave most of its last page empty.
-  const std::size_t pages = memory.per_token * kPageTokens * static_cast<std::size_t>(std::max(1, options.max_batch));
-  memory.work = Decoder::WorkBytes(spec) + pages;
+  memory.work = Decoder::WorkBytes(spec) + memory.per_token * kPageTokens;  // the last page is whole
   return memory;
 }
 

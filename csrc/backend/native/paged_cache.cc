@@ -34,8 +34,7 @@ PagedCache::PagedCache(const ModelSpec& spec, CacheKind kind, std::size_t max_to
       page_bytes_(2 * region_bytes_ * static_cast<std::size_t>(spec.layers) * static_cast<std::size_t>(kv_heads_)),
       max_tokens_(max_tokens),
       max_sequences_(static_cast<std::size_t>(max_sequences)),
-      // Every sequence may leave part of its last page empty.
-      max_pages_(PagesFor(max_tokens) + max_sequences_),
+      max_pages_(PagesFor(max_tokens)),
       memory_(CheckedBytes(max_pages_, page_bytes_), "the key/value cache"),
       users_(max_pages_, 0) {
   free_.reserve(max_pages_);
@@ -52,26 +51,22 @@ SeqId PagedCache::Open(std::size_t max_tokens) {
     throw Error(ErrorCode::kBusy, StrCat(sequences_.size(), " sequences are open, the most that max_batch = ",
                                          max_sequences_, " allows. Close one first."));
   }
-  if (max_tokens > max_tokens_ - reserved_tokens_) {
-    throw Error(max_tokens > max_tokens_ ? ErrorCode::kCapacity : ErrorCode::kBusy,
-                StrCat("A sequence of ", max_tokens, " tokens does not fit: ", reserved_tokens_, " of the cache's ",
-                       max_tokens_, " tokens are reserved. Wait, or raise max_cached_tokens."));
+  if (max_tokens > max_tokens_) {
+    throw Error(ErrorCode::kCapacity, StrCat("A sequence of ", max_tokens, " tokens never fits: the cache holds ",
+                                             max_tokens_, ". Raise max_cached_tokens."));
   }
   Sequence sequence;
   sequence.reserved = max_tokens;
-  sequence.reserved_pages = PagesFor(max_tokens);
-  sequence.pages.reserve(sequence.reserved_pages);
+  sequence.pages.reserve(PagesFor(max_tokens));
   const SeqId id = next_id_;
   sequences_.emplace(id, std::move(sequence));
   ++next_id_;
-  reserved_tokens_ += max_tokens;
   return id;
 }
 
 void PagedCache::Close(SeqId seq) {
   Sequence& sequence = Get(seq);
   CutPages(sequence, 0);
-  reserved_tokens_ -= sequence.reserved;
   sequences_.erase(seq);
 }
 
@@ -112,6 +107,22 @@ void PagedCache::Reorder(Span<const SeqId> from, Span<const SeqId> to) {
   }
 }
 
+void PagedCache::Copy(SeqId from, SeqId to, std::size_t length) {
+  const Sequence& source = Get(from);
+  Sequence& target = Get(to);
+  if (from == to) throw Error(ErrorCode::kInvalidArgument, StrCat("Sequence ", from, " cannot be copied to itself"));
+  if (length > source.length || length > target.reserved) {
+    throw Error(ErrorCode::kInvalidArgument,
+                StrCat(length, " tokens cannot be copied: sequence ", from, " has ", source.length, ", and sequence ",
+                       to, " may hold ", target.reserved));
+  }
+  const auto end = source.pages.begin() + static_cast<std::ptrdiff_t>(PagesFor(length));
+  for (auto page = source.pages.begin(); page != end; ++page) ++users_[IndexOf(*page)];
+  CutPages(target, 0);
+  target.pages.assign(source.pages.begin(), end);  // within the capacity reserved by Open
+  target.length = length;
+}
+
 void PagedCache::Truncate(SeqId seq, std::size_t length) {
   Sequence& sequence = Get(seq);
   if (length > sequence.length) {
@@ -140,6 +151,11 @@ void PagedCache::Prepare(SeqId seq, std::size_t tokens) {
     sequence.pages[first] = copy;
   }
   while (sequence.pages.size() < PagesFor(sequence.length + tokens)) sequence.pages.push_back(TakePage());
+}
+
+void PagedCache::Unprepare(SeqId seq) {
+  Sequence& sequence = Get(seq);
+  CutPages(sequence, PagesFor(sequence.length));
 }
 
 void PagedCache::Commit(SeqId seq, std::size_t tokens) {
@@ -174,7 +190,9 @@ std::uint8_t* PagedCache::TakePage() {
     page = free_.back();
     free_.pop_back();
   } else {
-    if (next_fresh_ == max_pages_) throw Error(ErrorCode::kInternal, "The cache ran out of pages that were reserved");
+    if (next_fresh_ == max_pages_) {
+      throw Error(ErrorCode::kBusy, StrCat("All ", max_pages_, " pages of the cache are in use. Close a sequence."));
+    }
     page = memory_.data() + next_fresh_++ * page_bytes_;
   }
   users_[IndexOf(page)] = 1;

@@ -16,11 +16,11 @@ namespace skywork_rt::native {
 ///
 /// A page holds every layer: [layer][kv head] a region of keys [head_dim][kPageTokens] (padded to 16 dimensions), then
 /// one of values [kPageTokens][padded head_dim]. A shared page is copied when one of its sequences is about to write
-/// to it, so a fork costs at most one page, and nothing until it is used. Open reserves whole pages by count; since a
-/// sequence never holds more pages than it reserved, a page is always free when one is needed.
+/// to it, so a fork costs at most one page, and nothing until it is used. Pages are taken as sequences grow: whoever
+/// opens them keeps count (Traits::block_tokens).
 class PagedCache {
  public:
-  /// Room for `max_tokens` in sequences of any length, at most `max_sequences` of them.
+  /// Room for `max_tokens`, rounded up to whole pages, in at most `max_sequences` sequences.
   PagedCache(const ModelSpec& spec, CacheKind kind, std::size_t max_tokens, int max_sequences);
 
   /// Bytes of keys and values of one token, heads padded.
@@ -30,16 +30,21 @@ class PagedCache {
   int padded_dim() const { return padded_dim_; }
   std::size_t region_bytes() const { return region_bytes_; }
   std::size_t max_tokens() const { return max_tokens_; }
+  std::size_t max_sequences() const { return max_sequences_; }
 
   SeqId Open(std::size_t max_tokens);
   void Close(SeqId seq);
   void Reorder(Span<const SeqId> from, Span<const SeqId> to);
+  void Copy(SeqId from, SeqId to, std::size_t length);
   void Truncate(SeqId seq, std::size_t length);
   std::size_t Length(SeqId seq) const;
   std::size_t Reserved(SeqId seq) const;
 
-  /// Makes the next `tokens` positions of `seq` writable. The caller has checked that they fit the reservation.
+  /// Makes the next `tokens` positions of `seq` writable. The caller has checked that they fit its longest. Throws
+  /// kBusy when there is no free page; what was prepared until then, Unprepare takes back.
   void Prepare(SeqId seq, std::size_t tokens);
+  /// Gives back pages behind the sequence's last token.
+  void Unprepare(SeqId seq);
   /// The prepared and now written positions become part of the sequence.
   void Commit(SeqId seq, std::size_t tokens);
 
@@ -55,8 +60,7 @@ class PagedCache {
   struct Sequence {
     std::vector<std::uint8_t*> pages;
     std::size_t length = 0;
-    std::size_t reserved = 0;        // tokens
-    std::size_t reserved_pages = 0;  // capacity of `pages`
+    std::size_t reserved = 0;  // tokens that it may hold; `pages` has the capacity for them
   };
 
   const Sequence& Get(SeqId seq) const;
@@ -78,7 +82,6 @@ class PagedCache {
   std::vector<std::uint32_t> users_;  // of each page
   std::vector<std::uint8_t*> free_;   // used before, the latest last
   std::size_t next_fresh_ = 0;        // pages from here on were never touched
-  std::size_t reserved_tokens_ = 0;   // over all sequences
   std::map<SeqId, Sequence> sequences_;
   SeqId next_id_ = 1;
 };

@@ -40,6 +40,9 @@ struct Request {
   /// sampling.max_tokens is nobody's wish: where the prompt leaves less room, the output ends there, instead of the
   /// request being refused.
   bool clip_max_tokens = false;
+  /// Only requests with the same salt share cached tokens: one for each tenant keeps a tenant from finding out, by how
+  /// fast the first token comes, what others have asked (vLLM's cache_salt). At most 256 bytes.
+  std::string cache_salt;
 };
 
 enum class FinishReason {
@@ -98,7 +101,7 @@ struct Result {
 struct Stats {
   std::size_t queued = 0;          // requests waiting
   std::size_t running = 0;         // sequences in the batch
-  std::size_t cached_tokens = 0;   // held by running sequences and by the prefix cache
+  std::size_t cached_tokens = 0;   // held by running sequences and by the prefix cache; what they share counts once
   std::size_t cache_capacity = 0;  // most that may be held
   std::uint64_t requests = 0;      // submitted and accepted
   std::uint64_t finished = 0;
@@ -108,6 +111,7 @@ struct Stats {
   std::uint64_t prompt_tokens = 0;
   std::uint64_t prefix_hit_tokens = 0;  // prompt tokens that prefix reuse skipped
   std::uint64_t generated_tokens = 0;
+  std::uint64_t preempted = 0;  // requests sent back to the queue for room (GeneratorOptions::admission)
   std::uint64_t steps = 0;
   double forward_seconds = 0.0;   // inside the backend
   double sampling_seconds = 0.0;  // processors, sampling, text

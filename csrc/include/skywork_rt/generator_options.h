@@ -50,6 +50,11 @@ struct GeneratorOptions {
   std::size_t max_queue = 4096;
   /// Most log-probabilities a token that a request may ask for (logprobs, prompt_logprobs). -1: no bound.
   int max_logprobs = 20;
+  /// When a request may start: "reserve", when there is room for its prompt and max_tokens; "optimistic", for its prompt
+  /// and one token. Then more run at once, and who needs room that is not there sends the lowest priority, of these the
+  /// youngest, back to the queue, to be computed again later. Needs the native backend. Requests of several samples or
+  /// beams always reserve.
+  std::string admission = "reserve";
   /// Reuse the cache of prompts that begin alike.
   bool prefix_cache = true;
 
@@ -73,6 +78,7 @@ struct GeneratorOptions {
     visit("prefill_budget", options.prefill_budget, Range::AtLeast(1));
     visit("max_queue", options.max_queue, Range::AtLeast(1));
     visit("max_logprobs", options.max_logprobs, Range::AtLeast(-1).Said("at least 0, or -1 for no bound"));
+    visit("admission", options.admission, Range::Any().Said("reserve or optimistic"));
     visit("prefix_cache", options.prefix_cache, Range::Any());
   }
 };

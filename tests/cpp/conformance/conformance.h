@@ -66,7 +66,7 @@ class BackendConformance : public testing::TestWithParam<BackendUnderTest> {
   }
 
   std::vector<float> Alone(const std::vector<TokenId>& tokens) {
-    const SeqId seq = backend_->Open(kLength);
+    const SeqId seq = backend_->Open(tokens.size());
     std::vector<float> logits = Feed(seq, tokens);
     backend_->Close(seq);
     return logits;
@@ -284,7 +284,84 @@ TEST_P(BackendConformance, OpenRefusesWhatDoesNotFitAndCloseMakesRoom) {
       ErrorCode::kInvalidArgument, [&] { backend_->Close(open[1]); }, "closing twice");
 }
 
+TEST_P(BackendConformance, ACopyBeginsLikeItsSourceAndBothGoTheirOwnWays) {
+  if (!backend_->traits().can_fork) return;
+  const std::vector<TokenId> prompt = Tokens(21, 5);
+  const SeqId source = backend_->Open(kLength);
+  Feed(source, prompt);
+  int salt = 60;
+  for (const std::size_t length : {21u, 20u, 16u, 3u}) {
+    const SeqId copy = backend_->Open(length + 6);
+    Feed(copy, Tokens(5, 7));  // it had something of its own
+    backend_->Copy(source, copy, length);
+    EXPECT_EQ(backend_->Length(copy), length);
+    EXPECT_EQ(backend_->Length(source), prompt.size());
+    std::vector<TokenId> tokens(prompt.begin(), prompt.begin() + static_cast<std::ptrdiff_t>(length));
+    const std::vector<TokenId> more = Tokens(6, salt++);
+    tokens.insert(tokens.end(), more.begin(), more.end());
+    const std::vector<float> logits = Feed(copy, more);
+    ExpectSame(logits.data(), Alone(tokens).data(), "copy of " + std::to_string(length));
+    backend_->Close(copy);
+  }
+  std::vector<TokenId> tokens = prompt;
+  tokens.push_back(Tokens(1, 80)[0]);
+  const std::vector<float> logits = Feed(source, Tokens(1, 80));
+  ExpectSame(logits.data(), Alone(tokens).data(), "the source");
+}
+
+TEST_P(BackendConformance, CopyRefusesWhatIsNotThereAndChangesNothing) {
+  if (!backend_->traits().can_fork) return;
+  const SeqId a = backend_->Open(kLength);
+  const SeqId b = backend_->Open(4);
+  Feed(a, Tokens(6, 11));
+  Feed(b, Tokens(2, 12));
+  const auto refuse = [&](SeqId from, SeqId to, std::size_t length, const char* what) {
+    ExpectError(
+        ErrorCode::kInvalidArgument, [&] { backend_->Copy(from, to, length); }, what);
+    EXPECT_EQ(backend_->Length(a), 6u) << what;
+    EXPECT_EQ(backend_->Length(b), 2u) << what;
+  };
+  refuse(a, b, 5, "longer than the target may be");
+  refuse(b, a, 3, "longer than the source");
+  refuse(a, a, 3, "to itself");
+  refuse(9999, a, 1, "an unknown source");
+  refuse(a, 9999, 1, "an unknown target");
+}
+
+TEST_P(BackendConformance, BlocksAreTakenAsSequencesGrowAndSharedByCopies) {
+  const std::size_t block = backend_->traits().block_tokens;
+  if (block == 0) return;
+  BackendOptions options;
+  options.threads = 1;
+  options.max_batch = kBatch;
+  options.max_length = kLength;
+  options.max_cached_tokens = 3 * block;
+  backend_ = GetParam().make(options);
+  const SeqId first = backend_->Open(2 * block + 1);
+  const SeqId second = backend_->Open(2 * block + 2);
+  const std::vector<TokenId> prompt = Tokens(2 * block, 5);
+  Feed(first, prompt);
+  backend_->Copy(first, second, 2 * block);
+  Feed(second, Tokens(1, 6));  // the third and last block
+  const std::vector<TokenId> one = Tokens(1, 7);
+  const int zero = 0;
+  std::vector<float> logits(2 * vocab());
+  const std::vector<Chunk> both{{second, one, {&zero, 1}}, {first, one, {&zero, 1}}};
+  ExpectError(
+      ErrorCode::kBusy, [&] { backend_->Forward(both, logits); }, "a fourth block");
+  EXPECT_EQ(backend_->Length(first), 2 * block);
+  EXPECT_EQ(backend_->Length(second), 2 * block + 1);
+  backend_->Truncate(second, 2 * block);
+  std::vector<TokenId> tokens = prompt;
+  tokens.push_back(one[0]);
+  const std::vector<float> next = Feed(first, one);
+  backend_->Close(first);
+  backend_->Close(second);
+  ExpectSame(next.data(), Alone(tokens).data(), "after a refusal");
+}
+
 TEST_P(BackendConformance, ReservationsTogetherStayWithinTheCache) {
+  if (backend_->traits().block_tokens != 0) return;  // blocks are not reserved
   BackendOptions options;
   options.threads = 1;
   options.max_batch = kBatch;

@@ -32,7 +32,7 @@ auto Whole(const Call& call) {
 /// When it goes it tells how many sequences were still open.
 class Fragile final : public Backend {
  public:
-  explicit Fragile(std::size_t* left_open) : left_open_(left_open) {}
+  Fragile(const PredictableOptions& options, std::size_t* left_open) : backend_(options), left_open_(left_open) {}
   ~Fragile() override { *left_open_ = backend_.open_sequences(); }
 
   const ModelSpec& model() const override { return backend_.model(); }
@@ -47,6 +47,9 @@ class Fragile final : public Backend {
   void Reorder(Span<const SeqId> from, Span<const SeqId> to) override {
     Whole([&] { backend_.Reorder(from, to); });
   }
+  void Copy(SeqId from, SeqId to, std::size_t length) override {
+    Whole([&] { backend_.Copy(from, to, length); });
+  }
   void Truncate(SeqId seq, std::size_t length) override {
     Whole([&] { backend_.Truncate(seq, length); });
   }
@@ -55,7 +58,7 @@ class Fragile final : public Backend {
   }
 
  private:
-  PredictableBackend backend_{PredictableOptions()};
+  PredictableBackend backend_;
   std::size_t* left_open_;
 };
 
@@ -137,7 +140,15 @@ class OutOfMemory : public ::testing::Test {
     if (guesses_) {
       config.proposer = std::make_shared<KnowingProposer>([](std::size_t position) { return position % 3 == 0; });
     }
-    return std::make_unique<Engine>(std::make_unique<Fragile>(&left_open_), config);
+    config.options.admission = admission_;
+    return std::make_unique<Engine>(std::make_unique<Fragile>(backend_, &left_open_), config);
+  }
+
+  /// A cache of blocks, so small that kept ones must go and that, where they may, requests give way.
+  void ShareBlocks() {
+    backend_.traits.block_tokens = 4;
+    backend_.traits.max_cached_tokens = 448;
+    admission_ = "optimistic";
   }
 
   /// The results without any failure; empty for the request that is cancelled.
@@ -181,6 +192,8 @@ class OutOfMemory : public ::testing::Test {
 
   const Shelter shelter_;
   bool guesses_ = false;
+  std::string admission_ = "reserve";
+  PredictableOptions backend_;
   std::vector<std::vector<std::vector<TokenId>>> expected_;
   std::size_t left_open_ = 0;
 };
@@ -191,6 +204,11 @@ TEST_F(OutOfMemory, OneAllocationThatFailsLosesNothing) {
 
 TEST_F(OutOfMemory, OneThatFailsBesideGuessesLosesNothing) {
   guesses_ = true;
+  Sweep(1);
+}
+
+TEST_F(OutOfMemory, OneThatFailsBesideSharedBlocksLosesNothing) {
+  ShareBlocks();
   Sweep(1);
 }
 

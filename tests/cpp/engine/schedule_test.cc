@@ -20,6 +20,9 @@ struct Way {
   bool prefix_cache = false;
   bool mixed_steps = true;
   bool guesses = false;  // several tokens a step, half of them guessed wrong
+  std::size_t block_tokens = 0;
+  std::size_t max_cached_tokens = 1 << 20;
+  bool optimistic = false;
 };
 
 const std::vector<Way>& AllWays() {
@@ -34,6 +37,13 @@ const std::vector<Way>& AllWays() {
       {"prefill and decode apart", 8, 16, 1 << 20, true, false},
       {"guessing", 8, 512, 1 << 20, false, true, true},
       {"guessing, chunked, prefix-cached", 16, 7, 3, true, true, true},
+      {"blocks", 8, 512, 1 << 20, false, true, false, 4},
+      {"blocks, prefix-cached", 8, 512, 1 << 20, true, true, false, 4},
+      {"few blocks, prefix-cached, chunked, guessing", 8, 7, 3, true, true, true, 4, 200},
+      {"few blocks of one token, prefix-cached", 8, 64, 1 << 20, true, true, false, 1, 200},
+      {"few blocks, optimistic", 8, 64, 1 << 20, false, true, false, 4, 200, true},
+      {"few blocks, optimistic, prefix-cached, chunked", 16, 9, 1 << 20, true, true, false, 4, 200, true},
+      {"few blocks, optimistic, prefix-cached, guessing", 16, 64, 1 << 20, true, true, true, 4, 200, true},
   };
   return ways;
 }
@@ -76,11 +86,14 @@ std::unique_ptr<Engine> Open(const Way& way) {
   PredictableOptions backend;
   backend.traits.max_chunk = way.max_chunk;
   backend.traits.mixed_steps = way.mixed_steps;
-  backend.traits.max_batch = way.max_batch + 4;
+  backend.traits.max_batch = way.max_batch + (way.block_tokens == 0 ? 4 : 100);
+  backend.traits.block_tokens = way.block_tokens;
+  backend.traits.max_cached_tokens = way.max_cached_tokens;
   GeneratorOptions options;
   options.max_batch = way.max_batch;
   options.prefill_budget = way.prefill_budget;
   options.prefix_cache = way.prefix_cache;
+  if (way.optimistic) options.admission = "optimistic";
   EngineConfig config = CheckedConfig(options);
   if (way.guesses) config.proposer = std::make_shared<KnowingProposer>([](std::size_t n) { return n % 7 < 3; });
   return std::make_unique<Engine>(std::make_unique<PredictableBackend>(backend), std::move(config));
@@ -112,7 +125,7 @@ void ExpectEqual(const Result& a, const Result& b) {
 
 TEST(ScheduleTest, WhatARequestGetsDoesNotDependOnItsNeighbours) {
   constexpr int kSchedules = 200;
-  std::map<std::string, std::uint64_t> reused;
+  std::map<std::string, std::uint64_t> reused, preempted;
   for (int s = 0; s < testing::Repeats(kSchedules); ++s) {
     Schedule schedule(static_cast<unsigned>(s));
     std::vector<Request> requests;
@@ -129,12 +142,15 @@ TEST(ScheduleTest, WhatARequestGetsDoesNotDependOnItsNeighbours) {
       for (const Request& request : requests) states.push_back(engine->Submit(request, {}));
       for (std::size_t i = 0; i < states.size(); ++i) ExpectEqual(states[i]->Get(), alone[i]);
       reused[way.name] += engine->stats().prefix_hit_tokens;
+      preempted[way.name] += engine->stats().preempted;
       ASSERT_FALSE(::testing::Test::HasFailure());
     }
   }
   for (const Way& way : AllWays()) {
     EXPECT_EQ(reused[way.name] > static_cast<std::uint64_t>(testing::Repeats(1000)), way.prefix_cache)
         << way.name << " reused " << reused[way.name] << " tokens";
+    EXPECT_EQ(preempted[way.name] > static_cast<std::uint64_t>(testing::Repeats(100)), way.optimistic)
+        << way.name << " preempted " << preempted[way.name] << " requests";
   }
 }
 

@@ -13,9 +13,10 @@ namespace {
 
 constexpr std::size_t kRoomToBreathe = 8 << 20;  // of the allocator, between two rounds of the same work
 
-std::unique_ptr<Engine> WatchedEngine(PredictableOptions backend, std::atomic<int>* open) {
+std::unique_ptr<Engine> WatchedEngine(PredictableOptions backend, std::atomic<int>* open,
+                                      GeneratorOptions options = StressOptions()) {
   auto watched = std::make_unique<WatchedBackend>(std::make_unique<PredictableBackend>(std::move(backend)), open);
-  return std::make_unique<Engine>(std::move(watched), CheckedConfig(StressOptions()));
+  return std::make_unique<Engine>(std::move(watched), CheckedConfig(std::move(options)));
 }
 
 TEST(StressTest, TenThousandRequestsFromEightThreadsLoseNothing) {
@@ -33,6 +34,26 @@ TEST(StressTest, TenThousandRequestsFromEightThreadsLoseNothing) {
   EXPECT_GT(counts.finished, 2000U);
   EXPECT_GT(counts.cancelled, 100U);
   EXPECT_GT(stats.prefix_hit_tokens, 1000U);
+}
+
+TEST(StressTest, RequestsThatGiveWayToOthersLoseNothing) {
+  const PredictableBackend reference{{}};
+  StressTraits traits;
+  traits.greedy = [&](const auto& prompt, std::size_t max_tokens) { return reference.Greedy(prompt, max_tokens); };
+  PredictableOptions backend;
+  backend.traits.block_tokens = 4;
+  backend.traits.max_cached_tokens = 384;
+  backend.traits.max_batch = 200;
+  GeneratorOptions options = StressOptions();
+  options.admission = "optimistic";
+  StressCounts counts;
+  std::atomic<int> open{-1};
+  const auto engine = WatchedEngine(backend, &open, options);
+  RunClients(engine.get(), traits, 0, &counts);
+  engine->Close(Generator::CloseMode::kCancel);
+  ExpectNothingLost(counts, engine->stats());
+  EXPECT_EQ(open, 0) << "sequences left open";
+  EXPECT_GT(engine->stats().preempted, 20U);
 }
 
 TEST(StressTest, MemoryIsFlatOverTenThousandRequests) {

@@ -119,8 +119,8 @@ SeqId PredictableBackend::Open(std::size_t max_tokens) {
           " tokens, max_length is ", model_.max_length);
   Promise(cache_.size() < static_cast<std::size_t>(options_.traits.max_batch), "opened more than ",
           options_.traits.max_batch, " sequences");
-  Promise(reserved_ + max_tokens <= options_.traits.max_cached_tokens, "reserved ", reserved_, " + ", max_tokens,
-          " tokens of ", options_.traits.max_cached_tokens);
+  Promise(options_.traits.block_tokens != 0 || reserved_ + max_tokens <= options_.traits.max_cached_tokens, "reserved ",
+          reserved_, " + ", max_tokens, " tokens of ", options_.traits.max_cached_tokens);
   reserved_ += max_tokens;
   most_reserved_ = std::max(most_reserved_, reserved_);
   cache_[++last_].reserved = max_tokens;
@@ -159,6 +159,25 @@ void PredictableBackend::CheckChunks(Span<const Chunk> chunks, Span<float> logit
   if (!options_.traits.mixed_steps) CheckMix(chunks);
 }
 
+std::size_t PredictableBackend::BlocksFor(std::size_t tokens) const {
+  const std::size_t block = options_.traits.block_tokens;
+  return block == 0 ? 0 : (tokens + block - 1) / block;
+}
+
+// Makes the sequence's next tokens writable.
+void PredictableBackend::TakeBlocks(Cache* cache, std::size_t tokens) {
+  const std::size_t block = options_.traits.block_tokens;
+  if (block == 0) return;
+  const bool begun = cache->tokens.size() % block != 0;
+  if (begun && cache->blocks.back().use_count() > 1) cache->blocks.back() = std::make_shared<Block>(&blocks_);
+  while (cache->blocks.size() < BlocksFor(cache->tokens.size() + tokens)) {
+    cache->blocks.push_back(std::make_shared<Block>(&blocks_));
+  }
+  most_blocks_ = std::max(most_blocks_, blocks_);
+  const std::size_t most = BlocksFor(options_.traits.max_cached_tokens);
+  Promise(blocks_ <= most, "took ", blocks_, " blocks of ", most);
+}
+
 void PredictableBackend::CheckMix(Span<const Chunk> chunks) const {
   const auto decodes = [&](const Chunk& chunk) { return chunk.tokens.size() == 1 && !At(chunk.seq).tokens.empty(); };
   const auto count = std::count_if(chunks.begin(), chunks.end(), decodes);
@@ -172,6 +191,8 @@ void PredictableBackend::Forward(Span<const Chunk> chunks, Span<float> logits) {
   float* next = logits.data();
   const auto vocab = static_cast<std::size_t>(model_.vocab_size);
   for (const Chunk& chunk : chunks) {
+    TakeBlocks(&cache_.at(chunk.seq), chunk.tokens.size());
+    computed_ += chunk.tokens.size();
     std::vector<TokenId>& tokens = cache_.at(chunk.seq).tokens;
     std::uint64_t hash = 0;
     for (const TokenId token : tokens) hash = Extend(hash, token);
@@ -195,13 +216,28 @@ void PredictableBackend::Reorder(Span<const SeqId> from, Span<const SeqId> to) {
   Promise(targets.size() == to.size(), "a target twice in one Reorder");
   const std::set<SeqId> sources(from.begin(), from.end());
   Promise(options_.traits.can_fork || sources.size() == from.size(), "forked without can_fork");
-  std::vector<std::vector<TokenId>> read;
+  std::vector<Cache> read;
   for (std::size_t i = 0; i < from.size(); ++i) {
-    read.push_back(At(from[i]).tokens);
-    Promise(read.back().size() <= At(to[i]).reserved, "sequence ", to[i], " gets ", read.back().size(), " tokens, has ",
-            At(to[i]).reserved, " reserved");
+    read.push_back(At(from[i]));
+    read.back().reserved = At(to[i]).reserved;
+    Promise(read.back().tokens.size() <= read.back().reserved, "sequence ", to[i], " gets ", read.back().tokens.size(),
+            " tokens, has ", read.back().reserved, " reserved");
   }
-  for (std::size_t i = 0; i < to.size(); ++i) cache_.at(to[i]).tokens = std::move(read[i]);
+  for (std::size_t i = 0; i < to.size(); ++i) cache_.at(to[i]) = std::move(read[i]);
+}
+
+void PredictableBackend::Copy(SeqId from, SeqId to, std::size_t length) {
+  const Exclusive exclusive(&busy_);
+  Before(BackendOp::kCopy);
+  Promise(options_.traits.can_fork, "copied without can_fork");
+  Promise(from != to, "copied sequence ", from, " to itself");
+  Promise(length <= At(from).tokens.size() && length <= At(to).reserved, "copied ", length, " of ",
+          At(from).tokens.size(), " tokens into ", At(to).reserved);
+  Cache copy = At(from);
+  copy.reserved = At(to).reserved;
+  copy.tokens.resize(length);
+  copy.blocks.resize(BlocksFor(length));
+  cache_.at(to) = std::move(copy);
 }
 
 void PredictableBackend::Truncate(SeqId seq, std::size_t length) {
@@ -210,6 +246,7 @@ void PredictableBackend::Truncate(SeqId seq, std::size_t length) {
   Promise(options_.traits.can_truncate, "truncated without can_truncate");
   Promise(length <= At(seq).tokens.size(), "truncated ", At(seq).tokens.size(), " tokens to ", length);
   cache_.at(seq).tokens.resize(length);
+  cache_.at(seq).blocks.resize(BlocksFor(length));
 }
 
 void PredictableBackend::Close(SeqId seq) {

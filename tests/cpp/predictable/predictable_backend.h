@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <vector>
 
 #include "backend/backend.h"
@@ -12,7 +13,7 @@
 namespace skywork_rt {
 
 /// The operations of a Backend, as a hook sees them.
-enum class BackendOp { kOpen, kForward, kReorder, kTruncate, kClose };
+enum class BackendOp { kOpen, kForward, kReorder, kCopy, kTruncate, kClose };
 
 struct PredictableOptions {
   int vocab_size = 97;
@@ -30,8 +31,11 @@ struct PredictableOptions {
 ///
 /// It caches what a real one would (the tokens) and computes from its cache only, so an engine that feeds a wrong
 /// token, position or order gets other output. Every break of Backend's contract by the caller throws kInternal:
-/// unknown or closed sequences, two chunks of one sequence, more tokens than reserved, rows out of order, a wrong size
-/// of logits, use by two threads at once, and whatever Traits exclude.
+/// unknown or closed sequences, two chunks of one sequence, more tokens than reserved, more blocks than there are, rows
+/// out of order, a wrong size of logits, use by two threads at once, and whatever Traits exclude.
+///
+/// With Traits::block_tokens it keeps count of blocks as a cache of pages does that copies a shared one when it is
+/// written to.
 class PredictableBackend : public Backend {
  public:
   explicit PredictableBackend(PredictableOptions options);
@@ -48,26 +52,45 @@ class PredictableBackend : public Backend {
   std::size_t Length(SeqId seq) const override;
   void Forward(Span<const Chunk> chunks, Span<float> logits) override;
   void Reorder(Span<const SeqId> from, Span<const SeqId> to) override;
+  void Copy(SeqId from, SeqId to, std::size_t length) override;
   void Truncate(SeqId seq, std::size_t length) override;
   void Close(SeqId seq) override;
 
+  /// Most blocks that were in use at one time.
+  std::size_t most_blocks() const { return most_blocks_; }
+  /// Tokens that Forward has computed.
+  std::uint64_t computed() const { return computed_; }
   /// Most tokens that were reserved at one time.
   std::size_t most_reserved() const { return most_reserved_; }
   std::size_t open_sequences() const { return cache_.size(); }
 
  private:
+  /// Counts itself.
+  struct Block {
+    explicit Block(std::size_t* count) : alive(count) { ++*alive; }
+    ~Block() { --*alive; }
+    Block(const Block&) = delete;
+    Block& operator=(const Block&) = delete;
+    std::size_t* alive;
+  };
   struct Cache {
     std::size_t reserved = 0;
     std::vector<TokenId> tokens;
+    std::vector<std::shared_ptr<Block>> blocks;
   };
 
   const Cache& At(SeqId seq) const;
   void Before(BackendOp op);
   void CheckChunks(Span<const Chunk> chunks, Span<float> logits) const;
   void CheckMix(Span<const Chunk> chunks) const;
+  std::size_t BlocksFor(std::size_t tokens) const;
+  void TakeBlocks(Cache* cache, std::size_t tokens);
 
   PredictableOptions options_;
   ModelSpec model_;
+  std::size_t blocks_ = 0;  // before cache_, whose blocks count themselves in it
+  std::size_t most_blocks_ = 0;
+  std::uint64_t computed_ = 0;
   std::map<SeqId, Cache> cache_;
   std::map<BackendOp, std::uint64_t> calls_;
   SeqId last_ = 0;
