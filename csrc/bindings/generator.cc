@@ -94,7 +94,7 @@ Result GetResult(RequestHandle& handle) {
 
 Request MakeRequest(const Generator& generator, const IdArray& prompt, const py::dict& params, int priority,
                     std::optional<double> deadline, std::size_t prompt_logprobs_from, bool begins_text,
-                    bool clip_max_tokens) {
+                    bool clip_max_tokens, const std::string& cache_salt) {
   Request request;
   request.prompt = ToTokens(prompt, generator.model().vocab_size);
   request.sampling = ReadSamplingParams(params);
@@ -102,6 +102,7 @@ Request MakeRequest(const Generator& generator, const IdArray& prompt, const py:
   request.prompt_logprobs_from = prompt_logprobs_from;
   request.begins_text = begins_text;
   request.clip_max_tokens = clip_max_tokens;
+  request.cache_salt = cache_salt;
   if (deadline) {
     constexpr double kMostSeconds = 1e9;
     if (!(*deadline > 0.0 && *deadline <= kMostSeconds)) {
@@ -259,7 +260,7 @@ void BindGeneratorClass(py::module_& module) {
       .def("stats", [](const Generator& g) { return ToDict(g.stats()); })
       .def("request", &MakeRequest, py::arg("prompt"), py::arg("params"), py::arg("priority") = 0,
            py::arg("deadline") = py::none(), py::arg("prompt_logprobs_from") = 1, py::arg("begins_text") = false,
-           py::arg("clip_max_tokens") = false, "A request for this model, not checked yet.")
+           py::arg("clip_max_tokens") = false, py::arg("cache_salt") = "", "A request for this model, not checked yet.")
       .def("check", &Generator::Check, py::arg("request"), py::call_guard<py::gil_scoped_release>(),
            "Raises what submit would, but BusyError. Starts nothing.")
       .def("submit", &Submit, py::arg("request"), py::arg("mailbox") = py::none(),

@@ -50,10 +50,10 @@ struct GeneratorOptions {
   std::size_t max_queue = 4096;
   /// Most log-probabilities a token that a request may ask for (logprobs, prompt_logprobs). -1: no bound.
   int max_logprobs = 20;
-  /// When a request may start: "reserve", when there is room for its prompt and max_tokens; "optimistic", for its prompt
-  /// and one token. Then more run at once, and who needs room that is not there sends the lowest priority, of these the
-  /// youngest, back to the queue, to be computed again later. Needs the native backend. Requests of several samples or
-  /// beams always reserve.
+  /// When a request may start: "reserve", when there is room for its prompt and max_tokens; "optimistic", for its
+  /// prompt and one token. Then more run at once, and who needs room that is not there sends the lowest priority, of
+  /// these the youngest, back to the queue, to be computed again later. Needs the native backend. Requests of several
+  /// samples or beams always reserve.
   std::string admission = "reserve";
   /// Reuse the cache of prompts that begin alike.
   bool prefix_cache = true;

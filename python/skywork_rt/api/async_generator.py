@@ -116,7 +116,7 @@ class AsyncGenerator:
         await self.close()
 
     def _start(self, prompt: Prompt, params: SamplingParams | None, options: dict[str, Any]) -> AsyncStream:
-        chosen, priority, deadline = self._generator._prepare_one(prompt, params, options)
+        chosen, terms = self._generator._prepare_one(prompt, params, options)
         loop = asyncio.get_running_loop()
         if self._loop is None:
             loop.add_reader(self._wakeup.fileno(), self._deliver)
@@ -124,7 +124,7 @@ class AsyncGenerator:
         elif self._loop is not loop:
             raise InvalidArgumentError("this AsyncGenerator belongs to another event loop; make one for each loop")
         mailbox = _core.Mailbox(self._wakeup)
-        handle = submit(self._generator._core, prompt, chosen, priority, deadline, mailbox)
+        handle = submit(self._generator._core, prompt, chosen, terms, mailbox)
         stream = AsyncStream(self._active, handle, mailbox, prompt, chosen)
         self._active.add(stream)
         return stream

@@ -17,7 +17,7 @@ from skywork_rt.api.core_log import forward_core_log
 from skywork_rt.api.options import GeneratorOptions, options_for_core, with_options_documented
 from skywork_rt.api.params import SamplingParams
 from skywork_rt.api.prompts import Prompt, PromptInput, parse_ids, parse_prompts
-from skywork_rt.api.requests import Batch, submit
+from skywork_rt.api.requests import Batch, Terms, submit
 from skywork_rt.api.results import RequestOutput, Score
 from skywork_rt.api.stream import Stream
 from skywork_rt.bundle.info import BundleInfo
@@ -134,7 +134,8 @@ class Generator:
         prompts: text, a list of ids, a one-dimensional integer array; or a list of those; or a two-dimensional array.
         params: for all, or one a prompt. None: `default_params`.
         options: SamplingParams fields that replace those of `params`, such as max_tokens=20, temperature=0. Beside
-            them `priority` (higher runs first) and `deadline` (seconds from now).
+            them `priority` (higher runs first), `deadline` (seconds from now) and `cache_salt` (a text: only requests
+            with the same one share cached tokens, so that one tenant cannot find out what another has asked).
 
         Returns one result for one prompt, a list in order for many. All are checked before the first one starts: a
         list with a prompt that cannot run raises its error and runs none. If one fails later, the others are cancelled
@@ -250,7 +251,7 @@ class Generator:
             parsed.append(Prompt(None, ids, start))
             starts.append(start)
         params = SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=0)
-        batch = Batch(self._core, parsed, [params] * len(parsed), 0, None)
+        batch = Batch(self._core, parsed, [params] * len(parsed), Terms())
         with _reporter(progress, len(parsed)) as report:
             results = batch.run(report)
         scores = [_to_score(result, start) for result, start in zip(results, starts, strict=True)]
@@ -311,23 +312,23 @@ class Generator:
         progress: Progress,
         options: dict[str, Any],
     ) -> list[RequestOutput]:
-        priority, deadline = options.pop("priority", 0), options.pop("deadline", None)
+        terms = Terms.take(options)
         each = self._params_for(prompts, params, options)
-        batch = Batch(self._core, prompts, each, priority, deadline)
+        batch = Batch(self._core, prompts, each, terms)
         with _reporter(progress, len(prompts)) as report:
             return batch.run(report)
 
     def _stream(self, prompt: Prompt, params: SamplingParams | None, options: dict[str, Any]) -> Stream:
-        chosen, priority, deadline = self._prepare_one(prompt, params, options)
-        return Stream(submit(self._core, prompt, chosen, priority, deadline), prompt, chosen)
+        chosen, terms = self._prepare_one(prompt, params, options)
+        return Stream(submit(self._core, prompt, chosen, terms), prompt, chosen)
 
     def _prepare_one(
         self, prompt: Prompt, params: SamplingParams | None, options: dict[str, Any]
-    ) -> tuple[SamplingParams, int, float | None]:
-        """What is submitted with one prompt: its params, priority and deadline."""
-        priority, deadline = options.pop("priority", 0), options.pop("deadline", None)
+    ) -> tuple[SamplingParams, Terms]:
+        """What is submitted with one prompt."""
+        terms = Terms.take(options)
         (chosen,) = self._params_for([prompt], params, options)
-        return chosen, priority, deadline
+        return chosen, terms
 
     def _params_for(
         self,
@@ -346,7 +347,7 @@ class Generator:
         if not options:
             return chosen
         known = [field.name for field in dataclasses.fields(SamplingParams)]
-        refuse_unknown("generate()", options, [*known, "priority", "deadline"])
+        refuse_unknown("generate()", options, [*known, *Terms.names()])
         replaced = {id(p): p.replace(**options) for p in chosen}
         return [replaced[id(p)] for p in chosen]
 

@@ -58,6 +58,11 @@ class GeneratorOptions(TypedDict, total=False):
     """Most requests that wait; one more is refused."""
     max_logprobs: int
     """Most log-probabilities a token that a request may ask for (logprobs, prompt_logprobs). -1: no bound."""
+    admission: str
+    """When a request may start: "reserve", when there is room for its prompt and max_tokens; "optimistic", for its
+    prompt and one token. Then more run at once, and who needs room that is not there sends the lowest priority, of
+    these the youngest, back to the queue, to be computed again later. Needs the native backend. Requests of several
+    samples or beams always reserve."""
     prefix_cache: bool
     """Reuse the cache of prompts that begin alike."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 from skywork_rt import _core
 from skywork_rt.api.params import SamplingParams
@@ -12,9 +14,44 @@ from skywork_rt.api.prompts import Prompt
 from skywork_rt.api.results import Piece, RequestOutput, logprob_dicts, to_request_output
 from skywork_rt.errors import ClosedError, InvalidArgumentError, SkyworkError
 
-__all__ = ["Batch", "finish", "submit", "to_piece", "to_request"]
+__all__ = ["Batch", "Terms", "finish", "submit", "to_piece", "to_request"]
 
 _REPORT_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a request asks for beside its sampling."""
+
+    priority: int = 0
+    """Higher runs first, equals in order of arrival."""
+    deadline: float | None = None
+    """Seconds from now, after which it fails with DeadlineExceededError."""
+    cache_salt: str = ""
+    """Only requests with the same one share cached tokens."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.priority, bool) or not isinstance(self.priority, int):
+            raise self._wrong("priority", "an int")
+        if self.deadline is not None and (
+            isinstance(self.deadline, bool) or not isinstance(self.deadline, int | float)
+        ):
+            raise self._wrong("deadline", "seconds or None")
+        if not isinstance(self.cache_salt, str):
+            raise self._wrong("cache_salt", "a str")
+
+    def _wrong(self, name: str, wanted: str) -> InvalidArgumentError:
+        value = getattr(self, name)
+        return InvalidArgumentError(f"{name} is {value!r} ({type(value).__name__}), but must be {wanted}")
+
+    @classmethod
+    def names(cls) -> list[str]:
+        return [field.name for field in fields(cls)]
+
+    @classmethod
+    def take(cls, options: dict[str, Any]) -> Self:
+        """Takes what is one of its fields out of `options`."""
+        return cls(**{name: options.pop(name) for name in cls.names() if name in options})
 
 
 class Batch:
@@ -25,14 +62,12 @@ class Batch:
         core: _core.Generator,
         prompts: Sequence[Prompt],
         params: Sequence[SamplingParams],
-        priority: int,
-        deadline: float | None,
+        terms: Terms,
     ) -> None:
         self._core = core
         self._prompts = prompts
         self._params = params
-        self._priority = priority
-        self._deadline = deadline
+        self._terms = terms
         self._handles: list[_core.RequestHandle] = []
         self._pending: deque[_core.RequestHandle] = deque()  # of _handles, those not seen finished; oldest first
         self._next_report = 0.0
@@ -50,7 +85,7 @@ class Batch:
 
     def _checked(self, index: int) -> _core.Request:
         try:
-            request = to_request(self._core, self._prompts[index], self._params[index], self._priority, self._deadline)
+            request = to_request(self._core, self._prompts[index], self._params[index], self._terms)
             if len(self._prompts) > 1:  # submitting checks a single one
                 self._core.check(request)
         except SkyworkError as error:
@@ -105,22 +140,17 @@ def to_piece(update: _core.Update, wants_logprobs: bool) -> Piece:
     )
 
 
-def to_request(
-    core: _core.Generator, prompt: Prompt, params: SamplingParams, priority: int, deadline: float | None
-) -> _core.Request:
+def to_request(core: _core.Generator, prompt: Prompt, params: SamplingParams, terms: Terms) -> _core.Request:
     """What the core runs, not checked against model and options yet."""
-    if isinstance(priority, bool) or not isinstance(priority, int):
-        raise InvalidArgumentError(f"priority is {priority!r} ({type(priority).__name__}), but must be an int")
-    if deadline is not None and (isinstance(deadline, bool) or not isinstance(deadline, int | float)):
-        raise InvalidArgumentError(f"deadline is {deadline!r} ({type(deadline).__name__}), but must be seconds or None")
     return core.request(
         prompt.ids,
         params.to_core(),
-        priority,
-        deadline,
+        terms.priority,
+        terms.deadline,
         prompt.logprobs_from,
         prompt.begins_text,
         not params.sets("max_tokens"),
+        terms.cache_salt,
     )
 
 
@@ -128,12 +158,11 @@ def submit(
     core: _core.Generator,
     prompt: Prompt,
     params: SamplingParams,
-    priority: int,
-    deadline: float | None,
+    terms: Terms,
     mailbox: _core.Mailbox | None = None,
 ) -> _core.RequestHandle:
     """Queues one request, which the core checks in full first."""
-    return core.submit(to_request(core, prompt, params, priority, deadline), mailbox)
+    return core.submit(to_request(core, prompt, params, terms), mailbox)
 
 
 def finish(handle: _core.RequestHandle, prompt: Prompt, params: SamplingParams) -> RequestOutput:

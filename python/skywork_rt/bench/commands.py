@@ -171,10 +171,11 @@ def serve_sim(
     repeat: Repeat = 1,
     threads: Threads = None,
 ) -> None:
-    """Serve many requests continuously and in static batches, all at once and as a Poisson stream."""
+    """Serve many requests continuously and in static batches, all at once and as a Poisson stream; on the native
+    backend also with admission by reservation and optimistic, in one small cache."""
     import asyncio
 
-    from skywork_rt.bench import serve_report
+    from skywork_rt.bench import admission_report, serve_report
     from skywork_rt.bench.rows import write_document
     from skywork_rt.bench.subjects import list_subjects, select_subjects
 
@@ -184,9 +185,12 @@ def serve_sim(
     with _progress() as report:
         plan = serve_report.ServePlan(bundle, subject, requests, slots, prompt_tokens, seed, repeat, machine["threads"])
         simulation = asyncio.run(serve_report.run(plan, report))
+        native = subject.options["backend"] == "native"
+        admission = asyncio.run(admission_report.run(plan, report)) if native else None
+    rows = simulation.rows(subject) + (admission.rows(plan) if admission else [])
     if json_path is not None:
-        write_document(json_path, machine, simulation.rows(subject))
-    print(serve_report.markdown(simulation, machine, subject))
+        write_document(json_path, machine, rows)
+    print(serve_report.markdown(simulation, machine, rows, admission.lines() if admission else []))
 
 
 @app.command("sampling")

@@ -126,11 +126,11 @@ def _server(generator: skywork_rt.AsyncGenerator) -> serve_sim.Server:
     return serve
 
 
-def markdown(simulation: Simulation, machine: Mapping[str, Any], subject: Subject) -> str:
-    """The rows, then the gain of each load."""
+def markdown(simulation: Simulation, machine: Mapping[str, Any], rows: Sequence[Row], more: Sequence[str]) -> str:
+    """The rows, then the gain of each load, then `more` lines."""
     gains = [
         f"{name}: {simulation.gain(load):.2f}x the throughput of static batches (wanted: at least {_WANTED_GAIN:g}x), "
         f"{simulation.gain(load, SHRINKING):.2f}x that of static batches whose rows leave as they end"
         for name, load in (("all at once", _BURST), ("Poisson stream", _STREAM))
     ]
-    return "\n\n".join([machine_line(machine), rows_table(simulation.rows(subject)), *gains])
+    return "\n\n".join([machine_line(machine), rows_table(rows), *gains, *more])

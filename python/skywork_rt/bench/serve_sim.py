@@ -19,7 +19,18 @@ import numpy as np
 
 from skywork_rt.bench.stats import percentile
 
-__all__ = ["Arrival", "Served", "Server", "Summary", "at_once", "poisson", "run_continuous", "run_static", "summarise"]
+__all__ = [
+    "Arrival",
+    "Clock",
+    "Served",
+    "Server",
+    "Summary",
+    "at_once",
+    "poisson",
+    "run_continuous",
+    "run_static",
+    "summarise",
+]
 
 SHORTEST, LONGEST = 16, 512
 """Tokens of an answer; lengths are log-uniform in between."""
@@ -80,7 +91,7 @@ def poisson(requests: Sequence[Arrival], rate: float, seed: int) -> list[Arrival
 
 async def run_continuous(arrivals: Sequence[Arrival], server: Server) -> list[Served]:
     """Every request goes to the server when it arrives."""
-    clock = _Clock()
+    clock = Clock()
 
     async def serve(arrival: Arrival) -> Served:
         await clock.sleep_until(arrival.time)
@@ -93,7 +104,7 @@ async def run_static(
     arrivals: Sequence[Arrival], server: Server, slots: int, *, shrinking: bool = False
 ) -> list[Served]:
     """Batches of what has arrived, at most `slots`, one batch after the other; `shrinking`: see the module's text."""
-    clock = _Clock()
+    clock = Clock()
     waiting = sorted(arrivals, key=lambda arrival: arrival.time)
     served: list[Served] = []
     while waiting:
@@ -121,7 +132,7 @@ def summarise(served: Sequence[Served]) -> Summary:
     )
 
 
-class _Clock:
+class Clock:
     """Seconds since it was made."""
 
     def __init__(self, read: Callable[[], float] = time.perf_counter) -> None:
@@ -136,17 +147,17 @@ class _Clock:
             await asyncio.sleep(left)
 
 
-async def _serve(clock: _Clock, arrival: Arrival, server: Server) -> Served:
+async def _serve(clock: Clock, arrival: Arrival, server: Server) -> Served:
     submitted = clock.now()
     first, total = await server(arrival)
     return Served(arrival.time, submitted + first, submitted + total, arrival.new_tokens)
 
 
-async def _serve_batch(clock: _Clock, batch: Sequence[Arrival], server: Server) -> list[Served]:
+async def _serve_batch(clock: Clock, batch: Sequence[Arrival], server: Server) -> list[Served]:
     return list(await asyncio.gather(*(_serve(clock, arrival, server) for arrival in batch)))
 
 
-async def _serve_padded(clock: _Clock, batch: Sequence[Arrival], server: Server) -> list[Served]:
+async def _serve_padded(clock: Clock, batch: Sequence[Arrival], server: Server) -> list[Served]:
     longest = max(arrival.new_tokens for arrival in batch)
     computed = await _serve_batch(clock, [replace(arrival, new_tokens=longest) for arrival in batch], server)
     end = max(answer.end for answer in computed)

@@ -188,11 +188,16 @@ def test_serving_is_simulated_all_ways_under_both_loads(endless_bundle: Path, tm
     assert done.returncode == 0, done.stderr
     rows = rows_of(path)
     ways = {"skywork_rt:continuous", "skywork_rt:static", "skywork_rt:static_shrinking"}
-    assert {row.runtime for row in rows} == ways
+    admissions = {"skywork_rt:reserve", "skywork_rt:optimistic"}
+    assert {row.runtime for row in rows} == ways | admissions
+    for load in ("serve_quarter", "serve_filled"):
+        assert {row.runtime for row in rows if row.metric == f"{load}_throughput"} == admissions
+        assert all(row.median > 0 for row in rows if row.metric == f"{load}_throughput")
     for load in ("serve", "serve_poisson"):
         for name in ("throughput", "ttft_p50", "ttft_p99", "tpot_p50", "tpot_p99"):
             assert sum(row.metric == f"{load}_{name}" for row in rows) == 3
     assert "x the throughput of static batches" in done.stdout
+    assert "max_tokens 4x the output" in done.stdout
 
 
 def test_sampling_is_measured_beside_the_recipe(tmp_path: Path) -> None:
