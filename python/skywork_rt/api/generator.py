@@ -16,7 +16,7 @@ from skywork_rt import _core
 from skywork_rt.api.core_log import forward_core_log
 from skywork_rt.api.options import GeneratorOptions, options_for_core, with_options_documented
 from skywork_rt.api.params import SamplingParams
-from skywork_rt.api.prompts import Prompt, PromptInput, parse_ids, parse_prompts
+from skywork_rt.api.prompts import Prompt, PromptInput, check_single, parse_ids, parse_prompts
 from skywork_rt.api.requests import Batch, submit
 from skywork_rt.api.results import RequestOutput, Score
 from skywork_rt.api.stream import Stream
@@ -299,10 +299,9 @@ class Generator:
         return Prompt(None, ids, begins_text=True)
 
     def _parse_one(self, prompt: PromptInput) -> Prompt:
-        parsed, single = parse_prompts(prompt, self._tokenizer_for(prompt))
-        if not single:
-            raise InvalidArgumentError(f"a stream takes one prompt, but this is a list of {len(parsed)}")
-        return parsed[0]
+        check_single(prompt)
+        (parsed,), _ = parse_prompts(prompt, self._tokenizer_for(prompt))
+        return parsed
 
     def _generate(
         self,
@@ -312,34 +311,34 @@ class Generator:
         options: dict[str, Any],
     ) -> list[RequestOutput]:
         priority, deadline = options.pop("priority", 0), options.pop("deadline", None)
-        each = self._params_for(prompts, params, options)
+        each = self._params_for(len(prompts), params, options)
         batch = Batch(self._core, prompts, each, priority, deadline)
         with _reporter(progress, len(prompts)) as report:
             return batch.run(report)
 
     def _stream(self, prompt: Prompt, params: SamplingParams | None, options: dict[str, Any]) -> Stream:
-        chosen, priority, deadline = self._prepare_one(prompt, params, options)
+        chosen, priority, deadline = self._prepare_one(params, options)
         return Stream(submit(self._core, prompt, chosen, priority, deadline), prompt, chosen)
 
     def _prepare_one(
-        self, prompt: Prompt, params: SamplingParams | None, options: dict[str, Any]
+        self, params: SamplingParams | None, options: dict[str, Any]
     ) -> tuple[SamplingParams, int, float | None]:
         """What is submitted with one prompt: its params, priority and deadline."""
         priority, deadline = options.pop("priority", 0), options.pop("deadline", None)
-        (chosen,) = self._params_for([prompt], params, options)
+        (chosen,) = self._params_for(1, params, options)
         return chosen, priority, deadline
 
     def _params_for(
         self,
-        prompts: Sequence[Prompt],
+        count: int,
         params: SamplingParams | Sequence[SamplingParams] | None,
         options: dict[str, Any],
     ) -> list[SamplingParams]:
         if params is None or isinstance(params, SamplingParams):
-            chosen = [self.default_params if params is None else params] * len(prompts)
+            chosen = [self.default_params if params is None else params] * count
         elif isinstance(params, list | tuple) and all(isinstance(p, SamplingParams) for p in params):
-            if len(params) != len(prompts):
-                raise InvalidArgumentError(f"{len(params)} params were given for {len(prompts)} prompts")
+            if len(params) != count:
+                raise InvalidArgumentError(f"{len(params)} params were given for {count} prompts")
             chosen = list(params)
         else:
             raise InvalidArgumentError(f"params is a {type(params).__name__}; give SamplingParams or a list of them")

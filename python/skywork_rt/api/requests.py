@@ -125,15 +125,10 @@ def to_request(
 
 
 def submit(
-    core: _core.Generator,
-    prompt: Prompt,
-    params: SamplingParams,
-    priority: int,
-    deadline: float | None,
-    mailbox: _core.Mailbox | None = None,
+    core: _core.Generator, prompt: Prompt, params: SamplingParams, priority: int, deadline: float | None
 ) -> _core.RequestHandle:
     """Queues one request, which the core checks in full first."""
-    return core.submit(to_request(core, prompt, params, priority, deadline), mailbox)
+    return core.submit(to_request(core, prompt, params, priority, deadline))
 
 
 def finish(handle: _core.RequestHandle, prompt: Prompt, params: SamplingParams) -> RequestOutput:
