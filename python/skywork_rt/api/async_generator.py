@@ -149,19 +149,24 @@ class AsyncGenerator:
         call.check()
         return self._submit_later(call, make_prompt)
 
-    def _submit_later(self, call: _Call, make_prompt: Callable[[], Prompt]) -> AsyncStream:
-        request = AsyncRequest(self._mailbox(), self._generator._core)
-        self._submissions.run(partial(request.submit_later, partial(call.prepare, make_prompt)))
-        return AsyncStream(request, call.params)
-
     def _start_parsed(self, call: _Call, prompt: Prompt) -> AsyncStream:
         """Submits a prompt that is there already, at once if none before it is still being made."""
-        if not self._submissions.idle:
-            self._generator._core.check(call.request(prompt))
-            return self._submit_later(call, lambda: prompt)
+        if self._submissions.idle:
+            return self._launch(call, lambda request: request.submit(lambda: (prompt, call.request(prompt))))
+        self._generator._core.check(call.request(prompt))
+        return self._submit_later(call, lambda: prompt)
+
+    def _submit_later(self, call: _Call, make_prompt: Callable[[], Prompt]) -> AsyncStream:
+        def prepare() -> tuple[Prompt, _core.Request]:
+            prompt = make_prompt()
+            return prompt, call.request(prompt)
+
+        return self._launch(call, lambda request: self._submissions.run(partial(request.submit_later, prepare)))
+
+    def _launch(self, call: _Call, start: Callable[[AsyncRequest], None]) -> AsyncStream:
         request = AsyncRequest(self._mailbox(), self._generator._core)
         try:
-            request.submit(partial(call.prepare, lambda: prompt))
+            start(request)
         except BaseException:
             request.abandon()
             raise
@@ -204,10 +209,6 @@ class _Call:
 
     def request(self, prompt: Prompt) -> _core.Request:
         return to_request(self.core, prompt, self.params, self.priority, self.deadline)
-
-    def prepare(self, make_prompt: Callable[[], Prompt]) -> tuple[Prompt, _core.Request]:
-        prompt = make_prompt()
-        return prompt, self.request(prompt)
 
 
 async def _finished(stream: AsyncStream) -> RequestOutput:
