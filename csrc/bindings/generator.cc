@@ -72,18 +72,28 @@ bool WaitInterruptibly(std::optional<double> timeout, const Poll& poll) {
   }
 }
 
-/// The next update, None when the request is over. False when nothing came within `timeout` seconds.
+/// What NextFor gave: an update, None when the request is over, False when nothing came.
+py::object ToPython(std::optional<bool> next, Update&& update) {
+  if (!next.has_value()) return py::bool_(false);
+  if (!*next) return py::none();
+  return py::cast(std::move(update));
+}
+
 py::object Next(RequestHandle& handle, std::optional<double> timeout) {
   Update update;
-  bool more = false;
-  const bool came = WaitInterruptibly(timeout, [&](milliseconds slice) {
-    const std::optional<bool> next = handle.NextFor(&update, slice);
-    more = next.value_or(false);
+  std::optional<bool> next;
+  WaitInterruptibly(timeout, [&](milliseconds slice) {
+    next = handle.NextFor(&update, slice);
     return next.has_value();
   });
-  if (!came) return py::bool_(false);
-  if (!more) return py::none();
-  return py::cast(std::move(update));
+  return ToPython(next, std::move(update));
+}
+
+/// The same without waiting, and without what makes waiting safe.
+py::object Take(RequestHandle& handle) {
+  Update update;
+  const std::optional<bool> next = handle.NextFor(&update, milliseconds{0});
+  return ToPython(next, std::move(update));
 }
 
 Result GetResult(RequestHandle& handle) {
@@ -113,10 +123,28 @@ Request MakeRequest(const Generator& generator, const IdArray& prompt, const py:
   return request;
 }
 
-RequestHandle Submit(Generator& generator, const Request& request, const std::shared_ptr<Mailbox>& mailbox) {
+/// With a mailbox, news of the request are posted there under `key`.
+RequestHandle Submit(Generator& generator, const Request& request, const std::shared_ptr<Mailbox>& mailbox,
+                     Mailbox::Key key) {
   const py::gil_scoped_release release;
   if (mailbox == nullptr) return generator.Submit(request);
-  return generator.Submit(request, [mailbox](const Update& update) { return mailbox->Push(update); });
+  NewsCallback post = [mailbox, key](bool ended) { mailbox->Post(key, ended); };
+  RequestHandle handle = generator.Submit(request);
+  handle.OnNews(std::move(post));
+  return handle;
+}
+
+/// (key, ended) of what was posted. Where Python has no memory for them they go back.
+py::list TakeEvents(Mailbox& mailbox) {
+  const std::vector<Mailbox::Event> events = mailbox.Take();
+  try {
+    py::list taken;
+    for (const Mailbox::Event& event : events) taken.append(py::make_tuple(event.key, event.ended));
+    return taken;
+  } catch (...) {
+    for (const Mailbox::Event& event : events) mailbox.Post(event.key, event.ended);
+    throw;
+  }
 }
 
 /// A generator ends without the GIL: it waits for the engine, and gives back gigabytes.
@@ -220,6 +248,7 @@ void BindHandle(py::module_& module) {
       .def_property_readonly("id", &RequestHandle::id)
       .def("next", &Next, py::arg("timeout") = py::none(),
            "The next update; None when the request is over; False when none came within `timeout` seconds.")
+      .def("take", &Take, "The same without waiting.")
       .def(
           "wait",
           [](const RequestHandle& handle, std::optional<double> timeout) {
@@ -232,15 +261,13 @@ void BindHandle(py::module_& module) {
 }
 
 void BindMailbox(py::module_& module) {
-  py::class_<Wakeup, std::shared_ptr<Wakeup>>(module, "Wakeup", "A descriptor that becomes readable with an update.")
+  py::class_<Mailbox, std::shared_ptr<Mailbox>>(module, "Mailbox", "Tells an event loop which requests have news.")
       .def(py::init<>())
-      .def("fileno", &Wakeup::Descriptor)
-      .def("clear", &Wakeup::Clear, "Makes it unreadable until the next update.");
-  py::class_<Mailbox, std::shared_ptr<Mailbox>>(module, "Mailbox", "Collects the updates of one request.")
-      .def(py::init([](std::shared_ptr<Wakeup> wakeup) { return std::make_shared<Mailbox>(std::move(wakeup)); }),
-           py::arg("wakeup"))
-      .def("drain", &Mailbox::Drain, "The updates that came since the last call, oldest first.")
-      .def("close", &Mailbox::Close, "Drops what is in it and what is still to come; the request is cancelled.");
+      .def("fileno", &Mailbox::descriptor, "A descriptor that is readable while there is something to take.")
+      .def("open", &Mailbox::Open, "A new key, for a request that is going to be submitted.")
+      .def("post", &Mailbox::Post, py::arg("key"), py::arg("ended"), "What the engine does: this request has news.")
+      .def("take", &TakeEvents, "(key, ended) of the requests that have news, each once, in the order they came.")
+      .def("close", &Mailbox::Close, py::arg("key"), "Drops what was posted and what is still to come.");
 }
 
 void BindRequest(py::module_& module) {
@@ -263,9 +290,9 @@ void BindGeneratorClass(py::module_& module) {
            py::arg("clip_max_tokens") = false, py::arg("cache_salt") = "", "A request for this model, not checked yet.")
       .def("check", &Generator::Check, py::arg("request"), py::call_guard<py::gil_scoped_release>(),
            "Raises what submit would, but BusyError. Starts nothing.")
-      .def("submit", &Submit, py::arg("request"), py::arg("mailbox") = py::none(),
+      .def("submit", &Submit, py::arg("request"), py::arg("mailbox") = py::none(), py::arg("key") = 0,
            py::keep_alive<0, 1>(),  // a request that somebody waits for keeps its generator open
-           "Queues one request. With `mailbox`, updates go there instead of to the handle.")
+           "Queues one request. With `mailbox`, its news are posted there under `key`, which was opened before.")
       .def(
           "try_submit",
           [](Generator& generator, const Request& request) {

@@ -1,49 +1,67 @@
 #pragma once
 
-#include <memory>
+#include <cstdint>
+#include <list>
 #include <mutex>
-#include <utility>
+#include <unordered_map>
 #include <vector>
-
-#include "skywork_rt/generator.h"
 
 namespace skywork_rt::bindings {
 
-/// A file descriptor that an event loop watches and the engine's thread makes readable.
-class Wakeup {
+/// A file descriptor that an event loop watches, readable while it is raised.
+class Signal {
  public:
-  Wakeup();
-  ~Wakeup();
-  Wakeup(const Wakeup&) = delete;
-  Wakeup& operator=(const Wakeup&) = delete;
+  Signal();
+  ~Signal();
+  Signal(const Signal&) = delete;
+  Signal& operator=(const Signal&) = delete;
 
-  int Descriptor() const { return descriptor_; }
-  void Signal() const;
-  /// Makes it unreadable until the next signal.
-  void Clear() const;
+  int descriptor() const { return descriptor_; }
+  void Raise() const noexcept;
+  void Lower() const noexcept;
 
  private:
   int descriptor_;
 };
 
-/// Takes the updates of one request from the engine's thread to an event loop, so that the engine never waits for
-/// Python: it appends and signals, the loop drains when it wakes up.
+/// Tells one event loop which of its requests have news, so that the engine never waits for Python: its thread notes
+/// the request's key and raises the signal; the loop takes all keys at once when it wakes up. What the news are stays
+/// with the request, so that a key is here once, however much has come: a loop that is busy makes nothing pile up.
+///
+/// Any thread may call any member. Memory is taken by Open alone and for what Take returns, so that no news are lost
+/// where it runs out.
 class Mailbox {
  public:
-  explicit Mailbox(std::shared_ptr<const Wakeup> wakeup) : wakeup_(std::move(wakeup)) {}
+  using Key = std::uint64_t;
+  struct Event {
+    Key key = 0;
+    bool ended = false;  // nothing more comes
+  };
 
-  /// Engine's side. False when the mailbox is closed: the request shall be cancelled.
-  bool Push(const Update& update);
-  /// Everything that came since the last call, oldest first.
-  std::vector<Update> Drain();
-  /// Drops what is in it and what is still to come.
-  void Close();
+  int descriptor() const { return signal_.descriptor(); }
+
+  /// A new key, for a request that is going to be submitted.
+  Key Open();
+  /// The request of this key has news, its last if `ended`. Forgotten when the key is closed.
+  void Post(Key key, bool ended) noexcept;
+  /// The keys that were posted since the last call, each once, in the order of their first post. Lowers the signal.
+  std::vector<Event> Take();
+  /// Drops what was posted and what is still to come.
+  void Close(Key key);
 
  private:
-  std::shared_ptr<const Wakeup> wakeup_;
+  struct Slot {
+    Event event;
+    bool posted = false;
+  };
+  using Slots = std::list<Slot>;  // a slot changes lists without taking memory
+
+  Signal signal_;  // raised while posted_ has something
   std::mutex mutex_;
-  std::vector<Update> updates_;
-  bool closed_ = false;
+  Slots posted_;
+  Slots quiet_;
+  std::unordered_map<Key, Slots::iterator> open_;
+  Key last_ = 0;
 };
 
 }  // namespace skywork_rt::bindings

@@ -78,15 +78,39 @@ bool RequestState::Next(Update* update) {
   }
 }
 
+void RequestState::CheckNoCallback() const {
+  if (!has_callback_) return;
+  throw Error(ErrorCode::kInvalidArgument,
+              StrCat("request ", id_, " was submitted with a callback, which gets its updates; wait with Get()"));
+}
+
 std::optional<bool> RequestState::NextFor(Update* update, std::chrono::milliseconds timeout) {
   CheckMayWait();
-  if (has_callback_) {
-    throw Error(ErrorCode::kInvalidArgument,
-                StrCat("request ", id_, " was submitted with a callback, which gets its updates; wait with Get()"));
-  }
+  CheckNoCallback();
   std::unique_lock<std::mutex> lock(mutex_);
   if (!WaitUntil(&lock, timeout, [&] { return ended_ || !ready_.empty(); })) return std::nullopt;
   return TakeUpdate(update);
+}
+
+// What was there before goes with the parameter, when the lock is no longer held.
+void RequestState::OnNews(NewsCallback on_news) {
+  link_->fork_guard.Check();
+  CheckNoCallback();
+  const std::lock_guard<std::mutex> lock(mutex_);
+  on_news_.swap(on_news);
+  if (ended_ || !ready_.empty()) TellNews();
+  if (ended_) on_news_.swap(on_news);
+}
+
+void RequestState::TellNews() noexcept {
+  if (!on_news_) return;
+  try {
+    on_news_(ended_);
+  } catch (const std::exception& error) {
+    LogText(LogLevel::kError, "the news callback of request ", id_, " threw: ", error.what());
+  } catch (...) {
+    LogText(LogLevel::kError, "the news callback of request ", id_, " threw");
+  }
 }
 
 Result RequestState::Get() {
@@ -124,6 +148,7 @@ void RequestState::Deliver(const Update& update) {
     Update& waiting = waiting_[static_cast<std::size_t>(update.sample)];
     if (std::find(ready_.begin(), ready_.end(), update.sample) == ready_.end()) ready_.push_back(update.sample);
     Append(update, &waiting);
+    TellNews();
   }
   changed_.notify_all();
 }
@@ -144,14 +169,23 @@ void RequestState::DropCallback() noexcept {
   const UpdateCallback last = std::exchange(callback_, nullptr);
 }
 
-void RequestState::Finish(Result result) noexcept {
+// `note` takes down how it ended.
+template <typename Note>
+void RequestState::End(const Note& note) noexcept {
   DropCallback();
+  NewsCallback last;  // destroyed when the lock is no longer held
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    result_ = std::move(result);
+    note();
     ended_ = true;
+    TellNews();
+    last.swap(on_news_);
   }
   changed_.notify_all();
+}
+
+void RequestState::Finish(Result result) noexcept {
+  End([&] { result_ = std::move(result); });
 }
 
 void RequestState::Fail(const Error& error) noexcept {
@@ -160,13 +194,7 @@ void RequestState::Fail(const Error& error) noexcept {
     last.finish_reason = FinishReason::kError;
     CallBack(last);
   }
-  DropCallback();
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    error_.emplace(error);
-    ended_ = true;
-  }
-  changed_.notify_all();
+  End([&] { error_.emplace(error); });
 }
 
 }  // namespace internal
@@ -190,6 +218,9 @@ bool RequestHandle::Next(Update* update) {
 }
 std::optional<bool> RequestHandle::NextFor(Update* update, std::chrono::milliseconds timeout) {
   return Checked(state_).NextFor(update, timeout);
+}
+void RequestHandle::OnNews(NewsCallback on_news) {
+  Checked(state_).OnNews(std::move(on_news));
 }
 Result RequestHandle::Get() {
   return Checked(state_).Get();

@@ -49,6 +49,7 @@ class RequestState {
   std::uint64_t id() const { return id_; }
   bool Next(Update* update);
   std::optional<bool> NextFor(Update* update, std::chrono::milliseconds timeout);
+  void OnNews(NewsCallback on_news);
   Result Get();
   bool WaitFor(std::chrono::milliseconds timeout);
   void Cancel();
@@ -72,11 +73,15 @@ class RequestState {
 
  private:
   void CheckMayWait() const;
+  void CheckNoCallback() const;
   bool TakeUpdate(Update* update);
   template <typename Predicate>
   bool WaitUntil(std::unique_lock<std::mutex>* lock, std::chrono::milliseconds timeout, Predicate ready);
   void CallBack(const Update& update) noexcept;
   void DropCallback() noexcept;
+  void TellNews() noexcept;
+  template <typename Note>
+  void End(const Note& note) noexcept;
 
   const std::uint64_t id_;
   const Request request_;
@@ -93,6 +98,7 @@ class RequestState {
   // Guarded by mutex_.
   std::vector<Update> waiting_;  // one a sample; has tokens or a finish reason when the sample is in ready_
   std::deque<int> ready_;        // samples with something to take, longest waiting first
+  NewsCallback on_news_;         // called with mutex_ locked, so that none comes after it was replaced
   bool ended_ = false;
   Result result_;
   std::optional<Error> error_;

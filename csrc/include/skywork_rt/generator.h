@@ -123,6 +123,9 @@ struct Stats {
 /// called no more but for that last time.
 using UpdateCallback = std::function<bool(const Update&)>;
 
+/// Called when Next has something to give without waiting, and at last, with true, when the request has ended.
+using NewsCallback = std::function<void(bool ended)>;
+
 namespace internal {
 class RequestState;
 }
@@ -139,6 +142,12 @@ class SKYWORK_RT_API RequestHandle {
   bool Next(Update* update);
   /// The same, giving up after `timeout`: empty when nothing came in time.
   std::optional<bool> NextFor(Update* update, std::chrono::milliseconds timeout);
+  /// For event loops, which may not wait: they are told when NextFor, with no time at all, has an update for them. The
+  /// call with true comes once, after the last update and whatever the end; then Get and NextFor do not wait. Calls
+  /// come from the engine's thread, and from this one, here, if there is something already. They must be quick (set a
+  /// flag, write to a descriptor), must not use a handle of this request, and must not throw. What is given replaces
+  /// what was given before, and is destroyed at the end. Only for requests submitted without a callback.
+  void OnNews(NewsCallback on_news);
   /// Waits for the end. Throws the request's Error if it failed, was cancelled or ran out of time.
   Result Get();
   /// True when the request has ended, well or badly, within `timeout`.

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import os
-import weakref
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, Unpack
 
+import numpy as np
+
 from skywork_rt import _core
+from skywork_rt.api.async_request import AsyncRequest
+from skywork_rt.api.async_stream import AsyncStream
 from skywork_rt.api.generator import Generator
+from skywork_rt.api.loop_mailbox import Listener, LoopMailbox
 from skywork_rt.api.options import GeneratorOptions, with_options_documented
 from skywork_rt.api.params import SamplingParams
 from skywork_rt.api.prompts import Prompt, PromptInput
-from skywork_rt.api.requests import finish, submit, to_piece
-from skywork_rt.api.results import Piece, RequestOutput
-from skywork_rt.errors import CancelledError, InvalidArgumentError
+from skywork_rt.api.requests import Terms, to_request
+from skywork_rt.api.results import RequestOutput
+from skywork_rt.api.submission_thread import SubmissionThread
+from skywork_rt.errors import InvalidArgumentError
 from skywork_rt.text.chat_template import Message
 
 __all__ = ["AsyncGenerator", "AsyncStream"]
@@ -30,8 +38,14 @@ class AsyncGenerator:
             async for piece in generator.stream("Once upon a time"):
                 print(piece.text, end="")
 
-    Use one object from one event loop. The engine's thread never waits for Python: it puts updates into a mailbox and
-    makes a file descriptor readable, which wakes the loop up.
+    One object serves any number of event loops, in threads of their own; a stream belongs to the loop in which it was
+    made. The engine's thread never waits for Python: it notes in the loop's mailbox which requests have news, and makes
+    a file descriptor readable, which wakes the loop up.
+
+    Texts are tokenised, and chats rendered, by a thread of this object, while other coroutines go on; requests are
+    queued in the order of the calls, prompts of ids too. Arguments that are wrong whatever the text is are refused by
+    the call itself, as is a prompt of ids that cannot run, or finds the queue full with no text before it; what shows
+    only when a text or chat has been tokenised is raised by what is awaited first.
     """
 
     def __init__(self, bundle: str | os.PathLike[str] | Generator, **options: Unpack[GeneratorOptions]) -> None:
@@ -39,9 +53,8 @@ class AsyncGenerator:
             raise InvalidArgumentError("options belong to opening a bundle, but an open Generator was given")
         self._generator = bundle if isinstance(bundle, Generator) else Generator(bundle, **options)
         self._owned = not isinstance(bundle, Generator)
-        self._wakeup = _core.Wakeup()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._active: weakref.WeakSet[AsyncStream] = weakref.WeakSet()
+        self._mailboxes: dict[asyncio.AbstractEventLoop, LoopMailbox] = {}
+        self._submissions = SubmissionThread()
 
     @property
     def generator(self) -> Generator:
@@ -53,16 +66,20 @@ class AsyncGenerator:
         return self._generator.stats()
 
     def stream(self, prompt: PromptInput, params: SamplingParams | None = None, **options: Any) -> AsyncStream:
-        """Pieces as they come; as `Generator.stream`. Leaving the loop or cancelling the task cancels the request."""
-        return self._start(self._generator._parse_one(prompt), params, options)
+        """Pieces as they come; as `Generator.stream`. Leaving the loop or cancelling the task cancels the request.
+
+        The request is on its way when this returns, awaited or not.
+        """
+        call = self._call(params, options)
+        if isinstance(prompt, str):
+            return self._start(call, partial(self._generator._parse_one, prompt))
+        return self._start_parsed(call, self._generator._parse_one(prompt))
 
     async def generate(
         self, prompt: PromptInput, params: SamplingParams | None = None, **options: Any
     ) -> RequestOutput:
         """The finished result of one prompt; gather several to have them share steps."""
-        stream = self.stream(prompt, params, **options)
-        async with stream:
-            return await stream.result()
+        return await _finished(self.stream(prompt, params, **options))
 
     def chat_stream(
         self,
@@ -74,9 +91,14 @@ class AsyncGenerator:
         template_args: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> AsyncStream:
-        """`stream` of the next message, through the model's own template; arguments as in `Generator.chat`."""
-        prompt = self._generator._chat_prompt(messages, tools=tools, documents=documents, template_args=template_args)
-        return self._start(prompt, params, options)
+        """`stream` of the next message, through the model's own template; arguments as in `Generator.chat`. They are
+        copied, so that the conversation may go on meanwhile."""
+        call = self._call(params, options)
+        said, tools, documents, template_args = deepcopy((messages, tools, documents, template_args))
+        make_prompt = partial(
+            self._generator._chat_prompt, said, tools=tools, documents=documents, template_args=template_args
+        )
+        return self._start(call, make_prompt)
 
     async def chat(
         self,
@@ -92,18 +114,22 @@ class AsyncGenerator:
         stream = self.chat_stream(
             messages, params, tools=tools, documents=documents, template_args=template_args, **options
         )
-        async with stream:
-            return await stream.result()
+        return await _finished(stream)
 
     async def close(self, *, finish: bool = False) -> None:
-        """Cancels (or, with `finish`, waits for) what runs. An open Generator that was given stays open."""
-        if finish:
-            await asyncio.gather(*(stream.wait() for stream in list(self._active)))
-        for stream in list(self._active):
-            stream.cancel()
-        if self._loop is not None:
-            self._loop.remove_reader(self._wakeup.fileno())
-            self._loop = None
+        """Cancels (or, with `finish`, waits for) what runs, in every loop, and returns when nothing of it does. An open
+        Generator that was given stays open."""
+        requests = [request for mailbox in list(self._mailboxes.values()) for request in mailbox.listeners]
+        try:
+            if not finish:
+                _cancel(requests)
+            await asyncio.to_thread(self._wait_for, requests)
+        except BaseException:  # the task is cancelled
+            _cancel(requests)
+            raise
+        mailbox = self._mailboxes.get(asyncio.get_running_loop())
+        if mailbox is not None:
+            mailbox.deliver()  # so that it leaves this loop now
         if self._owned:
             await asyncio.to_thread(self._generator.close, finish=finish)
 
@@ -115,123 +141,82 @@ class AsyncGenerator:
     ) -> None:
         await self.close()
 
-    def _start(self, prompt: Prompt, params: SamplingParams | None, options: dict[str, Any]) -> AsyncStream:
-        chosen, terms = self._generator._prepare_one(prompt, params, options)
+    def _call(self, params: SamplingParams | None, options: dict[str, Any]) -> _Call:
+        return _Call(self._generator._core, *self._generator._prepare_one(params, options))
+
+    def _start(self, call: _Call, make_prompt: Callable[[], Prompt]) -> AsyncStream:
+        """Has the prompt made on the thread for that, and submitted in its turn."""
+        call.check()
+        return self._submit_later(call, make_prompt)
+
+    def _start_parsed(self, call: _Call, prompt: Prompt) -> AsyncStream:
+        """Submits a prompt that is there already, at once if none before it is still being made."""
+        if self._submissions.idle:
+            return self._launch(call, lambda request: request.submit(lambda: (prompt, call.request(prompt))))
+        self._generator._core.check(call.request(prompt))
+        return self._submit_later(call, lambda: prompt)
+
+    def _submit_later(self, call: _Call, make_prompt: Callable[[], Prompt]) -> AsyncStream:
+        def prepare() -> tuple[Prompt, _core.Request]:
+            prompt = make_prompt()
+            return prompt, call.request(prompt)
+
+        return self._launch(call, lambda request: self._submissions.run(partial(request.submit_later, prepare)))
+
+    def _launch(self, call: _Call, start: Callable[[AsyncRequest], None]) -> AsyncStream:
+        request = AsyncRequest(self._mailbox(), self._generator._core)
+        try:
+            start(request)
+        except BaseException:
+            request.abandon()
+            raise
+        return AsyncStream(request, call.params)
+
+    def _mailbox(self) -> LoopMailbox:
         loop = asyncio.get_running_loop()
-        if self._loop is None:
-            loop.add_reader(self._wakeup.fileno(), self._deliver)
-            self._loop = loop
-        elif self._loop is not loop:
-            raise InvalidArgumentError("this AsyncGenerator belongs to another event loop; make one for each loop")
-        mailbox = _core.Mailbox(self._wakeup)
-        handle = submit(self._generator._core, prompt, chosen, terms, mailbox)
-        stream = AsyncStream(self._active, handle, mailbox, prompt, chosen)
-        self._active.add(stream)
-        return stream
+        mailbox = self._mailboxes.get(loop)
+        if mailbox is None:
+            self._leave_closed_loops()
+            mailbox = LoopMailbox(loop, partial(self._mailboxes.pop, loop, None))
+            self._mailboxes[loop] = mailbox
+        return mailbox
 
-    def _deliver(self) -> None:
-        self._wakeup.clear()
-        for stream in list(self._active):
-            stream.look()
+    def _leave_closed_loops(self) -> None:
+        """What runs for a loop that has been closed will never be heard of."""
+        for loop, mailbox in list(self._mailboxes.items()):
+            if loop.is_closed():
+                self._mailboxes.pop(loop, None)
+                _cancel(mailbox.listeners)
+
+    def _wait_for(self, requests: Sequence[Listener]) -> None:
+        self._submissions.close()
+        for request in requests:
+            request.join()
 
 
-class AsyncStream(AsyncIterator[Piece]):
-    """One running request; iterate it, or await `result()`. As an async context manager it cancels on leaving."""
+@dataclass(frozen=True)
+class _Call:
+    """What is asked of one prompt."""
 
-    def __init__(
-        self,
-        active: weakref.WeakSet[AsyncStream],
-        handle: _core.RequestHandle,
-        mailbox: _core.Mailbox,
-        prompt: Prompt,
-        params: SamplingParams,
-    ) -> None:
-        self._active = active
-        self._handle = handle
-        self._mailbox = mailbox
-        self._prompt = prompt
-        self._params = params
-        self._pieces: list[Piece] = []
-        self._news = asyncio.Event()
-        self._running = params.n
-        self._over = False
-        self._cancelled = False
+    core: _core.Generator
+    params: SamplingParams
+    terms: Terms
 
-    def __aiter__(self) -> Self:
-        return self
+    def check(self) -> None:
+        """Raises what is wrong whatever the prompt is."""
+        self.core.check(self.request(Prompt(None, np.zeros(1, dtype=np.int64))))
 
-    async def __anext__(self) -> Piece:
-        try:
-            while not self._pieces:
-                if self._over:
-                    if not self._cancelled:
-                        self._handle.result()  # raises if the request failed
-                    raise StopAsyncIteration
-                await self._wait_for_news()
-        except (asyncio.CancelledError, GeneratorExit):
-            self.cancel()
-            raise
-        return self._pieces.pop(0)
+    def request(self, prompt: Prompt) -> _core.Request:
+        return to_request(self.core, prompt, self.params, self.terms)
 
-    async def result(self) -> RequestOutput:
-        """The whole result; raises the request's error if it failed or was cancelled."""
-        await self.wait()
-        if self._cancelled:
-            raise CancelledError("the request was cancelled before it ended")
-        return finish(self._handle, self._prompt, self._params)
 
-    async def wait(self) -> None:
-        """Waits for the end, good or bad."""
-        try:
-            while not self._over:
-                await self._wait_for_news()
-        except asyncio.CancelledError:
-            self.cancel()
-            raise
+async def _finished(stream: AsyncStream) -> RequestOutput:
+    try:
+        return await stream.result()
+    finally:
+        stream.cancel()
 
-    def cancel(self) -> None:
-        """Ends the request at the engine's next step. Any number of times."""
-        if not self._over:
-            self._cancelled = True
-            self._handle.cancel()
-            self._mailbox.close()
-            self._end()
 
-    aclose = cancel
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.cancel()
-
-    def __del__(self) -> None:
-        if hasattr(self, "_over") and not self._over:
-            self._handle.cancel()
-
-    def look(self) -> None:
-        """Takes what is in the mailbox; called by the loop when something came."""
-        updates = self._mailbox.drain()
-        for update in updates:
-            if update.finish_reason != "error":
-                self._pieces.append(to_piece(update, self._params.logprobs is not None))
-        finished = [update.finish_reason for update in updates if update.finish_reason is not None]
-        self._running -= len(finished)
-        if self._running <= 0 or "error" in finished:
-            self._handle.wait()  # the engine ends a request right after its last update: microseconds
-            self._end()
-        if updates:
-            self._news.set()
-
-    def _end(self) -> None:
-        self._over = True
-        self._active.discard(self)
-        self._news.set()
-
-    async def _wait_for_news(self) -> None:
-        self._news.clear()
-        self.look()
-        if not self._over:
-            await self._news.wait()
+def _cancel(requests: Sequence[Listener]) -> None:
+    for request in requests:
+        request.cancel()

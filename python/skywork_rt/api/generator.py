@@ -16,7 +16,7 @@ from skywork_rt import _core
 from skywork_rt.api.core_log import forward_core_log
 from skywork_rt.api.options import GeneratorOptions, options_for_core, with_options_documented
 from skywork_rt.api.params import SamplingParams
-from skywork_rt.api.prompts import Prompt, PromptInput, parse_ids, parse_prompts
+from skywork_rt.api.prompts import Prompt, PromptInput, check_single, parse_ids, parse_prompts
 from skywork_rt.api.requests import Batch, Terms, submit
 from skywork_rt.api.results import RequestOutput, Score
 from skywork_rt.api.stream import Stream
@@ -300,10 +300,9 @@ class Generator:
         return Prompt(None, ids, begins_text=True)
 
     def _parse_one(self, prompt: PromptInput) -> Prompt:
-        parsed, single = parse_prompts(prompt, self._tokenizer_for(prompt))
-        if not single:
-            raise InvalidArgumentError(f"a stream takes one prompt, but this is a list of {len(parsed)}")
-        return parsed[0]
+        check_single(prompt)
+        (parsed,), _ = parse_prompts(prompt, self._tokenizer_for(prompt))
+        return parsed
 
     def _generate(
         self,
@@ -313,34 +312,32 @@ class Generator:
         options: dict[str, Any],
     ) -> list[RequestOutput]:
         terms = Terms.take(options)
-        each = self._params_for(prompts, params, options)
+        each = self._params_for(len(prompts), params, options)
         batch = Batch(self._core, prompts, each, terms)
         with _reporter(progress, len(prompts)) as report:
             return batch.run(report)
 
     def _stream(self, prompt: Prompt, params: SamplingParams | None, options: dict[str, Any]) -> Stream:
-        chosen, terms = self._prepare_one(prompt, params, options)
+        chosen, terms = self._prepare_one(params, options)
         return Stream(submit(self._core, prompt, chosen, terms), prompt, chosen)
 
-    def _prepare_one(
-        self, prompt: Prompt, params: SamplingParams | None, options: dict[str, Any]
-    ) -> tuple[SamplingParams, Terms]:
+    def _prepare_one(self, params: SamplingParams | None, options: dict[str, Any]) -> tuple[SamplingParams, Terms]:
         """What is submitted with one prompt."""
         terms = Terms.take(options)
-        (chosen,) = self._params_for([prompt], params, options)
+        (chosen,) = self._params_for(1, params, options)
         return chosen, terms
 
     def _params_for(
         self,
-        prompts: Sequence[Prompt],
+        count: int,
         params: SamplingParams | Sequence[SamplingParams] | None,
         options: dict[str, Any],
     ) -> list[SamplingParams]:
         if params is None or isinstance(params, SamplingParams):
-            chosen = [self.default_params if params is None else params] * len(prompts)
+            chosen = [self.default_params if params is None else params] * count
         elif isinstance(params, list | tuple) and all(isinstance(p, SamplingParams) for p in params):
-            if len(params) != len(prompts):
-                raise InvalidArgumentError(f"{len(params)} params were given for {len(prompts)} prompts")
+            if len(params) != count:
+                raise InvalidArgumentError(f"{len(params)} params were given for {count} prompts")
             chosen = list(params)
         else:
             raise InvalidArgumentError(f"params is a {type(params).__name__}; give SamplingParams or a list of them")

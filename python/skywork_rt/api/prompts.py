@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from skywork_rt.errors import InvalidArgumentError, UnsupportedError
 from skywork_rt.text.tokenizer import Tokenizer
 
-__all__ = ["Prompt", "PromptInput", "parse_ids", "parse_prompts"]
+__all__ = ["Prompt", "PromptInput", "check_single", "parse_ids", "parse_prompts"]
 
 PromptInput: TypeAlias = str | Sequence[int] | NDArray[np.integer[Any]]
 """One prompt: text, or token ids as a list or a one-dimensional numpy array of an integer type."""
@@ -38,6 +38,12 @@ def parse_prompts(prompts: object, tokenizer: Tokenizer | None) -> tuple[list[Pr
     if len(prompts) == 0:
         raise InvalidArgumentError("the list is empty: it is neither a prompt of token ids nor a list of prompts")
     return [_parse_one(p, tokenizer, f"prompt {i} of {len(prompts)}") for i, p in enumerate(prompts)], False
+
+
+def check_single(prompt: object) -> None:
+    """Refuses a list of prompts, where there can be one alone."""
+    if not _is_single(prompt) and len(prompt) > 0:  # type: ignore[arg-type]  # it is a list, a tuple or an array
+        raise InvalidArgumentError(f"a stream takes one prompt, but this is a list of {len(prompt)}")  # type: ignore[arg-type]
 
 
 def _is_single(prompts: object) -> bool:

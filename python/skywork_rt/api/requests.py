@@ -154,15 +154,9 @@ def to_request(core: _core.Generator, prompt: Prompt, params: SamplingParams, te
     )
 
 
-def submit(
-    core: _core.Generator,
-    prompt: Prompt,
-    params: SamplingParams,
-    terms: Terms,
-    mailbox: _core.Mailbox | None = None,
-) -> _core.RequestHandle:
+def submit(core: _core.Generator, prompt: Prompt, params: SamplingParams, terms: Terms) -> _core.RequestHandle:
     """Queues one request, which the core checks in full first."""
-    return core.submit(to_request(core, prompt, params, terms), mailbox)
+    return core.submit(to_request(core, prompt, params, terms))
 
 
 def finish(handle: _core.RequestHandle, prompt: Prompt, params: SamplingParams) -> RequestOutput:

@@ -83,6 +83,10 @@ class _Frame:
     bos: tuple[int, ...]
 
 
+# Characters whose encoding takes a millisecond or two.
+_SHORT_TEXT = 2000
+
+
 class BytePairTokenizer(_Base):
     """tokenizer.json, by Hugging Face's `tokenizers`."""
 
@@ -100,8 +104,13 @@ class BytePairTokenizer(_Base):
         super().__init__(frame, vocabulary, int(self._native.get_vocab_size(with_added_tokens=True)))
 
     def _encode(self, text: str) -> list[int]:
-        # What the file's post-processor would add is left out: it is added above, by one rule for both kinds.
-        ids: list[int] = self._native.encode(text, add_special_tokens=False).ids
+        # What the file's post-processor would add is left out: it is added above, by one rule for both kinds. A call of
+        # the library for one text holds the GIL, one for a list does not: a long text shall not stop other threads.
+        if len(text) <= _SHORT_TEXT:
+            encoding = self._native.encode(text, add_special_tokens=False)
+        else:
+            (encoding,) = self._native.encode_batch([text], add_special_tokens=False)
+        ids: list[int] = encoding.ids
         return ids
 
     def token(self, token_id: int) -> str:

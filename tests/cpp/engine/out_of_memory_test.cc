@@ -103,21 +103,24 @@ Outcome RunAll(Engine* engine, std::int64_t first, std::int64_t count) {
   const std::size_t cancelled = requests.size() - 1;
   Outcome outcome;
   outcome.states.resize(requests.size());
+  std::vector<std::atomic<int>> ends(requests.size());
   FailingAllocator::Arm(first, count);
   for (std::size_t i = 0; i < requests.size(); ++i) {
     const UpdateCallback callback = i == 3 ? UpdateCallback([](const Update&) { return true; }) : UpdateCallback();
     const Exposure exposure;
     try {
       outcome.states[i] = engine->Submit(std::move(requests[i]), callback);
+      if (i != 3) outcome.states[i]->OnNews([end = &ends[i]](bool ended) { *end += ended ? 1 : 0; });
     } catch (const Error& error) {
       EXPECT_TRUE(error.code() == ErrorCode::kCapacity || error.code() == ErrorCode::kClosed) << error.what();
     } catch (const std::bad_alloc&) {  // of the copies that the caller makes
     }
   }
   if (outcome.states[cancelled] != nullptr) outcome.states[cancelled]->Cancel();
-  for (const Engine::StatePtr& state : outcome.states) {
-    if (state == nullptr) continue;
-    EXPECT_TRUE(state->WaitFor(milliseconds(20'000))) << "lost: request " << state->id();
+  for (std::size_t i = 0; i < outcome.states.size(); ++i) {
+    if (outcome.states[i] == nullptr) continue;
+    EXPECT_TRUE(outcome.states[i]->WaitFor(milliseconds(20'000))) << "lost: request " << outcome.states[i]->id();
+    EXPECT_EQ(ends[i], i != 3 ? 1 : 0) << "the end was not told once: request " << outcome.states[i]->id();
   }
   outcome.allocations = FailingAllocator::Disarm();
   return outcome;

@@ -12,7 +12,6 @@ import pytest
 from checkpoints import small, write_hf
 from tokenizer_cases import SPM_SIZE, byte_level, sentencepiece_model, token
 
-import skywork_rt
 from skywork_rt import AsyncGenerator, Generator, InvalidArgumentError, SamplingParams
 from skywork_rt.export import export
 
@@ -137,7 +136,3 @@ def test_a_byte_level_stop_text_may_spell_special_tokens_among_text(tmp_path: Pa
         output = generator.generate("b", max_tokens=9, temperature=0, stop="<|end|>a", logit_bias={end: 900.0})
         assert output.outputs[0].finish_reason == "length"
         assert output.outputs[0].text == ""
-
-
-def test_skywork_rt_exports_what_this_needs() -> None:
-    assert skywork_rt.SamplingParams is SamplingParams
