@@ -47,6 +47,7 @@ GeneratorOptions ResolveOptions(const GeneratorOptions& options, const ModelSpec
   CheckFields(options);
   ChosenInstructionSet();  // a wrong SKYWORK_RT_NATIVE_ISA is told now, not by the first token
   CheckAffinity(options);
+  if (options.prefill_stretch != 0) CheckField("prefill_stretch", options.prefill_stretch, Range::Within(1, 1000));
   const auto model_length = static_cast<std::size_t>(model.max_length);
   if (options.max_length != 0) CheckField("max_length", options.max_length, Range::Within(2, model.max_length));
   resolved.threads = ThreadsToUse(options.threads, options.affinity);

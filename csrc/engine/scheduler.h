@@ -106,8 +106,8 @@ struct StepPlan {
 ///  - The queue is served strictly in order. A request that does not fit yet holds back those behind it, so none
 ///    starves. What runs is never preempted.
 ///  - Admission reserves `rows * reserve` tokens, so a running request cannot run out of cache.
-///  - Each step runs every decoding sequence that has a token pending (one, and its guesses) and at most
-///    `prefill_budget` prompt tokens.
+///  - Each step runs every decoding sequence that has a token pending (one, and its guesses) and at most as many prompt
+///    tokens as the engine says, and never more than `prefill_budget`.
 ///  - A finished sequence stays open for prefix reuse until its room is needed; the longest unused goes first.
 ///  - A request whose prompt begins like one that is being read right now waits for it, and then copies.
 class Scheduler {
@@ -132,8 +132,11 @@ class Scheduler {
   Group& Admit(const Admission& admission, Span<const SeqId> rows);
 
   // --- a step
-  /// What to run now. The plan's pointers are valid until a sequence leaves.
-  void PlanStep(StepPlan* plan) const;
+  /// What to run now, with at most `prompt_tokens` of prompts if the limits allow more. The plan's pointers are valid
+  /// until a sequence leaves.
+  void PlanStep(StepPlan* plan, std::size_t prompt_tokens) const;
+  /// The same within the limits alone.
+  void PlanStep(StepPlan* plan) const { PlanStep(plan, limits_.prefill_budget); }
   /// The backend has computed the chunk. Committing each chunk, or not committing any of a failed call, keeps the
   /// bookkeeping equal to the backend's.
   void Commit(const PlannedChunk& chunk);

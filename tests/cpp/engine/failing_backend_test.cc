@@ -81,13 +81,14 @@ TEST(FailingBackend, NaNLogitsLoseOneRequest) {
   class Broken : public PredictableBackend {
    public:
     using PredictableBackend::PredictableBackend;
-    void Forward(Span<const Chunk> chunks, Span<float> logits) override {
-      PredictableBackend::Forward(chunks, logits);
+    bool Forward(Span<const Chunk> chunks, Span<float> logits, ForwardWatch* watch) override {
+      if (!PredictableBackend::Forward(chunks, logits, watch)) return false;
       float* row = logits.data();
       for (const Chunk& chunk : chunks) {
         if (chunk.tokens.size() == 2 && chunk.tokens[0] == 50) *row = std::numeric_limits<float>::quiet_NaN();
         row += chunk.logit_rows.size() * 97;
       }
+      return true;
     }
   };
   Engine engine(std::make_unique<Broken>(PredictableOptions{}), CheckedConfig(NoPrefixCache()));

@@ -22,6 +22,10 @@ struct PredictableOptions {
   /// Called before an operation touches anything, with how often that operation was called before. May throw, which
   /// is how a failing device is played, or sleep.
   std::function<void(BackendOp op, std::uint64_t call)> hook;
+  /// Parts of a Forward, between which it asks its watch.
+  std::size_t layers = 1;
+  /// Called behind every layer but the last, before the watch is asked, with how many are done.
+  std::function<void(std::size_t done)> between;
 
   PredictableOptions();
 };
@@ -46,7 +50,8 @@ class PredictableBackend : public Backend {
   Traits traits() const override { return options_.traits; }
   SeqId Open(std::size_t max_tokens) override;
   std::size_t Length(SeqId seq) const override;
-  void Forward(Span<const Chunk> chunks, Span<float> logits) override;
+  using Backend::Forward;
+  bool Forward(Span<const Chunk> chunks, Span<float> logits, ForwardWatch* watch) override;
   void Reorder(Span<const SeqId> from, Span<const SeqId> to) override;
   void Truncate(SeqId seq, std::size_t length) override;
   void Close(SeqId seq) override;
@@ -65,6 +70,7 @@ class PredictableBackend : public Backend {
   void Before(BackendOp op);
   void CheckChunks(Span<const Chunk> chunks, Span<float> logits) const;
   void CheckMix(Span<const Chunk> chunks) const;
+  bool RunLayers(ForwardWatch* watch) const;
 
   PredictableOptions options_;
   ModelSpec model_;
