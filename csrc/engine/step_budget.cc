@@ -60,25 +60,24 @@ std::size_t StepBudget::Alone() const {
 }
 
 std::size_t StepBudget::Beside(std::size_t decode_tokens, double decode_seconds) const {
-  const double most = std::min(stretch_ * decode_seconds, std::max(kLongest, decode_seconds));
-  std::size_t tokens = kLeast;
-  if (beside_.has_value()) {
-    tokens = Times(most - decode_seconds, *beside_);
-    // Small steps hide behind the reading of weights, and would promise too much of large ones.
-    const double grown = static_cast<double>(last_tokens_) * most / std::max(last_seconds_, 1e-9);
-    if (tokens > last_tokens_) tokens = std::max(last_tokens_, std::min(tokens, Times(grown, 1.0)));
-  } else if (alone_.has_value()) {
-    tokens = Times(most - decode_seconds, *alone_);
-  }
-  return Whole(std::max(tokens, kLeast), decode_tokens);
+  const std::size_t stretched = Within(stretch_ * decode_seconds, decode_seconds);
+  const std::size_t steady = Within(std::max(kLongest, kSlow * decode_seconds), decode_seconds);
+  return Whole(std::max<std::size_t>(1, std::min(stretched, std::max(steady, kLeast))), decode_tokens);
 }
 
-/// Rounded down to whole passes, those that decode included, or to some tokens less within the first pass.
+/// Prompt tokens of a step of so many seconds, of which those that decode take some.
+std::size_t StepBudget::Within(double seconds, double decode_seconds) const {
+  if (!beside_.has_value()) return alone_.has_value() ? Times(seconds - decode_seconds, *alone_) : kLeast;
+  const std::size_t tokens = Times(seconds - decode_seconds, *beside_);
+  // Small steps hide behind the reading of weights, and would promise too much of larger ones.
+  const std::size_t grown = Times(seconds * static_cast<double>(last_tokens_), last_seconds_);
+  return std::min(tokens, std::max(grown, last_tokens_));
+}
+
+/// Rounded down to whole passes, those that decode included, where it is more than one.
 std::size_t StepBudget::Whole(std::size_t prompt_tokens, std::size_t decode_tokens) const {
-  const std::size_t all = prompt_tokens + decode_tokens;
-  const std::size_t passes = all / pass_tokens_ * pass_tokens_;
-  if (passes >= decode_tokens + kLeast) return passes - decode_tokens;
-  return prompt_tokens / kLeast * kLeast;
+  const std::size_t passes = (prompt_tokens + decode_tokens) / pass_tokens_ * pass_tokens_;
+  return passes > decode_tokens ? passes - decode_tokens : prompt_tokens;
 }
 
 void StepBudget::Learn(std::size_t decode_tokens, std::size_t prompt_tokens, double seconds) {

@@ -24,7 +24,8 @@ class StepBudget {
   /// No bound.
   StepBudget() = default;
   /// A step that reads prompts beside rows that decode takes at most `stretch` (at least 1) times as long as one that
-  /// only decodes, and at most kLongest unless that alone takes longer. `pass_tokens`: Traits::pass_tokens.
+  /// only decodes, and at most kLongest, or kSlow times as long where that is more; a single token is always read.
+  /// `pass_tokens`: Traits::pass_tokens.
   StepBudget(double stretch, std::size_t pass_tokens);
   /// The same number always, for backends whose results depend on how a prompt is cut: runs must repeat.
   static StepBudget Fixed(std::size_t prompt_tokens);
@@ -44,19 +45,22 @@ class StepBudget {
 
   /// Seconds that a step beside rows that decode may take: a reader of the stream waits for less than a second.
   static constexpr double kLongest = 0.8;
+  /// What a step that is long without prompts is stretched to at most, in multiples of it.
+  static constexpr double kSlow = 1.5;
   /// Seconds of a step while nothing decodes. Chunks of that length lose no speed, and whoever comes with a higher
   /// priority is not kept waiting for longer.
   static constexpr double kLongestAlone = 2.0;
 
  private:
-  static constexpr std::size_t kLeast = 4;         // prompt tokens: some progress is always made
-  static constexpr std::size_t kFirst = 32;        // of the very first step, whose time nobody knows
-  static constexpr std::size_t kUsualPass = 64;    // where the backend does not tell
-  static constexpr std::size_t kMeasureEvery = 32; // steps with prompts, then one without
+  static constexpr std::size_t kLeast = 4;          // prompt tokens, where only kLongest is in the way
+  static constexpr std::size_t kFirst = 32;         // of the very first step, whose time nobody knows
+  static constexpr std::size_t kUsualPass = 64;     // where the backend does not tell
+  static constexpr std::size_t kMeasureEvery = 32;  // steps with prompts, then one without
 
   static std::size_t Class(std::size_t decode_tokens);
   std::size_t Alone() const;
   std::size_t Beside(std::size_t decode_tokens, double decode_seconds) const;
+  std::size_t Within(double seconds, double decode_seconds) const;
   std::size_t Whole(std::size_t prompt_tokens, std::size_t decode_tokens) const;
 
   double stretch_ = 0;  // 0: `fixed_` counts

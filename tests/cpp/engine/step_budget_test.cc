@@ -107,6 +107,10 @@ TEST(StepBudget, SomeProgressIsMadeWhereADecodeStepAloneIsTooLong) {
   StepBudget budget = AfterOneRequest(slow);
   Step(&budget, slow, 8, 100);  // the first step of so many rows measures them
   EXPECT_EQ(budget.PromptTokens(8), 4U);
+  const Machine slower = [](std::size_t tokens) { return 0.1 + static_cast<double>(tokens); };
+  StepBudget small = AfterOneRequest(slower, 1.25);
+  Step(&small, slower, 1, 100);
+  EXPECT_EQ(small.PromptTokens(1), 1U) << "not even what the option allows";
 }
 
 TEST(StepBudget, AStepOfANewKindIsMeasuredWithoutPromptsFirst) {
