@@ -41,7 +41,7 @@ void Engine::RunStep() {
 void Engine::ComputeStep() {
   step_ = {};
   step_.decode_tokens = DecodeTokens();
-  scheduler_.PlanStep(&plan_, budget_.PromptTokens(step_.decode_tokens));
+  scheduler_.PlanStep(&plan_, PromptTokens());
   if (plan_.empty()) {
     if (!held_.empty()) WaitForMasks();
     return;
@@ -63,6 +63,12 @@ std::size_t Engine::DecodeTokens() const {
     for (const auto& row : group->rows) tokens += row != nullptr ? row->pending() : 0;
   }
   return tokens;
+}
+
+// Rows that wait for their masks are streams too, and go on when the step has ended.
+std::size_t Engine::PromptTokens() const {
+  const std::size_t tokens = budget_.PromptTokens(step_.decode_tokens + held_.size());
+  return tokens != 0 || step_.decode_tokens != 0 ? tokens : 1;
 }
 
 void Engine::RunPlan() {

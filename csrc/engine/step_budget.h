@@ -55,7 +55,7 @@ class StepBudget {
   static constexpr std::size_t kLeast = 4;          // prompt tokens, where only kLongest is in the way
   static constexpr std::size_t kFirst = 32;         // of the very first step, whose time nobody knows
   static constexpr std::size_t kUsualPass = 64;     // where the backend does not tell
-  static constexpr std::size_t kMeasureEvery = 32;  // steps with prompts, then one without
+  static constexpr std::size_t kMeasureEvery = 16;  // steps with prompts, then one without
 
   static std::size_t Class(std::size_t decode_tokens);
   std::size_t Alone() const;

@@ -123,7 +123,7 @@ TEST(StepBudget, AStepOfANewKindIsMeasuredWithoutPromptsFirst) {
 TEST(StepBudget, DecodeStepsAreMeasuredAgainWhileALongPromptIsRead) {
   StepBudget budget = AfterOneRequest(Small);
   int without = 0;
-  for (int i = 0; i < 330; ++i) without += Step(&budget, Small, 1, 1000) <= Small(1) ? 1 : 0;
+  for (int i = 0; i < 170; ++i) without += Step(&budget, Small, 1, 1000) <= Small(1) ? 1 : 0;
   EXPECT_GE(without, 9);
   EXPECT_LE(without, 11);
 }
