@@ -1,4 +1,5 @@
-// While the backend computes a step: who has gone meanwhile hears of it, and a step that is not worth its end is given up.
+// While the backend computes a step: who has gone meanwhile hears of it, and a step that is not worth its end is given
+// up.
 
 #include <algorithm>
 #include <chrono>
@@ -48,8 +49,7 @@ bool Engine::SomeEnd() const {
 }
 
 bool Engine::Ends(const Entry& entry) const {
-  return entry.told || entry.state->cancelled() ||
-         (entry.deadline.has_value() && *entry.deadline <= config_.clock());
+  return entry.told || entry.state->cancelled() || (entry.deadline.has_value() && *entry.deadline <= config_.clock());
 }
 
 // Whether those that stay have their tokens sooner when this Forward is given up and they are computed without those

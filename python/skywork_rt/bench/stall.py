@@ -24,7 +24,7 @@ from skywork_rt.bench.subjects import Subject
 from skywork_rt.bench.workloads import Workload, random_prompts
 from skywork_rt.errors import CancelledError, DeadlineExceededError
 
-__all__ = ["Stall", "StallPlan", "Stalls", "longest_gap", "markdown", "run"]
+__all__ = ["Stall", "StallPlan", "Stalls", "gaps_within", "markdown", "run"]
 
 _BEFORE = 12
 """Tokens of the stream before the prompt comes."""
@@ -56,9 +56,10 @@ class Stall:
     prompt_share: float
     """Of the prompt's speed alone."""
     decode: float
-    """Median time between two tokens of the stream before the prompt came."""
-    longest_gap: float
+    """Mean time between two tokens of the stream before the prompt came."""
+    median_gap: float
     """Between two tokens of the stream while the prompt was read."""
+    longest_gap: float
     cancel: float
     """From cancelling a prompt that is being read to hearing of its end."""
     deadline: float
@@ -109,9 +110,9 @@ def run(plan: StallPlan, report: Callable[[str, int, int], None]) -> Stalls:
     return stalls
 
 
-def longest_gap(times: Sequence[float], start: float, end: float) -> float:
-    """The longest of the gaps between neighbours in `times` that overlap with [start, end]; 0 without any."""
-    return max((later - earlier for earlier, later in pairwise(times) if later >= start and earlier <= end), default=0)
+def gaps_within(times: Sequence[float], start: float, end: float) -> list[float]:
+    """The gaps between neighbours in `times` that overlap with [start, end]; one of no length without any."""
+    return [later - earlier for earlier, later in pairwise(times) if later >= start and earlier <= end] or [0.0]
 
 
 def _first_tokens(generator: skywork_rt.Generator, prompt_tokens: int) -> None:
@@ -129,13 +130,14 @@ def _measure(generator: skywork_rt.Generator, prompt_tokens: int, repeat: int) -
         ticker.wait(_BEFORE)
         start = time.perf_counter()
         beside = _seconds(lambda: generator.generate(prompts[2], one))
-    before = [later - earlier for earlier, later in pairwise(ticker.times[:_BEFORE])]
+    gaps = gaps_within(ticker.times, start, start + beside)
     return Stall(
         prompt_alone=prompt_tokens / alone,
         prompt_beside=prompt_tokens / beside,
         prompt_share=100 * alone / beside,
-        decode=1e3 * summarise(before).median,
-        longest_gap=1e3 * longest_gap(ticker.times, start, start + beside),
+        decode=1e3 * ticker.seconds_a_token(_BEFORE),
+        median_gap=1e3 * summarise(gaps).median,
+        longest_gap=1e3 * max(gaps),
         cancel=1e3 * _cancel(generator, prompts[3], _HALFWAY * alone),
         deadline=1e3 * _expire(generator, prompts[4], _HALFWAY * alone),
     )
@@ -173,6 +175,7 @@ class _Ticker:
     def __init__(self, generator: skywork_rt.Generator, prompt: Any) -> None:
         params = skywork_rt.SamplingParams(temperature=0.0, max_tokens=_STREAM_TOKENS - 16, ignore_eos=True)
         self.times: list[float] = []
+        self._started = 0.0
         self._stream = generator.stream(prompt, params)
         self._ended = threading.Event()
         self._more = threading.Condition()
@@ -183,7 +186,13 @@ class _Ticker:
         with self._more:
             self._more.wait_for(lambda: len(self.times) >= tokens or not self._thread.is_alive())
 
+    def seconds_a_token(self, tokens: int) -> float:
+        """Of so many first tokens. From the stream's begin where they came at once, for a reader this slow."""
+        seen = self.times[:tokens]
+        return (seen[-1] - seen[0]) / max(1, len(seen) - 1) or (seen[-1] - self._started) / len(seen)
+
     def __enter__(self) -> _Ticker:
+        self._started = time.perf_counter()
         self._thread.start()
         return self
 

@@ -34,9 +34,9 @@ struct Call {
   std::size_t tokens() const { return std::accumulate(chunks.begin(), chunks.end(), std::size_t{0}); }
 };
 
-/// An engine on a backend of many layers, each of which takes a second of its clock for each token. Its first Forward, of a request
-/// that nobody looks at, lasts until Go, so that what a test submits before is in one step. From then on the script is
-/// called behind every layer but the last, on the engine's thread.
+/// An engine on a backend of many layers, each of which takes a second of its clock for each token. Its first Forward,
+/// of a request that nobody looks at, lasts until Go, so that what a test submits before is in one step. From then on
+/// the script is called behind every layer but the last, on the engine's thread.
 class GiveUp : public ::testing::Test {
  protected:
   using Script = std::function<void(const Call& call)>;

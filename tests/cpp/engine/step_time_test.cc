@@ -49,9 +49,7 @@ class Timed final : public PredictableBackend {
 class StepTime : public ::testing::Test {
  protected:
   /// Skywork-13B with int8 activations as it was measured, in seconds.
-  static double Large(std::size_t tokens) {
-    return 0.31 + 0.0415 * std::max(0.0, static_cast<double>(tokens) - 4.5);
-  }
+  static double Large(std::size_t tokens) { return 0.31 + 0.0415 * std::max(0.0, static_cast<double>(tokens) - 4.5); }
 
   void Open(std::function<double(std::size_t)> machine, float stretch = 4.0f, bool bitwise = true,
             std::shared_ptr<Proposer> proposer = nullptr) {
