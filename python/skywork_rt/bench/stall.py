@@ -22,6 +22,7 @@ from skywork_rt.bench.rows import Row, make_row
 from skywork_rt.bench.stats import summarise
 from skywork_rt.bench.subjects import Subject
 from skywork_rt.bench.workloads import Workload, random_prompts
+from skywork_rt.bundle.info import BundleInfo
 from skywork_rt.errors import CancelledError, DeadlineExceededError
 
 __all__ = ["Stall", "StallPlan", "Stalls", "gaps_within", "markdown", "run"]
@@ -98,7 +99,7 @@ def run(plan: StallPlan, report: Callable[[str, int, int], None]) -> Stalls:
             **options,
             threads=plan.threads,
             max_batch=2,
-            max_length=plan.prompt_tokens + _STREAM_TOKENS,
+            max_length=min(_model_length(plan.bundle), plan.prompt_tokens + _STREAM_TOKENS),
             prefill_stretch=stretch,
             prefix_cache=False,
         ) as generator:
@@ -108,6 +109,10 @@ def run(plan: StallPlan, report: Callable[[str, int, int], None]) -> Stalls:
                 stalls.by_stretch.setdefault(stretch, []).append(_measure(generator, plan.prompt_tokens, repeat))
     report("prompts into a stream", total, total)
     return stalls
+
+
+def _model_length(bundle: Path) -> int:
+    return int(BundleInfo.open(bundle).section("model")["max_length"])
 
 
 def gaps_within(times: Sequence[float], start: float, end: float) -> list[float]:
@@ -173,7 +178,8 @@ class _Ticker:
     """A stream that is read on a thread of its own, with the time of each token."""
 
     def __init__(self, generator: skywork_rt.Generator, prompt: Any) -> None:
-        params = skywork_rt.SamplingParams(temperature=0.0, max_tokens=_STREAM_TOKENS - 16, ignore_eos=True)
+        most = min(_STREAM_TOKENS, generator.max_length - len(prompt))
+        params = skywork_rt.SamplingParams(temperature=0.0, max_tokens=most, ignore_eos=True)
         self.times: list[float] = []
         self._started = 0.0
         self._stream = generator.stream(prompt, params)
