@@ -22,6 +22,7 @@ struct Traits {
   /// not full counts once for each of its sequences, however often it exists.
   std::size_t block_tokens = 0;
   std::size_t max_chunk = 0;        // most tokens of one sequence in one Forward
+  std::size_t pass_tokens = 1;      // Forward computes so many tokens at a time: multiples of it are the fastest
   bool can_fork = false;            // Reorder may name one source more than once
   bool can_truncate = false;        // Truncate works
   bool mixed_steps = false;         // one Forward may carry prefill and decode chunks
@@ -34,6 +35,16 @@ struct Chunk {
   SeqId seq = 0;
   Span<const TokenId> tokens;  // at least one
   Span<const int> logit_rows;  // ascending indices into `tokens` whose logits are wanted; may be empty
+};
+
+/// Says, while a Forward runs, whether it is still wanted.
+class SKYWORK_RT_API ForwardWatch {
+ public:
+  virtual ~ForwardWatch() = default;
+  /// Asked on the thread that called Forward, whenever `done` of its `total` parts, which take about the same time, are
+  /// computed (0 < done < total): layers, or runs of a graph. True: give it up. Throws nothing, and may not touch the
+  /// backend.
+  virtual bool GiveUp(std::size_t done, std::size_t total) = 0;
 };
 
 /// Owns the weights and the KV cache of one model on one device. Used by one thread at a time.
@@ -57,7 +68,12 @@ class SKYWORK_RT_API Backend {
   /// Computes and caches the chunks' tokens: prefill, chunked prefill, decode, scoring, mixed. At most one chunk a
   /// sequence. `logits` is [sum of logit_rows, vocab] float32, rows in the order of the chunks. Throws kBusy when there
   /// are not as many free blocks as it takes.
-  virtual void Forward(Span<const Chunk> chunks, Span<float> logits) = 0;
+  ///
+  /// False: `watch` (not null) gave it up, and all sequences are as they were; `logits` may hold anything. A backend
+  /// that cannot stop halfway never asks, and then whoever wants to cancel waits for all of it.
+  virtual bool Forward(Span<const Chunk> chunks, Span<float> logits, ForwardWatch* watch) = 0;
+  /// The same, to its end.
+  void Forward(Span<const Chunk> chunks, Span<float> logits) { Forward(chunks, logits, nullptr); }
   /// Gives each of `to` (open sequences) the cached tokens of its `from`, all at once, as if read before any is
   /// written. Keeps each target's own reservation; throws kCapacity when a source is longer than it.
   virtual void Reorder(Span<const SeqId> from, Span<const SeqId> to) = 0;

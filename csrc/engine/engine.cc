@@ -7,6 +7,7 @@
 #include <system_error>
 #include <utility>
 
+#include "engine/ends.h"
 #include "engine/options.h"
 #include "support/current_error.h"
 #include "support/float_environment.h"
@@ -60,10 +61,6 @@ EngineConfig Resolve(EngineConfig config, const Backend& backend) {
   return config;
 }
 
-Error Cancelled(RequestId id) noexcept {
-  return MakeError(ErrorCode::kCancelled, "request ", id, " was cancelled");
-}
-
 /// First prompt position whose logits the request needs: the last one, or that before the first scored token.
 std::size_t FirstLogits(const Request& request) {
   const std::size_t last = request.prompt.size() - 1;
@@ -81,6 +78,7 @@ Engine::Engine(std::unique_ptr<Backend> backend, EngineConfig config)
       traits_(backend_->traits()),
       config_(Resolve(std::move(config), *backend_)),
       scheduler_(MakeSchedulerLimits(config_, model_, traits_)),
+      budget_(StepBudget::For(config_.options.prefill_stretch, model_, traits_)),
       proposer_(std::move(config_.proposer)) {
   request_limits_.model = &model_;
   request_limits_.options = &config_.options;
@@ -176,7 +174,7 @@ void Engine::Close(Generator::CloseMode mode) {
     closing_ = std::max(closing_, wanted);  // whoever is in a hurry wins
   }
   news_.notify_one();
-  link_->Wake();
+  link_->Wake();  // a step that runs asks for closing_ itself
   const std::lock_guard<std::mutex> lock(join_mutex_);
   if (thread_.joinable()) thread_.join();
 }
@@ -280,12 +278,10 @@ void Engine::DropCancelledAndExpired() {
       if (entry.state->cancelled()) Fail(RequestId{id}, Cancelled(id));
     }
   }
-  const Clock::time_point now = Clock::now();
+  const Clock::time_point now = config_.clock();
   while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
     const RequestId id = deadlines_.begin()->second;
-    const auto& state = *entries_.at(id).state;
-    Fail(id, MakeError(ErrorCode::kDeadlineExceeded, "request ", id, " did not finish within its deadline of ",
-                       state.request().deadline->count(), " ms"));
+    Fail(id, DeadlineExceeded(*entries_.at(id).state));
   }
 }
 
@@ -398,12 +394,21 @@ void Engine::Finish(RequestId id) {
 }
 
 // Takes a request out, wherever it is. Needs no memory.
-void Engine::Fail(RequestId id, const Error& error) {
+std::optional<Engine::Entry> Engine::Remove(RequestId id) {
   if (scheduler_.IsQueued(id) || scheduler_.Find(id) != nullptr) scheduler_.Remove(id, &to_close_);
   wait_for_room_ = false;
   CloseSequences();
-  std::optional<Entry> entry = TakeEntry(id);
-  if (entry.has_value()) EndBadly(entry->state.get(), entry->waiting, error);
+  return TakeEntry(id);
+}
+
+void Engine::Fail(RequestId id, const Error& error) {
+  std::optional<Entry> entry = Remove(id);
+  if (!entry.has_value()) return;
+  if (entry->told) {
+    --told_;
+  } else {
+    EndBadly(entry->state.get(), entry->waiting, error);
+  }
 }
 
 void Engine::EndBadly(internal::RequestState* state, bool waited, const Error& error) {
@@ -442,6 +447,7 @@ void Engine::FailAll(const Error& error) {
 
 // A sequence that finds no memory to be closed is closed along with the next ones.
 void Engine::CloseSequences() {
+  if (computing_) return;  // behind the Forward
   std::size_t left = 0;
   for (const SeqId seq : to_close_) {
     try {

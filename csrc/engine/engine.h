@@ -19,6 +19,7 @@
 #include "engine/request_check.h"
 #include "engine/request_state.h"
 #include "engine/scheduler.h"
+#include "engine/step_budget.h"
 #include "skywork_rt/generator.h"
 #include "text/vocabulary.h"
 
@@ -32,6 +33,8 @@ struct EngineConfig {
   std::size_t prompt_logits_bytes = 64 << 20;    // bounds the logits of one step's prompt log-probabilities
   std::shared_ptr<Proposer> proposer;            // nullptr: every step decodes one token of a sequence
   std::size_t most_guesses = 4;                  // of the proposer, a sequence and step
+  /// What the engine's thread looks at for deadlines and for how long a step takes.
+  std::function<std::chrono::steady_clock::time_point()> clock = &std::chrono::steady_clock::now;
 #ifdef NDEBUG
   bool check_invariants = false;
 #else
@@ -79,6 +82,8 @@ class Engine {
     std::unique_ptr<ActiveRequest> active;  // once admitted
     bool waiting = true;                    // until then it counts in waiting_
     std::optional<internal::RequestState::Clock::time_point> deadline;
+    bool told = false;       // its owner has heard of the end already; it is taken out when the step has ended
+    bool repeating = false;  // a Forward of its sequences was given up, and none has come to its end since
   };
   /// A planned chunk, with everything by value: handling one chunk may end the request of another.
   struct Work {
@@ -93,6 +98,22 @@ class Engine {
     RequestId id = 0;
     int row = 0;
     std::vector<float> logits;  // [vocab_size]
+  };
+  /// What a step computes, and how long its calls of Forward took.
+  struct StepSize {
+    std::size_t decode_tokens = 0;
+    std::size_t prompt_tokens = 0;
+    double seconds = 0;
+    bool whole = true;  // none of them failed or was given up
+  };
+  /// Lets the backend ask, while it computes, whether the step is still wanted.
+  class Watch final : public ForwardWatch {
+   public:
+    explicit Watch(Engine* engine) : engine_(engine) {}
+    bool GiveUp(std::size_t done, std::size_t total) override { return engine_->GivesUp(done, total); }
+
+   private:
+    Engine* engine_;
   };
   enum class Closing { kNo, kFinish, kCancel };
 
@@ -115,9 +136,13 @@ class Engine {
 
   void RunStep();
   void ComputeStep();
+  void RunPlan();
+  void PlanStep();
   void MakeRoom();
   void Preempt(RequestId id);
   void CutKept(const Cut& cut);
+  std::size_t DecodeTokens() const;
+  std::size_t PromptTokens() const;
   void GuessAhead();
   void Guess(Sequence* sequence, std::size_t most);
   void ResumeHeld();
@@ -127,6 +152,18 @@ class Engine {
   bool CallForward();
   void LoseStep(const Error& error);
   void LoseRunning(const Error& error);
+
+  bool GivesUp(std::size_t done, std::size_t total);
+  bool TakeArrivals();
+  bool SomeEnd() const;
+  bool Ends(const Entry& entry) const;
+  bool SoonerWithout(double elapsed, double rest);
+  void MarkRepeating();
+  void TellEnds();
+  void Tell(Entry* entry, const Error& error);
+  void RemoveTold();
+  void EndRepeating();
+  void UndoStep();
   void HandleLogits(const Work& work);
   void StartDecoding(Group* group, ActiveRequest* request, Span<float> logits);
   void StepSample(Group* group, ActiveRequest* request, int row, Span<float> logits);
@@ -138,6 +175,7 @@ class Engine {
 
   void LeaveRow(RequestId id, int row);
   void Finish(RequestId id);
+  std::optional<Entry> Remove(RequestId id);
   void Fail(RequestId id, const Error& error);
   void FailAll(const Error& error);
   void EndBadly(internal::RequestState* state, bool waited, const Error& error);
@@ -170,6 +208,13 @@ class Engine {
   std::unordered_map<RequestId, Entry> entries_;
   std::multimap<internal::RequestState::Clock::time_point, RequestId> deadlines_;
   std::uint64_t seen_cancellations_ = 0;
+  std::size_t told_ = 0;    // entries with told set
+  bool repeating_ = false;  // there may be entries with repeating set
+  bool computing_ = false;  // the backend is in Forward: nothing else of it may be called
+  internal::RequestState::Clock::time_point forward_began_;
+  StepBudget budget_;
+  StepSize step_;
+  Watch watch_{this};
   bool wait_for_room_ = false;  // the backend had none: admit nothing before a row leaves
   StepPlan plan_;
   std::vector<Chunk> chunks_;

@@ -35,16 +35,48 @@ void Engine::RunStep() {
   } catch (...) {
     LoseRunning(CurrentError(ErrorCode::kInternal));
   }
+  RemoveTold();
 }
 
 void Engine::ComputeStep() {
-  scheduler_.PlanStep(&plan_);
+  step_ = {};
+  PlanStep();
   MakeRoom();
   if (plan_.empty()) {
     if (!held_.empty()) WaitForMasks();
     return;
   }
   ++now_.steps;
+  std::size_t tokens = 0;
+  for (const PlannedChunk& chunk : plan_.decode) tokens += chunk.count;
+  for (const PlannedChunk& chunk : plan_.prefill) tokens += chunk.count;
+  step_.prompt_tokens = tokens - step_.decode_tokens;
+  RunPlan();
+  if (step_.whole) budget_.Learn(step_.decode_tokens, step_.prompt_tokens, step_.seconds);
+}
+
+void Engine::PlanStep() {
+  step_.decode_tokens = DecodeTokens();
+  scheduler_.PlanStep(&plan_, PromptTokens());
+}
+
+// Tokens of the sequences that decode and are not held up by a mask.
+std::size_t Engine::DecodeTokens() const {
+  std::size_t tokens = 0;
+  for (const auto& group : scheduler_.running()) {
+    if (group->reading_prompt) continue;
+    for (const auto& row : group->rows) tokens += row != nullptr ? row->pending() : 0;
+  }
+  return tokens;
+}
+
+// Rows that wait for their masks are streams too, and go on when the step has ended.
+std::size_t Engine::PromptTokens() const {
+  const std::size_t tokens = budget_.PromptTokens(step_.decode_tokens + held_.size());
+  return tokens != 0 || step_.decode_tokens != 0 ? tokens : 1;
+}
+
+void Engine::RunPlan() {
   if (traits_.mixed_steps) {
     plan_.decode.insert(plan_.decode.end(), plan_.prefill.begin(), plan_.prefill.end());
     RunForward(Span<const PlannedChunk>(plan_.decode));
@@ -59,7 +91,7 @@ void Engine::ComputeStep() {
 void Engine::MakeRoom() {
   while (!scheduler_.StepFits(plan_)) {
     Preempt(scheduler_.Victim());
-    scheduler_.PlanStep(&plan_);
+    PlanStep();
   }
   while (const std::optional<Cut> cut = scheduler_.NextCut(plan_)) CutKept(*cut);
 }
@@ -169,17 +201,27 @@ void Engine::PrepareForward(Span<const PlannedChunk> chunks) {
   }
 }
 
-// False when the backend failed; then the step's requests are lost and all others are as they were.
+// False when the step was given up, and everything is as it was; or when the backend failed, and the step's requests
+// are lost and all others are as they were.
 bool Engine::CallForward() {
   const std::size_t logits = row_indices_.size() * static_cast<std::size_t>(model_.vocab_size);
+  const Span<float> out(logits_.data(), logits);
+  bool whole = false;
   try {
     const Stopwatch stopwatch(&now_.forward_seconds);
-    backend_->Forward(Span<const Chunk>(chunks_), Span<float>(logits_.data(), logits));
-    return true;
+    forward_began_ = config_.clock();
+    computing_ = true;
+    whole = backend_->Forward(Span<const Chunk>(chunks_), out, &watch_);
+    computing_ = false;
+    step_.seconds += std::chrono::duration<double>(config_.clock() - forward_began_).count();
+    if (!whole) UndoStep();
   } catch (...) {
+    computing_ = false;
     LoseStep(CurrentError(ErrorCode::kBackend));
-    return false;
   }
+  step_.whole = step_.whole && whole;
+  if (whole) EndRepeating();
+  return whole;
 }
 
 void Engine::LoseStep(const Error& error) {
@@ -199,7 +241,7 @@ void Engine::LoseRunning(const Error& error) {
 
 void Engine::HandleLogits(const Work& work) {
   const auto entry = entries_.find(work.id);
-  if (entry == entries_.end()) return;  // lost earlier in this step
+  if (entry == entries_.end() || entry->second.told) return;  // lost earlier in this step
   Group* group = scheduler_.Find(work.id);
   const auto vocab = static_cast<std::size_t>(model_.vocab_size);
   for (std::size_t r = 0; r < work.logit_rows; ++r) {

@@ -51,6 +51,7 @@ GeneratorOptions ResolveOptions(const GeneratorOptions& options, const ModelSpec
     throw Error(ErrorCode::kInvalidArgument,
                 StrCat("admission is \"", options.admission, "\", but must be reserve or optimistic."));
   }
+  if (options.prefill_stretch != 0) CheckField("prefill_stretch", options.prefill_stretch, Range::Within(1, 1000));
   const auto model_length = static_cast<std::size_t>(model.max_length);
   if (options.max_length != 0) CheckField("max_length", options.max_length, Range::Within(2, model.max_length));
   resolved.threads = ThreadsToUse(options.threads, options.affinity);

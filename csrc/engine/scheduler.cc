@@ -95,10 +95,10 @@ Groups::iterator Scheduler::PlaceOf(RequestId id) {
 
 // ------------------------------------------------------------------------------------------------------- a step
 
-void Scheduler::PlanStep(StepPlan* plan) const {
+void Scheduler::PlanStep(StepPlan* plan, std::size_t prompt_tokens) const {
   plan->decode.clear();
   plan->prefill.clear();
-  std::size_t budget = limits_.prefill_budget;
+  std::size_t budget = std::min(limits_.prefill_budget, prompt_tokens);
   std::size_t logit_rows = limits_.max_logit_rows;
   for (const auto& group : running_) {
     if (group->reading_prompt) {

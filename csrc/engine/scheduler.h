@@ -27,8 +27,8 @@ namespace skywork_rt {
 ///    admission a request of one row reserves its prompt and a token; when a step has no room, the one of lowest
 ///    priority, of these the youngest, gives way: it returns to its place in the queue with the tokens that it has,
 ///    and reads them again later. Each stay yields a token at least, as what it takes for that is reserved.
-///  - Each step runs every decoding sequence that has a token pending (one, and its guesses) and at most
-///    `prefill_budget` prompt tokens.
+///  - Each step runs every decoding sequence that has a token pending (one, and its guesses) and at most as many prompt
+///    tokens as the engine says, and never more than `prefill_budget`.
 ///  - A finished sequence stays open for prefix reuse until its room is needed; the longest unused goes first.
 ///  - A request whose prompt begins like one that is being read right now waits for it, and then copies.
 class Scheduler {
@@ -53,8 +53,11 @@ class Scheduler {
   Group& Admit(const Admission& admission, Span<const SeqId> rows);
 
   // --- a step
-  /// What to run now. The plan's pointers are valid until a sequence leaves.
-  void PlanStep(StepPlan* plan) const;
+  /// What to run now, with at most `prompt_tokens` of prompts if the limits allow more. The plan's pointers are valid
+  /// until a sequence leaves.
+  void PlanStep(StepPlan* plan, std::size_t prompt_tokens) const;
+  /// The same within the limits alone.
+  void PlanStep(StepPlan* plan) const { PlanStep(plan, limits_.prefill_budget); }
   /// Whether the step has room in the cache; if not, `Victim` must be preempted first.
   bool StepFits(const StepPlan& plan) const { return cache_->StepFits(plan); }
   /// The request that gives way first; some step that it is part of does not fit.

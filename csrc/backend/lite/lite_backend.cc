@@ -73,7 +73,7 @@ std::size_t LiteBackend::Length(SeqId seq) const {
   return cache_.length(Find(seq).slot);
 }
 
-void LiteBackend::Forward(Span<const Chunk> chunks, Span<float> logits) {
+bool LiteBackend::Forward(Span<const Chunk> chunks, Span<float> logits, ForwardWatch* watch) {
   Validate(chunks, logits);
   FitCache(chunks);
   std::vector<Work> several, single;
@@ -84,16 +84,19 @@ void LiteBackend::Forward(Span<const Chunk> chunks, Span<float> logits) {
   }
   const bool together = TakesIncremental(single.size());
   const int first_slot = together ? Gather(single) : 0;  // before anything is written: slots move with their length
-  for (const Work& work : several) RunFull(work, logits);
-  if (together) {
-    RunIncremental(single, first_slot, logits);
-  } else {
-    for (const Work& work : single) RunFull(work, logits);
+  if (!together) several.insert(several.end(), single.begin(), single.end());
+  const std::size_t runs = several.size() + (together ? 1 : 0);
+  std::size_t done = 0;
+  for (const Work& work : several) {
+    RunFull(work, logits);
+    if (++done < runs && watch != nullptr && watch->GiveUp(done, runs)) return false;  // no length has changed yet
   }
+  if (together) RunIncremental(single, first_slot, logits);
   for (const Chunk& chunk : chunks) {  // nothing has failed: only now do the new tokens exist
     const int slot = Find(chunk.seq).slot;
     cache_.SetLength(slot, cache_.length(slot) + chunk.tokens.size());
   }
+  return true;
 }
 
 void LiteBackend::Reorder(Span<const SeqId> from, Span<const SeqId> to) {

@@ -40,7 +40,9 @@ class LiteBackend final : public Backend {
   GeneratorOptions Chosen(GeneratorOptions options) const override;
   SeqId Open(std::size_t max_tokens) override;
   std::size_t Length(SeqId seq) const override;
-  void Forward(Span<const Chunk> chunks, Span<float> logits) override;
+  using Backend::Forward;
+  /// Asks the watch between two runs of a graph.
+  bool Forward(Span<const Chunk> chunks, Span<float> logits, ForwardWatch* watch) override;
   void Reorder(Span<const SeqId> from, Span<const SeqId> to) override;
   void Copy(SeqId from, SeqId to, std::size_t length) override;
   void Truncate(SeqId seq, std::size_t length) override;

@@ -99,19 +99,26 @@ void Decoder::ForEach(int tasks, bool worth_it, F&& f) {
   }
 }
 
-void Decoder::Run(ThreadPool::Lease& lease, const Pass& pass, float* logits) {
+bool Decoder::Run(ThreadPool::Lease& lease, const Pass& pass, float* logits, const GiveUp& give_up) {
   Plan(pass);
   lease_ = &lease;
   streaming_ = static_cast<int>(pass.tokens.size()) <= kFewRows;
   Embed(pass);
+  const bool whole = Layers(pass, logits, give_up);
+  if (whole && !pass.wanted.empty()) Logits(pass, logits);
+  lease_ = nullptr;
+  return whole;
+}
+
+bool Decoder::Layers(const Pass& pass, float* logits, const GiveUp& give_up) {
   for (int i = 0; i + 1 < spec_.layers; ++i) {
     const std::array<MatmulArgs, 3> next = QkvJobs(weights_.layers[static_cast<std::size_t>(i + 1)]);
     Layer(i, pass, {next.data(), next.size()});
+    if (give_up()) return false;
   }
   const MatmulArgs head = HeadJob(logits);
   Layer(spec_.layers - 1, pass, {&head, pass.wanted.empty() ? std::size_t{0} : std::size_t{1}});
-  if (!pass.wanted.empty()) Logits(pass, logits);
-  lease_ = nullptr;
+  return !give_up();
 }
 
 void Decoder::Plan(const Pass& pass) {

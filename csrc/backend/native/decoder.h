@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 #include <utility>
 #include <vector>
@@ -45,9 +46,12 @@ class Decoder {
   /// Bytes of the buffers of one decoder, without what grows with a prompt's attention.
   static std::size_t WorkBytes(const ModelSpec& spec);
 
-  /// Runs `pass` on the leased threads; logits is [wanted, vocabulary]. Allocates only while the pass is planned, and
-  /// never fails after it has begun to compute.
-  void Run(ThreadPool::Lease& lease, const Pass& pass, float* logits);
+  /// Asked behind every layer; true ends the pass there.
+  using GiveUp = std::function<bool()>;
+
+  /// Runs `pass` on the leased threads; logits is [wanted, vocabulary]. False: it was given up, and what it wrote into
+  /// the pages means nothing. Allocates only while the pass is planned, and never fails after it has begun to compute.
+  bool Run(ThreadPool::Lease& lease, const Pass& pass, float* logits, const GiveUp& give_up);
 
  private:
   /// Some tokens of a piece with some query heads of one key/value head: at most kMostQueries queries.
@@ -70,6 +74,7 @@ class Decoder {
 
   void Plan(const Pass& pass);
   void Embed(const Pass& pass);
+  bool Layers(const Pass& pass, float* logits, const GiveUp& give_up);
   void Layer(int index, const Pass& pass, Span<const MatmulArgs> next);
   void Logits(const Pass& pass, float* logits);
 

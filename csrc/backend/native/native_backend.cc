@@ -138,6 +138,7 @@ class NativeBackend final : public Backend {
     traits.max_cached_tokens = cache_.max_tokens();
     traits.block_tokens = kPageTokens;
     traits.max_chunk = longest_;
+    traits.pass_tokens = Decoder::kMostRows;
     traits.can_fork = true;
     traits.can_truncate = true;
     traits.mixed_steps = true;
@@ -160,21 +161,31 @@ class NativeBackend final : public Backend {
   void Truncate(SeqId seq, std::size_t length) override { cache_.Truncate(seq, length); }
   void Close(SeqId seq) override { cache_.Close(seq); }
 
-  void Forward(Span<const Chunk> chunks, Span<float> logits) override {
+  using Backend::Forward;
+  bool Forward(Span<const Chunk> chunks, Span<float> logits, ForwardWatch* watch) override {
     Check(chunks, logits);
     Prepare(chunks);
+    bool whole = false;
     {
       ThreadPool::Lease lease(threads_, cores_);
-      RunPasses(lease, chunks, logits.data());
+      whole = RunPasses(lease, chunks, logits.data(), watch);
     }
-    for (const Chunk& chunk : chunks) cache_.Commit(chunk.seq, chunk.tokens.size());
+    for (const Chunk& chunk : chunks) {
+      if (whole) {
+        cache_.Commit(chunk.seq, chunk.tokens.size());
+      } else {
+        cache_.Unprepare(chunk.seq);
+      }
+    }
+    return whole;
   }
 
  private:
   void Check(Span<const Chunk> chunks, Span<float> logits) const;
   void CheckRows(const Chunk& chunk) const;
   void Prepare(Span<const Chunk> chunks);
-  void RunPasses(ThreadPool::Lease& lease, Span<const Chunk> chunks, float* logits);
+  bool RunPasses(ThreadPool::Lease& lease, Span<const Chunk> chunks, float* logits, ForwardWatch* watch);
+  Decoder::GiveUp Between(Span<const Chunk> chunks, ForwardWatch* watch) const;
 
   const ModelSpec spec_;
   const BackendOptions chosen_;
@@ -240,13 +251,26 @@ void NativeBackend::Prepare(Span<const Chunk> chunks) try {
   throw;
 }
 
-void NativeBackend::RunPasses(ThreadPool::Lease& lease, Span<const Chunk> chunks, float* logits) {
+/// Asks the watch behind each layer of each pass but the very last.
+Decoder::GiveUp NativeBackend::Between(Span<const Chunk> chunks, ForwardWatch* watch) const {
+  std::size_t tokens = 0;
+  for (const Chunk& chunk : chunks) tokens += chunk.tokens.size();
+  const std::size_t passes = (tokens + Decoder::kMostRows - 1) / Decoder::kMostRows;
+  const std::size_t layers = passes * static_cast<std::size_t>(spec_.layers);
+  return [watch, layers, done = std::size_t{0}]() mutable {
+    return ++done < layers && watch != nullptr && watch->GiveUp(done, layers);
+  };
+}
+
+bool NativeBackend::RunPasses(ThreadPool::Lease& lease, Span<const Chunk> chunks, float* logits, ForwardWatch* watch) {
+  const Decoder::GiveUp give_up = Between(chunks, watch);
   const auto flush = [&] {
-    decoder_.Run(lease, pass_, logits);
+    if (!decoder_.Run(lease, pass_, logits, give_up)) return false;
     logits += pass_.wanted.size() * static_cast<std::size_t>(spec_.vocab_size);
     pass_.tokens.clear();
     pass_.pieces.clear();
     pass_.wanted.clear();
+    return true;
   };
   pass_ = {};
   for (const Chunk& chunk : chunks) {
@@ -262,10 +286,10 @@ void NativeBackend::RunPasses(ThreadPool::Lease& lease, Span<const Chunk> chunks
         pass_.wanted.push_back(first_row + *wanted - static_cast<int>(done));
       }
       done += take;
-      if (pass_.tokens.size() == Decoder::kMostRows) flush();
+      if (pass_.tokens.size() == Decoder::kMostRows && !flush()) return false;
     }
   }
-  if (!pass_.tokens.empty()) flush();
+  return pass_.tokens.empty() || flush();
 }
 
 }  // namespace

@@ -44,8 +44,13 @@ struct GeneratorOptions {
   std::size_t max_cache_bytes = 0;
   /// Most sequences that run at once.
   int max_batch = 16;
-  /// Most prompt tokens a step, so that running sequences are not held up.
+  /// Most prompt tokens a step; prefill_stretch bounds them by time.
   std::size_t prefill_budget = 512;
+  /// While sequences decode, a step that reads prompts too takes at most this many times as long as one that does not,
+  /// and at most 0.8 s, or half as long again where that is more: larger is faster prompts, smaller is steadier
+  /// streams. Prompts alone are read for 2 s a step. A backend whose results depend on how prompts are cut (lite) reads
+  /// a fixed number of tokens a step, which follows from the model's shape. 0: no bound but prefill_budget.
+  float prefill_stretch = 4.0f;
   /// Most requests that wait; one more is refused.
   std::size_t max_queue = 4096;
   /// Most log-probabilities a token that a request may ask for (logprobs, prompt_logprobs). -1: no bound.
@@ -76,6 +81,7 @@ struct GeneratorOptions {
     visit("max_cache_bytes", options.max_cache_bytes, Range::AtLeast(0).Said("at least 1"));
     visit("max_batch", options.max_batch, Range::Within(1, 4096));
     visit("prefill_budget", options.prefill_budget, Range::AtLeast(1));
+    visit("prefill_stretch", options.prefill_stretch, Range::Within(0, 1000).Said("0, or in [1, 1000]"));
     visit("max_queue", options.max_queue, Range::AtLeast(1));
     visit("max_logprobs", options.max_logprobs, Range::AtLeast(-1).Said("at least 0, or -1 for no bound"));
     visit("admission", options.admission, Range::Any().Said("reserve or optimistic"));

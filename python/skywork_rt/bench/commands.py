@@ -1,4 +1,4 @@
-"""The commands `skywork-rt bench BUNDLE`, `bench serve-sim BUNDLE` and `bench sampling`."""
+"""The commands `skywork-rt bench BUNDLE`, `bench serve-sim BUNDLE`, `bench stall BUNDLE` and `bench sampling`."""
 
 from __future__ import annotations
 
@@ -191,6 +191,38 @@ def serve_sim(
     if json_path is not None:
         write_document(json_path, machine, rows)
     print(serve_report.markdown(simulation, machine, rows, admission.lines() if admission else []))
+
+
+@app.command("stall")
+def stall(
+    bundle: BundlePath,
+    json_path: JsonPath = None,
+    runtime: Annotated[
+        str | None, typer.Option(help="skywork_rt:lite or 'skywork_rt:native int8/f32'. Default: the bundle's first.")
+    ] = None,
+    prompt_tokens: Annotated[int, typer.Option(min=32, help="Tokens of the prompt that comes in.")] = 2000,
+    stretch: Annotated[
+        list[float] | None,
+        typer.Option(help="Values of prefill_stretch, each measured by itself; may be repeated. Default: 4."),
+    ] = None,
+    repeat: Repeat = 1,
+    threads: Threads = None,
+) -> None:
+    """Measure how long a running stream waits while a long prompt comes in, at what speed the prompt is read, and how
+    soon a cancellation and a deadline are heard while it is."""
+    from skywork_rt.bench import stall as stalling
+    from skywork_rt.bench.rows import write_document
+    from skywork_rt.bench.subjects import list_subjects, select_subjects
+
+    ours = select_subjects(list_subjects(bundle), ["skywork_rt:*"])
+    subject: Subject = select_subjects(ours, [runtime] if runtime else [])[0]
+    machine = _machine(threads or _all_threads())
+    with _progress() as report:
+        plan = stalling.StallPlan(bundle, subject, prompt_tokens, stretch or [4.0], repeat, machine["threads"])
+        stalls = stalling.run(plan, report)
+    if json_path is not None:
+        write_document(json_path, machine, stalls.rows(subject))
+    print(stalling.markdown(stalls, machine, subject))
 
 
 @app.command("sampling")

@@ -265,6 +265,57 @@ TEST_P(BackendConformance, ARefusedStepLeavesEverySequenceAsItWas) {
   ExpectSame(next.data(), Alone(held).data(), "after refusals");
 }
 
+/// Gives up when it is asked for the time that it was made with, counted from 1; 0 is never.
+class GivingUp final : public ForwardWatch {
+ public:
+  explicit GivingUp(std::size_t at) : at_(at) {}
+  bool GiveUp(std::size_t done, std::size_t total) override {
+    EXPECT_GT(done, last_);
+    EXPECT_LT(done, total);
+    last_ = done;
+    return ++asked_ == at_;
+  }
+  std::size_t asked() const { return asked_; }
+
+ private:
+  std::size_t at_;
+  std::size_t asked_ = 0;
+  std::size_t last_ = 0;
+};
+
+TEST_P(BackendConformance, AStepThatIsGivenUpLeavesEverySequenceAsItWas) {
+  const std::vector<TokenId> held = Tokens(5, 8);
+  const std::vector<TokenId> more = Tokens(20, 14);
+  const std::vector<TokenId> one{1};
+  const SeqId first = backend_->Open(kLength);
+  const SeqId second = backend_->Open(kLength);
+  const SeqId fork = backend_->Open(kLength);
+  Feed(first, held);
+  Feed(second, held);
+  if (backend_->traits().can_fork) backend_->Reorder({&first, 1}, {&fork, 1});  // shares what the step writes behind
+  const int last = static_cast<int>(more.size()) - 1;
+  std::vector<float> logits(vocab());
+  const std::vector<Chunk> chunks{{first, more, {&last, 1}}, {second, more, {}}};
+  for (std::size_t at = 1; at < 1000; ++at) {
+    GivingUp watch(at);
+    const bool whole = backend_->Forward(chunks, logits, &watch);
+    EXPECT_EQ(whole, watch.asked() < at) << "asked " << watch.asked() << " times";
+    if (whole) break;
+    EXPECT_EQ(backend_->Length(first), held.size());
+    EXPECT_EQ(backend_->Length(second), held.size());
+  }
+  EXPECT_EQ(backend_->Length(first), held.size() + more.size());
+  std::vector<TokenId> tokens = held;
+  tokens.insert(tokens.end(), more.begin(), more.end());
+  ExpectSame(logits.data(), Alone(tokens).data(), "after all that was given up");
+  if (!backend_->traits().can_fork) return;
+  std::vector<TokenId> forked = held;
+  forked.push_back(1);
+  const std::vector<float> behind = Feed(fork, one);
+  backend_->Close(second);
+  ExpectSame(behind.data(), Alone(forked).data(), "the fork");
+}
+
 TEST_P(BackendConformance, OpenRefusesWhatDoesNotFitAndCloseMakesRoom) {
   ExpectError(
       ErrorCode::kInvalidArgument, [&] { backend_->Open(0); }, "no tokens");

@@ -81,16 +81,19 @@ TEST(FailingBackend, NaNLogitsLoseOneRequest) {
   class Broken : public PredictableBackend {
    public:
     using PredictableBackend::PredictableBackend;
-    void Forward(Span<const Chunk> chunks, Span<float> logits) override {
-      PredictableBackend::Forward(chunks, logits);
+    bool Forward(Span<const Chunk> chunks, Span<float> logits, ForwardWatch* watch) override {
+      if (!PredictableBackend::Forward(chunks, logits, watch)) return false;
       float* row = logits.data();
       for (const Chunk& chunk : chunks) {
         if (chunk.tokens.size() == 2 && chunk.tokens[0] == 50) *row = std::numeric_limits<float>::quiet_NaN();
         row += chunk.logit_rows.size() * 97;
       }
+      return true;
     }
   };
-  Engine engine(std::make_unique<Broken>(PredictableOptions{}), CheckedConfig(NoPrefixCache()));
+  GeneratorOptions options = NoPrefixCache();
+  options.prefill_stretch = 0;  // the two tokens are one chunk, whatever steps take
+  Engine engine(std::make_unique<Broken>(PredictableOptions{}), CheckedConfig(options));
   const auto good = engine.Submit(LongRequest({9}, 50), {});
   const auto bad = engine.Submit(LongRequest({50, 50}, 50), {});
   EXPECT_EQ(CodeOf([&] { bad->Get(); }), ErrorCode::kBackend);

@@ -41,8 +41,9 @@ class Fragile final : public Backend {
   SeqId Open(std::size_t max_tokens) override {
     return Whole([&] { return backend_.Open(max_tokens); });
   }
-  void Forward(Span<const Chunk> chunks, Span<float> logits) override {
-    Whole([&] { backend_.Forward(chunks, logits); });
+  using Backend::Forward;
+  bool Forward(Span<const Chunk> chunks, Span<float> logits, ForwardWatch* watch) override {
+    return Whole([&] { return backend_.Forward(chunks, logits, watch); });
   }
   void Reorder(Span<const SeqId> from, Span<const SeqId> to) override {
     Whole([&] { backend_.Reorder(from, to); });

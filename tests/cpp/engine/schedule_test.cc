@@ -1,8 +1,12 @@
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <map>
+#include <memory>
+#include <mutex>
 #include <random>
 #include <string>
+#include <utility>
 
 #include "engine/doubles.h"
 #include "engine/engine_fixture.h"
@@ -23,6 +27,7 @@ struct Way {
   std::size_t block_tokens = 0;
   std::size_t max_cached_tokens = 1 << 20;
   bool optimistic = false;
+  bool give_ups = false;  // Forwards end halfway at random
 };
 
 const std::vector<Way>& AllWays() {
@@ -44,9 +49,25 @@ const std::vector<Way>& AllWays() {
       {"few blocks, optimistic", 8, 64, 1 << 20, false, true, false, 4, 200, true},
       {"few blocks, optimistic, prefix-cached, chunked", 16, 9, 1 << 20, true, true, false, 4, 200, true},
       {"few blocks, optimistic, prefix-cached, guessing", 16, 64, 1 << 20, true, true, true, 4, 200, true},
+      {"given up", 8, 512, 1 << 20, false, true, false, 0, 1 << 20, false, true},
+      {"given up, apart, chunked, prefix-cached", 16, 7, 1 << 20, true, false, false, 0, 1 << 20, false, true},
+      {"given up, guessing, prefix-cached", 8, 64, 1 << 20, true, true, true, 0, 1 << 20, false, true},
+      {"given up, guessing, few blocks, optimistic", 8, 64, 1 << 20, true, true, true, 4, 200, true, true},
   };
   return ways;
 }
+
+/// Gives a third of all Forwards up, whether it is asked to or not.
+class Fickle final : public PredictableBackend {
+ public:
+  using PredictableBackend::PredictableBackend;
+  bool Forward(Span<const Chunk> chunks, Span<float> logits, ForwardWatch* watch) override {
+    return random_() % 3 != 0 && PredictableBackend::Forward(chunks, logits, watch);
+  }
+
+ private:
+  std::mt19937 random_{11};
+};
 
 class Schedule {
  public:
@@ -96,7 +117,8 @@ std::unique_ptr<Engine> Open(const Way& way) {
   if (way.optimistic) options.admission = "optimistic";
   EngineConfig config = CheckedConfig(options);
   if (way.guesses) config.proposer = std::make_shared<KnowingProposer>([](std::size_t n) { return n % 7 < 3; });
-  return std::make_unique<Engine>(std::make_unique<PredictableBackend>(backend), std::move(config));
+  auto opened = way.give_ups ? std::make_unique<Fickle>(backend) : std::make_unique<PredictableBackend>(backend);
+  return std::make_unique<Engine>(std::move(opened), std::move(config));
 }
 
 void ExpectEqualLists(const std::vector<std::vector<TokenLogprob>>& a,
@@ -152,6 +174,102 @@ TEST(ScheduleTest, WhatARequestGetsDoesNotDependOnItsNeighbours) {
     EXPECT_EQ(preempted[way.name] > static_cast<std::uint64_t>(testing::Repeats(100)), way.optimistic)
         << way.name << " preempted " << preempted[way.name] << " requests";
   }
+}
+
+/// Cancels requests at random while the backend computes, on a clock by which every Forward is long.
+class Cancelling {
+ public:
+  static constexpr std::size_t kLayers = 6;
+
+  explicit Cancelling(unsigned seed) : random_(seed) {}
+
+  std::unique_ptr<Engine> Open(const Way& way) {
+    PredictableOptions backend;
+    backend.layers = kLayers;
+    backend.traits.mixed_steps = way.mixed_steps;
+    backend.traits.max_batch = way.max_batch + 4;
+    backend.between = [this](std::size_t done) {
+      begun_ += done == 1 ? 1 : 0;
+      ended_ += done + 1 == kLayers ? 1 : 0;
+      now_ += std::chrono::seconds(1);
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (victims_.empty() || random_() % 12 != 0) return;
+      std::swap(victims_[random_() % victims_.size()], victims_.back());
+      victims_.back()->Cancel();
+      victims_.pop_back();
+    };
+    GeneratorOptions options;
+    options.max_batch = way.max_batch;
+    options.prefill_budget = way.prefill_budget;
+    options.prefix_cache = way.prefix_cache;
+    EngineConfig config = CheckedConfig(options);
+    config.clock = [this] { return start_ + now_; };
+    if (way.guesses) config.proposer = std::make_shared<KnowingProposer>([](std::size_t n) { return n % 7 < 3; });
+    return std::make_unique<Engine>(std::make_unique<PredictableBackend>(backend), std::move(config));
+  }
+
+  /// Forwards that were given up, but for those in the last layer. Of an engine that is closed.
+  int given_up() const { return begun_ - ended_; }
+
+  void Doom(Engine::StatePtr victim) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    victims_.push_back(std::move(victim));
+  }
+  void DoomTheRest() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (const auto& victim : victims_) victim->Cancel();
+    victims_.clear();
+  }
+
+ private:
+  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  std::chrono::nanoseconds now_{0};  // of the engine's thread
+  std::mutex mutex_;
+  std::mt19937 random_;
+  std::vector<Engine::StatePtr> victims_;
+  int begun_ = 0;
+  int ended_ = 0;
+};
+
+TEST(ScheduleTest, NorOnWhoIsCancelledInTheMidstOfAStep) {
+  constexpr int kSchedules = 60;
+  std::uint64_t cancelled = 0;
+  int given_up = 0;
+  for (int s = 0; s < testing::Repeats(kSchedules); ++s) {
+    Schedule schedule(static_cast<unsigned>(1000 + s));
+    std::vector<Request> requests;
+    std::vector<Result> alone;
+    auto lonely = Open(Way{"alone", 2});
+    for (int i = 4 + schedule.Below(10); i > 0; --i) {
+      requests.push_back(schedule.MakeRequest());
+      alone.push_back(lonely->Submit(requests.back(), {})->Get());
+    }
+    for (const Way& way : AllWays()) {
+      if (way.give_ups || way.max_chunk < 16) continue;
+      SCOPED_TRACE("schedule " + std::to_string(s) + ", " + way.name);
+      Cancelling cancelling(static_cast<unsigned>(s));
+      auto engine = cancelling.Open(way);
+      std::vector<Engine::StatePtr> states;
+      std::vector<Engine::StatePtr> victims;
+      for (const Request& request : requests) {
+        victims.push_back(engine->Submit(schedule.MakeRequest(), {}));
+        cancelling.Doom(victims.back());
+        states.push_back(engine->Submit(request, {}));
+      }
+      for (std::size_t i = 0; i < states.size(); ++i) ExpectEqual(states[i]->Get(), alone[i]);
+      cancelling.DoomTheRest();
+      engine->Close(Generator::CloseMode::kFinish);
+      const Stats stats = engine->stats();
+      EXPECT_EQ(stats.requests, stats.finished + stats.cancelled);
+      EXPECT_EQ(stats.queued, 0U);
+      EXPECT_EQ(stats.running, 0U);
+      cancelled += stats.cancelled;
+      given_up += cancelling.given_up();
+      ASSERT_FALSE(::testing::Test::HasFailure());
+    }
+  }
+  EXPECT_GT(cancelled, static_cast<std::uint64_t>(testing::Repeats(kSchedules) * 5));
+  EXPECT_GT(given_up, testing::Repeats(kSchedules)) << "of " << cancelled << " cancellations";
 }
 
 }  // namespace

@@ -52,7 +52,10 @@ class WatchedBackend : public Backend {
     return seq;
   }
   std::size_t Length(SeqId seq) const override { return backend_->Length(seq); }
-  void Forward(Span<const Chunk> chunks, Span<float> logits) override { backend_->Forward(chunks, logits); }
+  using Backend::Forward;
+  bool Forward(Span<const Chunk> chunks, Span<float> logits, ForwardWatch* watch) override {
+    return backend_->Forward(chunks, logits, watch);
+  }
   void Reorder(Span<const SeqId> from, Span<const SeqId> to) override { backend_->Reorder(from, to); }
   void Copy(SeqId from, SeqId to, std::size_t length) override { backend_->Copy(from, to, length); }
   void Truncate(SeqId seq, std::size_t length) override { backend_->Truncate(seq, length); }

@@ -291,6 +291,36 @@ TEST_F(LiteBackendTest, AFailingRunLeavesEverySequenceAsItWas) {
   }
 }
 
+TEST_F(LiteBackendTest, AStepIsGivenUpBetweenTwoRunsOfAGraph) {
+  class At final : public ForwardWatch {
+   public:
+    explicit At(std::size_t done) : done_(done) {}
+    bool GiveUp(std::size_t done, std::size_t total) override {
+      EXPECT_EQ(total, 3u) << "two chunks, and the batch";
+      return done == done_;
+    }
+
+   private:
+    std::size_t done_;
+  };
+  Make(4, 300, 1200);
+  const SeqId a = Open(300), b = Open(300), c = Open(300), d = Open(300);
+  Step({{a, Draw(60)}, {b, Draw(9)}, {c, Draw(2)}, {d, Draw(5)}});
+  const Tokens chunk = Draw(70), other = Draw(3), one = Draw(1);
+  const std::vector<int> none;
+  const std::vector<Chunk> chunks{{a, chunk, none}, {b, one, none}, {c, other, none}, {d, one, none}};
+  for (const std::size_t done : {std::size_t{1}, std::size_t{2}}) {
+    At watch(done);
+    const int runs = recording_.full_runs + recording_.incremental_runs;
+    EXPECT_FALSE(backend_->Forward(chunks, {}, &watch));
+    EXPECT_EQ(recording_.full_runs + recording_.incremental_runs, runs + static_cast<int>(done));
+    ExpectIntact();
+  }
+  At never(0);
+  EXPECT_TRUE(backend_->Forward(chunks, {}, &never));
+  EXPECT_EQ(backend_->Length(a), 60u + 2u + 70u);
+}
+
 TEST_F(LiteBackendTest, NamesTheInputThatAGraphLacks) {
   const auto make = [&](std::vector<TensorInfo> inputs) {
     LiteBackend(model_, LiteLimits{1, 10, 10, 0}, [inputs] { return SessionWithInputs(inputs); }, {});

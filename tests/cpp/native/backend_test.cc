@@ -90,6 +90,36 @@ TEST(NativeBackend, EqualsTheTextbookForEveryShapeAndKindOfWeights) {
   }
 }
 
+TEST(NativeBackend, AsksItsWatchBehindEveryLayerOfEveryPassButTheLast) {
+  class Counting final : public ForwardWatch {
+   public:
+    bool GiveUp(std::size_t done, std::size_t total) override {
+      EXPECT_EQ(done, ++asked);
+      EXPECT_EQ(total, 12u);
+      return asked == give_up_at;
+    }
+    std::size_t asked = 0;
+    std::size_t give_up_at = 0;
+  };
+  const TemporaryDirectory directory;
+  TinyOptions shape;
+  shape.layers = 4;
+  const TinyModel model = MakeTinyModel(shape, directory.path());
+  const auto backend = OpenBackend(model.spec, model.file, Options());
+  const std::vector<TokenId> tokens = RandomTokens(250, 131, 6);  // three passes
+  const SeqId seq = backend->Open(300);
+  const Chunk chunk{seq, tokens, {}};
+  Counting stops;
+  stops.give_up_at = 6;
+  EXPECT_FALSE(backend->Forward({&chunk, 1}, {}, &stops));
+  EXPECT_EQ(stops.asked, 6u) << "no layer behind the sixth";
+  EXPECT_EQ(backend->Length(seq), 0u);
+  Counting counts;
+  EXPECT_TRUE(backend->Forward({&chunk, 1}, {}, &counts));
+  EXPECT_EQ(counts.asked, 11u);
+  EXPECT_EQ(backend->Length(seq), 250u);
+}
+
 TEST(NativeBackend, HalfPrecisionCacheStaysCloseToTheTextbook) {
   const TemporaryDirectory directory;
   const TinyModel model = MakeTinyModel({}, directory.path());

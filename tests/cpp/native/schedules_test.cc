@@ -1,5 +1,5 @@
 // The bitwise promise: whatever else is in the batch, however a prompt is cut, whether its beginning was cached, forked
-// or computed again, and with any number of threads, a position's logits are the same bits.
+// or computed again, given up on the way, and with any number of threads, a position's logits are the same bits.
 
 #include <gtest/gtest.h>
 
@@ -45,7 +45,8 @@ class Oracle {
 /// A few sequences driven at random, with what each holds written down.
 class Schedule {
  public:
-  Schedule(Backend& backend, Oracle& oracle, unsigned seed) : backend_(backend), oracle_(oracle), random_(seed) {
+  Schedule(Backend& backend, Oracle& oracle, unsigned seed)
+      : backend_(backend), oracle_(oracle), random_(seed), watch_(seed) {
     // Prompts begin alike, so that forks and truncations meet sequences that differ late.
     for (std::size_t i = 0; i < 64; ++i) common_.push_back(Token());
   }
@@ -55,6 +56,8 @@ class Schedule {
   }
   Schedule(const Schedule&) = delete;
   Schedule& operator=(const Schedule&) = delete;
+
+  int given_up() const { return given_up_; }
 
   void Step() {
     const unsigned choice = Below(10);
@@ -131,7 +134,7 @@ class Schedule {
     }
     const auto vocab = static_cast<std::size_t>(backend_.model().vocab_size);
     std::vector<float> logits(wanted * vocab);
-    backend_.Forward(chunks, logits);
+    while (!backend_.Forward(chunks, logits, &watch_)) ++given_up_;
     const float* next = logits.data();
     for (std::size_t i = 0; i < order.size(); ++i) {
       std::vector<TokenId>& tokens = sequences_[order[i]];
@@ -147,9 +150,21 @@ class Schedule {
     }
   }
 
+  /// Gives up now and then.
+  class Fickle final : public ForwardWatch {
+   public:
+    explicit Fickle(unsigned seed) : random_(seed) {}
+    bool GiveUp(std::size_t /*done*/, std::size_t /*total*/) override { return random_() % 8 == 0; }
+
+   private:
+    std::mt19937 random_;
+  };
+
   Backend& backend_;
   Oracle& oracle_;
   std::mt19937 random_;
+  Fickle watch_;
+  int given_up_ = 0;
   std::vector<TokenId> common_;
   std::map<SeqId, std::vector<TokenId>> sequences_;
 };
@@ -170,6 +185,7 @@ void RunSchedules(const TinyOptions& shape, const std::string& kv_cache, int cou
     options.threads = threads;
     backends.push_back(OpenBackend(model.spec, model.file, options));
   }
+  int given_up = 0;
   for (int i = 0; i < testing::Repeats(count); ++i) {
     Schedule schedule(*backends[static_cast<std::size_t>(i) % backends.size()], oracle,
                       first_seed + static_cast<unsigned>(i));
@@ -177,7 +193,9 @@ void RunSchedules(const TinyOptions& shape, const std::string& kv_cache, int cou
       schedule.Step();
       if (::testing::Test::HasFatalFailure()) FAIL() << "schedule " << i << " step " << step;
     }
+    given_up += schedule.given_up();
   }
+  EXPECT_GT(given_up, testing::Repeats(count)) << "Forwards that were given up";
 }
 
 TinyOptions Small() {

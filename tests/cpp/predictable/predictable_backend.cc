@@ -184,10 +184,20 @@ void PredictableBackend::CheckMix(Span<const Chunk> chunks) const {
   Promise(count == 0 || static_cast<std::size_t>(count) == chunks.size(), "prefill and decode in one Forward");
 }
 
-void PredictableBackend::Forward(Span<const Chunk> chunks, Span<float> logits) {
+/// False when the watch gives up.
+bool PredictableBackend::RunLayers(ForwardWatch* watch) const {
+  for (std::size_t done = 1; done < options_.layers; ++done) {
+    if (options_.between) options_.between(done);
+    if (watch != nullptr && watch->GiveUp(done, options_.layers)) return false;
+  }
+  return true;
+}
+
+bool PredictableBackend::Forward(Span<const Chunk> chunks, Span<float> logits, ForwardWatch* watch) {
   const Exclusive exclusive(&busy_);
   Before(BackendOp::kForward);
   CheckChunks(chunks, logits);
+  if (!RunLayers(watch)) return false;
   float* next = logits.data();
   const auto vocab = static_cast<std::size_t>(model_.vocab_size);
   for (const Chunk& chunk : chunks) {
@@ -206,6 +216,7 @@ void PredictableBackend::Forward(Span<const Chunk> chunks, Span<float> logits) {
     }
     tokens.insert(tokens.end(), chunk.tokens.begin(), chunk.tokens.end());
   }
+  return true;
 }
 
 void PredictableBackend::Reorder(Span<const SeqId> from, Span<const SeqId> to) {

@@ -23,6 +23,10 @@ struct PredictableOptions {
   /// Called before an operation touches anything, with how often that operation was called before. May throw, which
   /// is how a failing device is played, or sleep.
   std::function<void(BackendOp op, std::uint64_t call)> hook;
+  /// Parts of a Forward, between which it asks its watch.
+  std::size_t layers = 1;
+  /// Called behind every layer but the last, before the watch is asked, with how many are done.
+  std::function<void(std::size_t done)> between;
 
   PredictableOptions();
 };
@@ -50,7 +54,8 @@ class PredictableBackend : public Backend {
   Traits traits() const override { return options_.traits; }
   SeqId Open(std::size_t max_tokens) override;
   std::size_t Length(SeqId seq) const override;
-  void Forward(Span<const Chunk> chunks, Span<float> logits) override;
+  using Backend::Forward;
+  bool Forward(Span<const Chunk> chunks, Span<float> logits, ForwardWatch* watch) override;
   void Reorder(Span<const SeqId> from, Span<const SeqId> to) override;
   void Copy(SeqId from, SeqId to, std::size_t length) override;
   void Truncate(SeqId seq, std::size_t length) override;
@@ -85,6 +90,7 @@ class PredictableBackend : public Backend {
   void CheckMix(Span<const Chunk> chunks) const;
   std::size_t BlocksFor(std::size_t tokens) const;
   void TakeBlocks(Cache* cache, std::size_t tokens);
+  bool RunLayers(ForwardWatch* watch) const;
 
   PredictableOptions options_;
   ModelSpec model_;

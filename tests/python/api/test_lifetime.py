@@ -96,9 +96,10 @@ def _quietly(work: Callable[[], None]) -> Callable[[], None]:
     return run
 
 
-@pytest.mark.parametrize("how", ["del generator", "generator.close()"])
+@pytest.mark.parametrize("how", ["del generator", "generator.close()", "generator.close(finish=True)"])
 def test_a_generator_ends_without_the_gil(endless_bundle: Path, how: str) -> None:
-    """A long prompt's step takes a while, and the end waits for it: other threads run on meanwhile."""
+    """Finishing a long prompt takes a while, and the end waits for it: other threads run on meanwhile. An end that
+    cancels gives the step up."""
     code = f"""
 import sys, threading, time, skywork_rt
 generator = skywork_rt.Generator(sys.argv[1], backend="native", threads=1, prefill_budget=40000)
@@ -120,14 +121,14 @@ start = time.monotonic()
 took = time.monotonic() - start
 over = True
 ticker.join()
-print(took > 0.5, longest < took / 2, took, longest)
+print(took > 0.5, longest < max(0.25, took / 2), took, longest)
 """
     result = run_python(code, str(endless_bundle))
     assert result.returncode == 0, result.stderr
     took, free = result.stdout.split()[:2]
-    if took == "False":
-        pytest.skip("this machine is too fast for the test to see anything")
     assert free == "True", result.stdout
+    if took == "False" and "finish" in how:
+        pytest.skip("this machine is too fast for the test to see anything")
 
 
 def test_options_tell_what_was_chosen(tiny_bundle: Path, backend: str) -> None:

@@ -21,6 +21,7 @@ from skywork_rt.bench.metrics import select_metrics
 from skywork_rt.bench.recipe import RecipeConfig, RecipeLoop
 from skywork_rt.bench.rows import Row, check_document
 from skywork_rt.bench.runner import Plan, run_plan
+from skywork_rt.bench.stall import gaps_within
 from skywork_rt.bench.subjects import list_subjects, select_subjects
 from skywork_rt.bench.workloads import Workload
 from skywork_rt.bundle.info import BundleInfo
@@ -199,6 +200,40 @@ def test_serving_is_simulated_all_ways_under_both_loads(endless_bundle: Path, tm
             assert sum(row.metric == f"{load}_{name}" for row in rows) == 3
     assert "x the throughput of static batches" in done.stdout
     assert ("max_tokens 4x the output" in done.stdout) == ("native" in runtime)
+
+
+@pytest.mark.parametrize("runtime", [f"skywork_rt:{backend}" for backend in BACKENDS])
+def test_the_wait_of_a_stream_for_a_prompt_is_measured(endless_bundle: Path, tmp_path: Path, runtime: str) -> None:
+    path = tmp_path / "rows.json"
+    options = ("--prompt-tokens", "400", "--stretch", "2", "--stretch", "0", "--threads", "1", "--json", path)
+    label = f"{runtime} *" if runtime == "skywork_rt:lite" else f"{runtime} int8/int8"
+    done = run_command("stall", endless_bundle, "--runtime", label, *options)
+    assert done.returncode == 0, done.stderr
+    rows = {(row.runtime, row.metric): row for row in rows_of(path)}
+    metrics = (
+        "prompt_alone",
+        "prompt_beside",
+        "prompt_share",
+        "decode",
+        "median_gap",
+        "longest_gap",
+        "cancel",
+        "deadline",
+    )
+    assert set(rows) == {(f"{runtime} stretch {s}", f"stall_{metric}") for s in (0, 2) for metric in metrics}
+    for stretch in (0, 2):
+        of = {metric: rows[f"{runtime} stretch {stretch}", f"stall_{metric}"].median for metric in metrics}
+        assert of["prompt_share"] == pytest.approx(100 * of["prompt_beside"] / of["prompt_alone"])
+        assert of["longest_gap"] > 0 and of["decode"] > 0
+    assert "times a decode step), prompts at" in done.stdout
+
+
+def test_gaps_count_that_overlap_with_the_prompt() -> None:
+    times = [0.0, 1.0, 5.0, 6.0, 9.0, 20.0]
+    assert gaps_within(times, 5.5, 9.5) == [1.0, 3.0, 11.0], "the stream still waits when the prompt has been read"
+    assert gaps_within(times, 0.5, 4.0) == [1.0, 4.0]
+    assert gaps_within(times, 5.5, 5.6) == [1.0]
+    assert gaps_within([], 0.0, 1.0) == [0.0]
 
 
 def test_sampling_is_measured_beside_the_recipe(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ class GeneratorDriver:
             max_batch=max_batch,
             max_length=max_length,
             prefill_budget=max_batch * max_length,
+            prefill_stretch=0.0,
             prefix_cache=False,
         )
 

@@ -1,0 +1,109 @@
+#include "engine/step_budget.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace skywork_rt {
+namespace {
+
+/// A measurement counts for a quarter: one that a busy machine spoiled does little, and a few of them show a change.
+void Follow(std::optional<double>* estimate, double measured) {
+  *estimate = estimate->has_value() ? **estimate + (measured - **estimate) / 4 : measured;
+}
+
+/// How often `part` fits, for parts that may be 0.
+std::size_t Times(double whole, double part) {
+  constexpr double kMost = 1 << 30;
+  if (whole <= 0) return 0;
+  return static_cast<std::size_t>(part * kMost <= whole ? kMost : whole / part);
+}
+
+}  // namespace
+
+StepBudget::StepBudget(double stretch, std::size_t pass_tokens)
+    : stretch_(stretch), pass_tokens_(pass_tokens == 0 ? kUsualPass : pass_tokens) {}
+
+StepBudget StepBudget::Fixed(std::size_t prompt_tokens) {
+  StepBudget budget;
+  budget.fixed_ = prompt_tokens;
+  return budget;
+}
+
+StepBudget StepBudget::For(double stretch, const ModelSpec& model, const Traits& traits) {
+  if (stretch == 0) return {};
+  if (!traits.bitwise) return Fixed(FixedPromptTokens(model));
+  return {stretch, traits.pass_tokens};
+}
+
+/// Steps of nearly as many tokens are measured together: 1, 2, 3 and 4, 5 to 8, 9 to 16, ...
+std::size_t StepBudget::Class(std::size_t decode_tokens) {
+  std::size_t index = 0;
+  while ((std::size_t{1} << index) < decode_tokens) ++index;
+  return index;
+}
+
+double StepBudget::DecodeSeconds(std::size_t decode_tokens) const {
+  return decode_seconds_[Class(decode_tokens)].value_or(0);
+}
+
+std::size_t StepBudget::PromptTokens(std::size_t decode_tokens) const {
+  if (stretch_ == 0) return fixed_;
+  if (decode_tokens == 0) return Alone();
+  const std::optional<double>& seconds = decode_seconds_[Class(decode_tokens)];
+  if (!seconds.has_value() || since_measured_ >= kMeasureEvery) return 0;
+  return Beside(decode_tokens, *seconds);
+}
+
+std::size_t StepBudget::Alone() const {
+  if (!alone_.has_value()) return kFirst;
+  return Whole(std::max(kLeast, Times(kLongestAlone, *alone_)), 0);
+}
+
+std::size_t StepBudget::Beside(std::size_t decode_tokens, double decode_seconds) const {
+  const std::size_t stretched = Within(stretch_ * decode_seconds, decode_seconds);
+  const std::size_t steady = Within(std::max(kLongest, kSlow * decode_seconds), decode_seconds);
+  return Whole(std::max<std::size_t>(1, std::min(stretched, std::max(steady, kLeast))), decode_tokens);
+}
+
+/// Prompt tokens of a step of so many seconds, of which those that decode take some.
+std::size_t StepBudget::Within(double seconds, double decode_seconds) const {
+  if (!beside_.has_value()) return alone_.has_value() ? Times(seconds - decode_seconds, *alone_) : kLeast;
+  const std::size_t tokens = Times(seconds - decode_seconds, *beside_);
+  // Small steps hide behind the reading of weights, and would promise too much of larger ones.
+  const std::size_t grown = Times(seconds * static_cast<double>(last_tokens_), last_seconds_);
+  return std::min(tokens, std::max(grown, last_tokens_));
+}
+
+/// Rounded down to whole passes, those that decode included, where it is more than one.
+std::size_t StepBudget::Whole(std::size_t prompt_tokens, std::size_t decode_tokens) const {
+  const std::size_t passes = (prompt_tokens + decode_tokens) / pass_tokens_ * pass_tokens_;
+  return passes > decode_tokens ? passes - decode_tokens : prompt_tokens;
+}
+
+void StepBudget::Learn(std::size_t decode_tokens, std::size_t prompt_tokens, double seconds) {
+  const auto tokens = static_cast<double>(prompt_tokens);
+  if (prompt_tokens == 0) {
+    Follow(&decode_seconds_[Class(decode_tokens)], seconds);
+    since_measured_ = 0;
+  } else if (decode_tokens == 0) {
+    Follow(&alone_, seconds / tokens);
+  } else {
+    Follow(&beside_, std::max(0.0, seconds - DecodeSeconds(decode_tokens)) / tokens);
+    last_tokens_ = prompt_tokens;
+    last_seconds_ = seconds;
+    ++since_measured_;
+  }
+}
+
+std::size_t FixedPromptTokens(const ModelSpec& model) {
+  constexpr std::size_t kMultiplyAdds = std::size_t{1} << 34;
+  constexpr std::size_t kStep = 16;
+  const auto hidden = static_cast<std::size_t>(model.hidden_size);
+  const auto head_dim = static_cast<std::size_t>(model.head_dim);
+  const std::size_t attention = 2 * hidden * head_dim * static_cast<std::size_t>(model.heads + model.kv_heads);
+  const std::size_t feed_forward = 3 * hidden * static_cast<std::size_t>(model.intermediate_size);
+  const std::size_t token = static_cast<std::size_t>(model.layers) * (attention + feed_forward);
+  return std::max(kStep, kMultiplyAdds / token / kStep * kStep);
+}
+
+}  // namespace skywork_rt
