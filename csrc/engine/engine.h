@@ -137,7 +137,7 @@ class Engine {
   void ComputeStep();
   void RunPlan();
   std::size_t DecodeTokens() const;
-  std::size_t PromptTokens() const;
+  std::size_t PromptTokens();
   void GuessAhead();
   void Guess(Sequence* sequence, std::size_t most);
   void ResumeHeld();
