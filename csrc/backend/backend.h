@@ -27,7 +27,8 @@ struct Traits {
   bool can_truncate = false;        // Truncate works
   bool mixed_steps = false;         // one Forward may carry prefill and decode chunks
   std::size_t bytes_per_token = 0;  // of keys and values, as they are stored; 0: unknown
-  bool bitwise = false;             // a sequence's logits do not depend on batch, chunking or threads, to the bit
+  bool bitwise = false;             // a sequence's logits do not depend on batch, chunking or threads, to the bit;
+                                    // else the engine cuts prompts by the model's shape, never by measured time
 };
 
 /// Consecutive new tokens of one sequence. Their positions follow what the sequence has cached.

@@ -142,7 +142,7 @@ class Engine {
   void Preempt(RequestId id);
   void CutKept(const Cut& cut);
   std::size_t DecodeTokens() const;
-  std::size_t PromptTokens() const;
+  std::size_t PromptTokens();
   void GuessAhead();
   void Guess(Sequence* sequence, std::size_t most);
   void ResumeHeld();

@@ -71,7 +71,7 @@ std::size_t Engine::DecodeTokens() const {
 }
 
 // Rows that wait for their masks are streams too, and go on when the step has ended.
-std::size_t Engine::PromptTokens() const {
+std::size_t Engine::PromptTokens() {
   const std::size_t tokens = budget_.PromptTokens(step_.decode_tokens + held_.size());
   return tokens != 0 || step_.decode_tokens != 0 ? tokens : 1;
 }

@@ -1,7 +1,6 @@
 #include "engine/step_budget.h"
 
 #include <algorithm>
-#include <cmath>
 
 namespace skywork_rt {
 namespace {
@@ -11,7 +10,7 @@ void Follow(std::optional<double>* estimate, double measured) {
   *estimate = estimate->has_value() ? **estimate + (measured - **estimate) / 4 : measured;
 }
 
-/// How often `part` fits, for parts that may be 0.
+/// How often `part` fits into `whole`; either may be 0.
 std::size_t Times(double whole, double part) {
   constexpr double kMost = 1 << 30;
   if (whole <= 0) return 0;
@@ -21,7 +20,7 @@ std::size_t Times(double whole, double part) {
 }  // namespace
 
 StepBudget::StepBudget(double stretch, std::size_t pass_tokens)
-    : stretch_(stretch), pass_tokens_(pass_tokens == 0 ? kUsualPass : pass_tokens) {}
+    : stretch_(stretch), pass_tokens_(std::max<std::size_t>(1, pass_tokens)) {}
 
 StepBudget StepBudget::Fixed(std::size_t prompt_tokens) {
   StepBudget budget;
@@ -46,7 +45,12 @@ double StepBudget::DecodeSeconds(std::size_t decode_tokens) const {
   return decode_seconds_[Class(decode_tokens)].value_or(0);
 }
 
-std::size_t StepBudget::PromptTokens(std::size_t decode_tokens) const {
+std::size_t StepBudget::PromptTokens(std::size_t decode_tokens) {
+  asked_ = Choose(decode_tokens);
+  return asked_;
+}
+
+std::size_t StepBudget::Choose(std::size_t decode_tokens) const {
   if (stretch_ == 0) return fixed_;
   if (decode_tokens == 0) return Alone();
   const std::optional<double>& seconds = decode_seconds_[Class(decode_tokens)];
@@ -81,17 +85,19 @@ std::size_t StepBudget::Whole(std::size_t prompt_tokens, std::size_t decode_toke
 }
 
 void StepBudget::Learn(std::size_t decode_tokens, std::size_t prompt_tokens, double seconds) {
-  const auto tokens = static_cast<double>(prompt_tokens);
+  const bool full = prompt_tokens >= asked_;  // the end of a prompt says little about long chunks
   if (prompt_tokens == 0) {
     Follow(&decode_seconds_[Class(decode_tokens)], seconds);
     since_measured_ = 0;
   } else if (decode_tokens == 0) {
-    Follow(&alone_, seconds / tokens);
+    const double each = seconds / static_cast<double>(prompt_tokens);
+    if (full || each < alone_.value_or(each + 1)) Follow(&alone_, each);
   } else {
-    Follow(&beside_, std::max(0.0, seconds - DecodeSeconds(decode_tokens)) / tokens);
+    ++since_measured_;
+    if (!full && last_tokens_ != 0 && seconds <= last_seconds_) return;
+    Follow(&beside_, std::max(0.0, seconds - DecodeSeconds(decode_tokens)) / static_cast<double>(prompt_tokens));
     last_tokens_ = prompt_tokens;
     last_seconds_ = seconds;
-    ++since_measured_;
   }
 }
 

@@ -13,10 +13,10 @@ namespace skywork_rt {
 /// How many prompt tokens the next step may read, so that sequences which decode are not held up: chosen by what steps
 /// were measured to take. It has no clock of its own.
 ///
-/// A step of n prompt tokens beside rows that decode takes at most what the decode step takes alone and n times the
-/// cost of a token, and, beyond a size that was measured, at most in proportion: reading the weights is shared by all
-/// tokens, and tokens cost more only as their context grows. Both bounds hold wherever a processor is limited, by
-/// memory or by arithmetic, and what they promise too much of is measured by the next step.
+/// A step of n prompt tokens beside rows that decode takes about what the decode step takes alone and n times the cost
+/// of a token, and, beyond a size that was measured, at most in proportion: reading the weights is shared by all
+/// tokens. Tokens cost more as their context grows, and machines are used by others; so all of it is measured again
+/// with every step.
 class StepBudget {
  public:
   static constexpr std::size_t kUnbounded = std::numeric_limits<std::size_t>::max();
@@ -35,16 +35,17 @@ class StepBudget {
 
   /// Most prompt tokens of the next step, which computes `decode_tokens` of rows that decode. 0 now and then while rows
   /// decode: a step without prompts is what others are measured by.
-  std::size_t PromptTokens(std::size_t decode_tokens) const;
+  std::size_t PromptTokens(std::size_t decode_tokens);
 
-  /// A step was computed.
+  /// The step that was asked for was computed. It may have read fewer prompt tokens: no more were there.
   void Learn(std::size_t decode_tokens, std::size_t prompt_tokens, double seconds);
 
   /// Seconds of a step that only decodes so many tokens; 0: not known.
   double DecodeSeconds(std::size_t decode_tokens) const;
 
-  /// Seconds that a step beside rows that decode may take: a reader of the stream waits for less than a second.
-  static constexpr double kLongest = 0.8;
+  /// Seconds that a step beside rows that decode may take: a reader of the stream waits for less than a second, also
+  /// where a step takes somewhat longer than the last ones let expect.
+  static constexpr double kLongest = 0.7;
   /// What a step that is long without prompts is stretched to at most, in multiples of it.
   static constexpr double kSlow = 1.5;
   /// Seconds of a step while nothing decodes. Chunks of that length lose no speed, and whoever comes with a higher
@@ -54,10 +55,10 @@ class StepBudget {
  private:
   static constexpr std::size_t kLeast = 4;          // prompt tokens, where only kLongest is in the way
   static constexpr std::size_t kFirst = 32;         // of the very first step, whose time nobody knows
-  static constexpr std::size_t kUsualPass = 64;     // where the backend does not tell
   static constexpr std::size_t kMeasureEvery = 16;  // steps with prompts, then one without
 
   static std::size_t Class(std::size_t decode_tokens);
+  std::size_t Choose(std::size_t decode_tokens) const;
   std::size_t Alone() const;
   std::size_t Beside(std::size_t decode_tokens, double decode_seconds) const;
   std::size_t Within(double seconds, double decode_seconds) const;
@@ -65,14 +66,15 @@ class StepBudget {
 
   double stretch_ = 0;  // 0: `fixed_` counts
   std::size_t fixed_ = kUnbounded;
-  std::size_t pass_tokens_ = kUsualPass;
+  std::size_t pass_tokens_ = 1;
 
   // Running estimates; empty: not measured yet.
   std::array<std::optional<double>, 64> decode_seconds_;  // of steps without prompts, by Class
   std::optional<double> alone_;                           // a prompt token, while nothing decodes
   std::optional<double> beside_;                          // a prompt token, beside rows that decode and cost their own
-  std::size_t last_tokens_ = 0;                           // of the last step that read prompts beside rows
+  std::size_t last_tokens_ = 0;                           // of the last step that read all it might beside rows
   double last_seconds_ = 0;
+  std::size_t asked_ = 0;           // of the last question
   std::size_t since_measured_ = 0;  // steps of that kind since the last one without
 };
 

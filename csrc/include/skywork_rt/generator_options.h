@@ -47,7 +47,7 @@ struct GeneratorOptions {
   /// Most prompt tokens a step; prefill_stretch bounds them by time.
   std::size_t prefill_budget = 512;
   /// While sequences decode, a step that reads prompts too takes at most this many times as long as one that does not,
-  /// and at most 0.8 s, or half as long again where that is more: larger is faster prompts, smaller is steadier
+  /// and at most 0.7 s, or half as long again where that is more: larger is faster prompts, smaller is steadier
   /// streams. Prompts alone are read for 2 s a step. A backend whose results depend on how prompts are cut (lite) reads
   /// a fixed number of tokens a step, which follows from the model's shape. 0: no bound but prefill_budget.
   float prefill_stretch = 4.0f;

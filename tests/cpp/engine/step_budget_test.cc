@@ -158,6 +158,21 @@ TEST(StepBudget, TokensThatCostMoreAsTheContextGrowsAreFollowed) {
   EXPECT_LE(longest, 1.1 * kStretch * Small(1));
 }
 
+TEST(StepBudget, TheEndOfAPromptSaysNothingAboutTheNextOne) {
+  StepBudget budget = AfterOneRequest(Large);
+  Read(&budget, Large, 1, 400);
+  const std::size_t beside = budget.PromptTokens(1);
+  const std::size_t alone = budget.PromptTokens(0);
+  for (int i = 0; i < 5; ++i) {
+    Read(&budget, Large, 1, 1);
+    budget.PromptTokens(0);
+    budget.Learn(0, 1, Large(1));
+  }
+  Step(&budget, Large, 1, 0);
+  EXPECT_EQ(budget.PromptTokens(1), beside);
+  EXPECT_EQ(budget.PromptTokens(0), alone);
+}
+
 TEST(StepBudget, PromptsAloneAreReadInWholePassesOfBoundedTime) {
   StepBudget small = AfterOneRequest(Small);
   EXPECT_EQ(small.PromptTokens(0) % kPass, 0U);
@@ -198,7 +213,7 @@ TEST(StepBudget, ZeroStretchIsNoBound) {
   for (const bool bitwise : {false, true}) {
     Traits traits;
     traits.bitwise = bitwise;
-    const StepBudget budget = StepBudget::For(0, ModelSpec(), traits);
+    StepBudget budget = StepBudget::For(0, ModelSpec(), traits);
     EXPECT_EQ(budget.PromptTokens(0), StepBudget::kUnbounded);
     EXPECT_EQ(budget.PromptTokens(3), StepBudget::kUnbounded);
   }
