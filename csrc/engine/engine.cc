@@ -68,6 +68,7 @@ Engine::Engine(std::unique_ptr<Backend> backend, EngineConfig config)
       traits_(backend_->traits()),
       config_(Resolve(std::move(config), *backend_)),
       scheduler_(MakeSchedulerLimits(config_, model_, traits_)),
+      chooser_(config_.options.threads, CoreSet(config_.options.affinity)),
       proposer_(std::move(config_.proposer)) {
   request_limits_.model = &model_;
   request_limits_.options = &config_.options;
@@ -200,6 +201,7 @@ void Engine::FreeModel() {
   proposer_.reset();
   logits_ = {};
   held_ = {};
+  chooser_.Release();
   LogText(LogLevel::kDebug, "closed ", model_.name, " after ", now_.requests, " requests");
 }
 

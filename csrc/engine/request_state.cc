@@ -16,6 +16,10 @@ thread_local const EngineLink* t_engine = nullptr;  // whose thread this is
 /// Longer waits are as good as for ever, and would overflow the clock's nanoseconds.
 constexpr std::chrono::milliseconds kLongestWait = std::chrono::hours(24 * 365);
 
+RequestState::Clock::time_point EndOf(std::chrono::milliseconds timeout) {
+  return RequestState::Clock::now() + std::min(timeout, kLongestWait);
+}
+
 void Append(const Update& more, Update* update) {
   update->sample = more.sample;
   update->token_ids.insert(update->token_ids.end(), more.token_ids.begin(), more.token_ids.end());
@@ -67,11 +71,6 @@ bool RequestState::TakeUpdate(Update* update) {
   return true;
 }
 
-template <typename Predicate>
-bool RequestState::WaitUntil(std::unique_lock<std::mutex>* lock, std::chrono::milliseconds timeout, Predicate ready) {
-  return changed_.wait_until(*lock, Clock::now() + std::min(timeout, kLongestWait), ready);
-}
-
 bool RequestState::Next(Update* update) {
   while (true) {
     if (const std::optional<bool> next = NextFor(update, kLongestWait); next.has_value()) return *next;
@@ -85,14 +84,14 @@ std::optional<bool> RequestState::NextFor(Update* update, std::chrono::milliseco
                 StrCat("request ", id_, " was submitted with a callback, which gets its updates; wait with Get()"));
   }
   std::unique_lock<std::mutex> lock(mutex_);
-  if (!WaitUntil(&lock, timeout, [&] { return ended_ || !ready_.empty(); })) return std::nullopt;
+  if (!changed_.wait_until(lock, EndOf(timeout), [&] { return ended_ || !ready_.empty(); })) return std::nullopt;
   return TakeUpdate(update);
 }
 
 Result RequestState::Get() {
   CheckMayWait();
   std::unique_lock<std::mutex> lock(mutex_);
-  changed_.wait(lock, [&] { return ended_; });
+  ended_now_.wait(lock, [&] { return ended_; });
   if (error_.has_value()) throw Error(*error_);
   return result_;
 }
@@ -100,7 +99,7 @@ Result RequestState::Get() {
 bool RequestState::WaitFor(std::chrono::milliseconds timeout) {
   CheckMayWait();
   std::unique_lock<std::mutex> lock(mutex_);
-  return WaitUntil(&lock, timeout, [&] { return ended_; });
+  return ended_now_.wait_until(lock, EndOf(timeout), [&] { return ended_; });
 }
 
 void RequestState::Cancel() {
@@ -122,7 +121,7 @@ void RequestState::Deliver(const Update& update) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     Update& waiting = waiting_[static_cast<std::size_t>(update.sample)];
-    if (std::find(ready_.begin(), ready_.end(), update.sample) == ready_.end()) ready_.push_back(update.sample);
+    if (waiting.token_ids.empty()) ready_.push_back(update.sample);
     Append(update, &waiting);
   }
   changed_.notify_all();
@@ -144,6 +143,11 @@ void RequestState::DropCallback() noexcept {
   const UpdateCallback last = std::exchange(callback_, nullptr);
 }
 
+void RequestState::TellTheEnd() noexcept {
+  changed_.notify_all();
+  ended_now_.notify_all();
+}
+
 void RequestState::Finish(Result result) noexcept {
   DropCallback();
   {
@@ -151,7 +155,7 @@ void RequestState::Finish(Result result) noexcept {
     result_ = std::move(result);
     ended_ = true;
   }
-  changed_.notify_all();
+  TellTheEnd();
 }
 
 void RequestState::Fail(const Error& error) noexcept {
@@ -166,7 +170,7 @@ void RequestState::Fail(const Error& error) noexcept {
     error_.emplace(error);
     ended_ = true;
   }
-  changed_.notify_all();
+  TellTheEnd();
 }
 
 }  // namespace internal
