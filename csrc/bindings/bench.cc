@@ -12,6 +12,7 @@
 
 #include "backend/registry.h"
 #include "bench/memory_stream.h"
+#include "bench/time_host.h"
 #include "bench/time_sampling.h"
 #include "bindings/options.h"
 #include "bundle/bundle.h"
@@ -150,6 +151,19 @@ void BindBench(py::module_& module) {
   module.def("time_sampling", &TimeSamplingOf, py::arg("params"), py::arg("logits"), py::arg("history"),
              py::arg("count"),
              "Seconds of each of `count` choices of a token from `logits` after `history`, by one sampler.");
+  module.def(
+      "time_host",
+      [](std::size_t rows, std::size_t vocab_size, std::size_t steps, int threads) {
+        const HostTimes times = [&] {
+          const py::gil_scoped_release release;
+          return TimeHost(rows, vocab_size, steps, threads);
+        }();
+        return py::make_tuple(times.host, times.argmax);
+      },
+      py::arg("rows"), py::arg("vocab_size"), py::arg("steps"), py::arg("threads"),
+      "Seconds a row of `steps` steps between two calls of a backend that computes nothing, with `rows` greedy "
+      "requests "
+      "side by side; and of as many searches of the same rows for their largest logits alone.");
   module.def(
       "measure_memory_stream",
       [](int threads, std::size_t size, int passes) {

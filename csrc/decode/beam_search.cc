@@ -15,6 +15,15 @@ namespace {
 
 constexpr double kDead = -std::numeric_limits<double>::infinity();
 
+void ResetCandidates(Span<const float> processed, Candidates* candidates) {
+  try {
+    candidates->Reset(processed);
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kBackend) throw BlameParameters(error);
+    throw;
+  }
+}
+
 }  // namespace
 
 BeamSearch::BeamSearch(const SamplingParams& params, const ModelSpec& model, Span<const TokenId> prompt, int max_tokens,
@@ -33,12 +42,12 @@ BeamSearch::BeamSearch(const SamplingParams& params, const ModelSpec& model, Spa
   beams_.push_back(std::move(root));
 }
 
-void BeamSearch::Advance(Span<float> logits) {
+void BeamSearch::Advance(Span<float> logits, SamplingScratch* scratch) {
   if (done_ || logits.size() != beams_.size() * vocab_size_) {
     throw Error(ErrorCode::kInternal, StrCat("beam search was given ", logits.size(), " logits for ", beams_.size(),
                                              " rows of ", vocab_size_, done_ ? ", after its end" : ""));
   }
-  CollectContinuations(logits);
+  CollectContinuations(logits, scratch);
   ++length_;
   const bool last = length_ == max_tokens_;
   next_.clear();
@@ -46,7 +55,7 @@ void BeamSearch::Advance(Span<float> logits) {
     const Continuation& continuation = continuations_[i];
     const Hypothesis::End end = EndOf(continuation);
     if (end != Hypothesis::End::kLength || last) {
-      if (i < width_) Finish(continuation, end, logits);
+      if (i < width_) Finish(continuation, end, logits, scratch);
     } else if (next_.size() < width_) {
       next_.push_back(continuation);
     }
@@ -58,7 +67,7 @@ void BeamSearch::Advance(Span<float> logits) {
                 StrCat("no beam can go on at output position ", length_ - 1,
                        ": relax logit_bias, bad_words_ids, min_tokens or no_repeat_ngram_size"));
   }
-  ReplaceBeams(logits);
+  ReplaceBeams(logits, scratch);
 }
 
 Hypothesis::End BeamSearch::EndOf(const Continuation& continuation) {
@@ -67,36 +76,23 @@ Hypothesis::End BeamSearch::EndOf(const Continuation& continuation) {
   return ends ? Hypothesis::End::kEnding : Hypothesis::End::kLength;
 }
 
-void BeamSearch::ResetCandidates(Span<const float> processed) {
-  try {
-    candidates_.Reset(processed);
-  } catch (const Error& error) {
-    if (error.code() == ErrorCode::kBackend) throw BlameParameters(error);
-    throw;
-  }
-}
-
 // Sums of running score and log-probability over all beams, the best first.
-void BeamSearch::CollectContinuations(Span<float> logits) {
+void BeamSearch::CollectContinuations(Span<float> logits, SamplingScratch* scratch) {
   continuations_.clear();
   for (std::size_t b = 0; b < beams_.size(); ++b) {
-    Beam& beam = beams_[b];
+    const Beam& beam = beams_[b];
     if (beam.logprob == kDead) continue;
     const Span<float> row = logits.subspan(b * vocab_size_, vocab_size_);
     try {
       LogSoftmax(row);
-      beam.processor.Apply(row);
-      ResetCandidates(row);
+      beam.processor.Apply(row, &scratch->changes);
+      ResetCandidates(row, &scratch->candidates);
     } catch (const Error& error) {
       throw Error(error.code(), StrCat("output position ", length_, " of beam ", b, ": ", error.what()));
     }
-    candidates_.Require(looked_at_);
-    const std::size_t count = std::min(looked_at_, candidates_.sorted().size());
-    for (std::size_t i = 0; i < count; ++i) {
-      const Candidate& candidate = candidates_.sorted()[i];
-      continuations_.push_back({b, candidate.token, beam.logprob + static_cast<double>(candidate.logit)});
-    }
-    beam.processor.Undo(row);  // log-probabilities are reported without the processors
+    scratch->candidates.Require(looked_at_);
+    AddContinuations(b, scratch->candidates);
+    scratch->changes.Undo(row);  // log-probabilities are reported without the processors
   }
   const auto better = [](const Continuation& a, const Continuation& b) {
     if (a.logprob != b.logprob) return a.logprob > b.logprob;
@@ -106,14 +102,23 @@ void BeamSearch::CollectContinuations(Span<float> logits) {
   if (continuations_.size() > looked_at_) continuations_.resize(looked_at_);
 }
 
+void BeamSearch::AddContinuations(std::size_t parent, const Candidates& candidates) {
+  const std::size_t count = std::min(looked_at_, candidates.sorted().size());
+  for (std::size_t i = 0; i < count; ++i) {
+    const Candidate& candidate = candidates.sorted()[i];
+    continuations_.push_back({parent, candidate.token, beams_[parent].logprob + static_cast<double>(candidate.logit)});
+  }
+}
+
 // Keeps the `width` best hypotheses in order; among equals the older one stays before.
-void BeamSearch::Finish(const Continuation& continuation, Hypothesis::End end, Span<const float> logits) {
+void BeamSearch::Finish(const Continuation& continuation, Hypothesis::End end, Span<const float> logits,
+                        SamplingScratch* scratch) {
   const double score = Score(continuation.logprob);
   const auto worse = [](double value, const Hypothesis& hypothesis) { return value > hypothesis.score; };
   const auto place = std::upper_bound(hypotheses_.begin(), hypotheses_.end(), score, worse);
   if (place == hypotheses_.end() && hypotheses_.size() == width_) return;
   Beam beam = beams_[continuation.parent];
-  AddLogprobs(continuation, logits, &beam);
+  AddLogprobs(continuation, logits, scratch, &beam);
   Hypothesis hypothesis;
   hypothesis.token_ids = std::move(beam.token_ids);
   hypothesis.token_ids.push_back(continuation.token);
@@ -131,15 +136,17 @@ void BeamSearch::Finish(const Continuation& continuation, Hypothesis::End end, S
 }
 
 // `logits`: of all live beams, already their log-softmax.
-void BeamSearch::AddLogprobs(const Continuation& continuation, Span<const float> logits, Beam* beam) {
+void BeamSearch::AddLogprobs(const Continuation& continuation, Span<const float> logits, SamplingScratch* scratch,
+                             Beam* beam) const {
   if (!logprobs_wanted_.has_value()) return;
   const Span<const float> row = logits.subspan(continuation.parent * vocab_size_, vocab_size_);
-  ranker_.Rank(row, continuation.token, *logprobs_wanted_, &ranked_);
-  beam->logprobs.insert(beam->logprobs.end(), ranked_.begin(), ranked_.end());
+  std::vector<TokenLogprob>& ranked = scratch->logprobs;
+  scratch->ranker.Rank(row, continuation.token, *logprobs_wanted_, &ranked);
+  beam->logprobs.insert(beam->logprobs.end(), ranked.begin(), ranked.end());
   beam->logprob_ends.push_back(beam->logprobs.size());
 }
 
-void BeamSearch::ReplaceBeams(Span<const float> logits) {
+void BeamSearch::ReplaceBeams(Span<const float> logits, SamplingScratch* scratch) {
   steps_.clear();
   if (done_) return;
   // Where bans leave fewer than `width` continuations, dead copies of the best one fill the batch.
@@ -148,15 +155,25 @@ void BeamSearch::ReplaceBeams(Span<const float> logits) {
   for (std::size_t i = 0; i < width_; ++i) {
     const Continuation& continuation = next_[i];
     Beam& beam = next_beams_[i];
-    beam = beams_[continuation.parent];
+    if (LastOfParent(i)) {
+      std::swap(beam, beams_[continuation.parent]);  // a history is copied only where a beam splits
+    } else {
+      beam = beams_[continuation.parent];
+    }
     beam.logprob = continuation.logprob;
     beam.token_ids.push_back(continuation.token);
-    AddLogprobs(continuation, logits, &beam);
+    AddLogprobs(continuation, logits, scratch, &beam);
     beam.processor.Accept(continuation.token);
     steps_.push_back({static_cast<int>(continuation.parent), continuation.token});
   }
   beams_.swap(next_beams_);
   if (ending_ != nullptr) ending_->Follow(steps_);
+}
+
+// Whether no later beam of the next step comes from the same parent as beam `next`.
+bool BeamSearch::LastOfParent(std::size_t next) const {
+  const auto later = next_.begin() + static_cast<std::ptrdiff_t>(next) + 1;
+  return std::none_of(later, next_.end(), [&](const Continuation& c) { return c.parent == next_[next].parent; });
 }
 
 // Whether the best running beam, if it ended at its present length, would beat the worst hypothesis.

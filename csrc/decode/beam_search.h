@@ -5,9 +5,8 @@
 #include <optional>
 #include <vector>
 
-#include "sampling/candidates.h"
 #include "sampling/logits_processor.h"
-#include "sampling/logprobs.h"
+#include "sampling/sampling_scratch.h"
 #include "sampling/stop_ids.h"
 #include "skywork_rt/model_spec.h"
 #include "skywork_rt/sampling.h"
@@ -51,10 +50,10 @@ struct Hypothesis {
 /// it.
 ///
 ///     BeamSearch search(params, model, prompt, max_tokens);
-///     search.Advance(logits of the prompt's last token: one row);
+///     search.Advance(logits of the prompt's last token: one row, scratch);
 ///     while (!search.done()) {
 ///       Reorder the cache from beam steps()[i].parent to beam i; Forward steps()[i].token for each i;
-///       search.Advance(width rows);
+///       search.Advance(width rows, scratch);
 ///     }
 ///     search.TakeHypotheses();
 ///
@@ -69,7 +68,7 @@ class BeamSearch {
   /// Takes the raw logits of every live beam, [1, vocab] in the first call and [width, vocab] later, beam by beam; they
   /// are overwritten. Throws kBackend (NaN or +inf, naming the beam), kInvalidArgument (the request's own bans end
   /// every beam before one is finished), kInternal (wrong size, or already done).
-  void Advance(Span<float> logits);
+  void Advance(Span<float> logits, SamplingScratch* scratch);
   /// The `width` live beams of the next step. Empty when done.
   const std::vector<BeamStep>& steps() const { return steps_; }
   bool done() const { return done_; }
@@ -92,12 +91,15 @@ class BeamSearch {
     double logprob;
   };
 
-  void CollectContinuations(Span<float> logits);
-  void ResetCandidates(Span<const float> processed);
+  void CollectContinuations(Span<float> logits, SamplingScratch* scratch);
+  void AddContinuations(std::size_t parent, const Candidates& candidates);
   Hypothesis::End EndOf(const Continuation& continuation);
-  void Finish(const Continuation& continuation, Hypothesis::End end, Span<const float> logits);
-  void ReplaceBeams(Span<const float> logits);
-  void AddLogprobs(const Continuation& continuation, Span<const float> logits, Beam* beam);
+  void Finish(const Continuation& continuation, Hypothesis::End end, Span<const float> logits,
+              SamplingScratch* scratch);
+  void ReplaceBeams(Span<const float> logits, SamplingScratch* scratch);
+  bool LastOfParent(std::size_t next) const;
+  void AddLogprobs(const Continuation& continuation, Span<const float> logits, SamplingScratch* scratch,
+                   Beam* beam) const;
   bool CanImprove() const;
   double Score(double logprob) const;
 
@@ -116,10 +118,7 @@ class BeamSearch {
   std::vector<Continuation> next_;           // those that run on
   std::vector<Beam> next_beams_;
   std::vector<Hypothesis> hypotheses_;  // best first
-  Candidates candidates_;
   std::optional<int> logprobs_wanted_;
-  LogprobRanker ranker_;
-  std::vector<TokenLogprob> ranked_;  // scratch
   std::unique_ptr<BeamEnding> ending_;
 };
 

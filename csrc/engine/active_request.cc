@@ -50,11 +50,11 @@ void ActiveRequest::MakeStreams(const ModelSpec& model) {
   }
 }
 
-void ActiveRequest::AddPromptLogits(std::size_t position, Span<const float> logits) {
+void ActiveRequest::AddPromptLogits(std::size_t position, Span<const float> logits, SamplingScratch* scratch) {
   const std::size_t next = position + 1;
   const std::vector<TokenId>& prompt = state_->request().prompt;
   if (!params_.prompt_logprobs.has_value() || next >= prompt.size()) return;
-  ranker_.Rank(logits, prompt[next], *params_.prompt_logprobs, &result_.prompt_logprobs[next]);
+  scratch->ranker.Rank(logits, prompt[next], *params_.prompt_logprobs, &result_.prompt_logprobs[next]);
 }
 
 void ActiveRequest::NoteFirstToken() {
@@ -68,31 +68,46 @@ bool ActiveRequest::MaskReady(int sample, const std::function<void()>& wake) {
   return mask == nullptr || mask->Ready(wake);
 }
 
-ActiveRequest::Outcome ActiveRequest::Next(int index, Span<float> logits) {
-  Stream& stream = streams_[static_cast<std::size_t>(index)];
-  Sample& sample = result_.samples[static_cast<std::size_t>(index)];
+ActiveRequest::Outcome ActiveRequest::Next(int sample, Span<float> logits, SamplingScratch* scratch) {
+  const Choice choice = Choose(sample, logits, scratch);
+  return Take(sample, choice.token, choice.logprobs);
+}
+
+bool ActiveRequest::MayChoose(int sample, std::size_t end) const {
+  if (uses_beams() || streams_[static_cast<std::size_t>(sample)].mask != nullptr) return false;
+  if (!result_.samples[static_cast<std::size_t>(sample)].token_ids.empty()) return true;
+  return params_.n == 1 && end == state_->request().prompt.size();  // n samples share the row behind the prompt
+}
+
+Choice ActiveRequest::Choose(int sample, Span<float> logits, SamplingScratch* scratch) const {
+  const Stream& stream = streams_[static_cast<std::size_t>(sample)];
   const Span<const std::uint32_t> allowed =
       stream.mask != nullptr ? stream.mask->Allowed() : Span<const std::uint32_t>();
-  const Choice choice = stream.sampler.Sample(logits, allowed);
+  return stream.sampler.Sample(logits, scratch, allowed);
+}
+
+ActiveRequest::Outcome ActiveRequest::Take(int index, TokenId token, Span<const TokenLogprob> logprobs) {
+  Stream& stream = streams_[static_cast<std::size_t>(index)];
+  Sample& sample = result_.samples[static_cast<std::size_t>(index)];
   NoteFirstToken();
   ++generated_;
-  sample.token_ids.push_back(choice.token);
+  sample.token_ids.push_back(token);
   update_.sample = index;
-  update_.token_ids.assign(1, choice.token);
+  update_.token_ids.assign(1, token);
   update_.text.clear();
   update_.logprobs.clear();
-  if (!choice.logprobs.empty()) {
-    update_.logprobs.emplace_back(choice.logprobs.begin(), choice.logprobs.end());
+  if (!logprobs.empty()) {
+    update_.logprobs.emplace_back(logprobs.begin(), logprobs.end());
     sample.logprobs.push_back(update_.logprobs.back());
-    sample.cumulative_logprob += choice.logprobs.front().logprob;
+    sample.cumulative_logprob += logprobs.front().logprob;
   }
-  const bool stop_id = stream.sampler.IsStop(choice.token);
-  stream.sampler.Accept(choice.token);
-  if (stream.mask != nullptr) stream.mask->Accept(choice.token);
-  EndSample(&stream.text, &sample, choice.token, stop_id);
+  const bool stop_id = stream.sampler.IsStop(token);
+  stream.sampler.Accept(token);
+  if (stream.mask != nullptr) stream.mask->Accept(token);
+  EndSample(&stream.text, &sample, token, stop_id);
   update_.finish_reason = sample.finish_reason;
   sample.text += update_.text;
-  const Outcome outcome{choice.token, sample.finish_reason != FinishReason::kNone};
+  const Outcome outcome{token, sample.finish_reason != FinishReason::kNone};
   if (outcome.finished) --unfinished_;
   state_->Deliver(update_);
   return outcome;
@@ -118,8 +133,8 @@ void ActiveRequest::EndSample(std::optional<TextStream>* text, Sample* sample, T
   }
 }
 
-bool ActiveRequest::NextBeams(Span<float> logits) {
-  beams_->Advance(logits);
+bool ActiveRequest::NextBeams(Span<float> logits, SamplingScratch* scratch) {
+  beams_->Advance(logits, scratch);
   NoteFirstToken();
   if (!beams_->done()) return false;
   FinishBeams();

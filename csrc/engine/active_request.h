@@ -9,8 +9,8 @@
 
 #include "decode/beam_search.h"
 #include "engine/request_state.h"
-#include "sampling/logprobs.h"
 #include "sampling/sampler.h"
+#include "sampling/sampling_scratch.h"
 #include "skywork_rt/generator.h"
 #include "text/text_stream.h"
 #include "text/vocabulary.h"
@@ -31,7 +31,7 @@ class ActiveRequest {
   int unfinished() const { return unfinished_; }
 
   /// Takes the logits at prompt position `position`, which say how likely the token behind it was.
-  void AddPromptLogits(std::size_t position, Span<const float> logits);
+  void AddPromptLogits(std::size_t position, Span<const float> logits, SamplingScratch* scratch);
 
   struct Outcome {
     TokenId token = 0;
@@ -40,10 +40,20 @@ class ActiveRequest {
   /// Whether the sample's mask, if it has one, is ready for Next. If not, `wake` is called when it is.
   bool MaskReady(int sample, const std::function<void()>& wake);
   /// Chooses the next token of a sample, whose mask is ready, and delivers it. The logits are unchanged on return.
-  Outcome Next(int sample, Span<float> logits);
+  Outcome Next(int sample, Span<float> logits, SamplingScratch* scratch);
+
+  /// Whether Choose may come before Take, on any thread: the row of logits behind `end` tokens is this sample's alone,
+  /// and no mask has a say, as that is asked on the engine's thread only.
+  bool MayChoose(int sample, std::size_t end) const;
+  /// Whether nothing but the largest logit is asked for.
+  bool chooses_plainly() const { return params_.temperature == 0.0f && !params_.logprobs.has_value(); }
+  /// The two halves of Next. Choose changes nothing but logits, which are as before on return, and scratch: different
+  /// samples may choose on different threads at once.
+  Choice Choose(int sample, Span<float> logits, SamplingScratch* scratch) const;
+  Outcome Take(int sample, TokenId token, Span<const TokenLogprob> logprobs);
 
   /// Takes the logits of all live beams, which are overwritten; true when the search has ended.
-  bool NextBeams(Span<float> logits);
+  bool NextBeams(Span<float> logits, SamplingScratch* scratch);
   const std::vector<BeamStep>& beam_steps() const { return beams_->steps(); }
   std::size_t beam_width() const { return static_cast<std::size_t>(beams_->width()); }
 
@@ -72,7 +82,6 @@ class ActiveRequest {
   const Vocabulary* vocabulary_;
   std::vector<Stream> streams_;  // one a sample; empty for beams
   std::optional<BeamSearch> beams_;
-  LogprobRanker ranker_;
   Result result_;
   Update update_;  // reused
   int unfinished_ = 0;

@@ -79,6 +79,7 @@ Engine::Engine(std::unique_ptr<Backend> backend, EngineConfig config)
       config_(Resolve(std::move(config), *backend_)),
       scheduler_(MakeSchedulerLimits(config_, model_, traits_)),
       budget_(StepBudget::For(config_.options.prefill_stretch, model_, traits_)),
+      chooser_(config_.options.threads, CoreSet(config_.options.affinity)),
       proposer_(std::move(config_.proposer)) {
   request_limits_.model = &model_;
   request_limits_.options = &config_.options;
@@ -212,6 +213,7 @@ void Engine::FreeModel() {
   proposer_.reset();
   logits_ = {};
   held_ = {};
+  chooser_.Release();
   LogText(LogLevel::kDebug, "closed ", model_.name, " after ", now_.requests, " requests");
 }
 

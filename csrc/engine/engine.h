@@ -18,6 +18,7 @@
 #include "engine/active_request.h"
 #include "engine/request_check.h"
 #include "engine/request_state.h"
+#include "engine/row_chooser.h"
 #include "engine/scheduler.h"
 #include "engine/step_budget.h"
 #include "skywork_rt/generator.h"
@@ -89,9 +90,10 @@ class Engine {
   struct Work {
     RequestId id = 0;
     int row = 0;
-    std::size_t end = 0;          // position behind the chunk
-    std::size_t logit_rows = 0;   // of the last positions
-    std::size_t first_logit = 0;  // index of the chunk's first row in logits_
+    std::size_t end = 0;                     // position behind the chunk
+    std::size_t logit_rows = 0;              // of the last positions
+    std::size_t first_logit = 0;             // index of the chunk's first row in logits_
+    std::optional<std::size_t> chosen = {};  // the row of chooser_ that has its token
   };
   /// A decoding row whose logits are there and whose mask is not: it sits steps out until then.
   struct HeldRow {
@@ -114,6 +116,12 @@ class Engine {
 
    private:
     Engine* engine_;
+  };
+  /// A row of logits whose token may be chosen before its turn comes.
+  struct RowAhead {
+    const ActiveRequest* request = nullptr;
+    int sample = 0;
+    Span<float> logits;
   };
   enum class Closing { kNo, kFinish, kCancel };
 
@@ -164,9 +172,14 @@ class Engine {
   void RemoveTold();
   void EndRepeating();
   void UndoStep();
+
+  void ChooseAhead();
+  void ChooseRows();
+  std::size_t GatherRows();
   void HandleLogits(const Work& work);
-  void StartDecoding(Group* group, ActiveRequest* request, Span<float> logits);
-  void StepSample(Group* group, ActiveRequest* request, int row, Span<float> logits);
+  void StartDecoding(Group* group, ActiveRequest* request, Span<float> logits, const ChosenToken* chosen);
+  void StepSample(Group* group, ActiveRequest* request, int row, Span<float> logits, const ChosenToken* chosen);
+  ActiveRequest::Outcome NextToken(ActiveRequest* request, int row, Span<float> logits, const ChosenToken* chosen);
   void Hold(Group* group, int row, Span<const float> logits);
   void Settle(Sequence* sequence, std::size_t right);
   void StepBeams(Group* group, ActiveRequest* request, Span<float> logits);
@@ -221,6 +234,8 @@ class Engine {
   std::vector<int> row_indices_;
   std::vector<Work> work_;
   std::vector<float> logits_;
+  std::vector<RowAhead> rows_ahead_;
+  RowChooser chooser_;
   std::vector<SeqId> to_close_;
   std::vector<HeldRow> held_;
   std::vector<TokenId> guesses_;

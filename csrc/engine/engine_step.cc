@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
 #include <mutex>
+#include <new>
 #include <vector>
 
 #include "engine/engine.h"
@@ -151,7 +153,7 @@ void Engine::ResumeHeld() {
     const auto entry = entries_.find(row.id);
     if (entry == entries_.end()) continue;  // it ended meanwhile
     try {
-      StepSample(scheduler_.Find(row.id), entry->second.active.get(), row.row, Span<float>(row.logits));
+      StepSample(scheduler_.Find(row.id), entry->second.active.get(), row.row, Span<float>(row.logits), nullptr);
     } catch (...) {
       Fail(row.id, CurrentError(ErrorCode::kInternal));
     }
@@ -171,6 +173,7 @@ void Engine::RunForward(Span<const PlannedChunk> chunks) {
   if (!CallForward()) return;
   for (const PlannedChunk& chunk : chunks) scheduler_.Commit(chunk);
   const Stopwatch stopwatch(&now_.sampling_seconds);
+  ChooseAhead();
   for (const Work& work : work_) {
     try {
       HandleLogits(work);
@@ -239,21 +242,64 @@ void Engine::LoseRunning(const Error& error) {
   while (!scheduler_.running().empty()) Fail(scheduler_.running().front()->ticket.id, lost);
 }
 
+// Tokens are chosen on the pool where that pays, and handed out below, in the order of rows, as ever: what a row comes
+// to depends on its logits and its own history only. Without the memory for it every row waits for its turn.
+void Engine::ChooseAhead() {
+  try {
+    ChooseRows();
+  } catch (const std::bad_alloc&) {
+    for (Work& work : work_) work.chosen.reset();
+  }
+}
+
+void Engine::ChooseRows() {
+  const auto vocab = static_cast<std::size_t>(model_.vocab_size);
+  if (!chooser_.Pays(work_.size(), RowChooser::WorkOf(work_.size() * vocab, false))) return;
+  const std::size_t work = GatherRows();
+  const auto choose = [&](std::size_t row, SamplingScratch* scratch, ChosenToken* chosen) {
+    const RowAhead& ahead = rows_ahead_[row];
+    const Choice choice = ahead.request->Choose(ahead.sample, ahead.logits, scratch);
+    chosen->token = choice.token;
+    chosen->logprobs.assign(choice.logprobs.begin(), choice.logprobs.end());
+  };
+  const bool pays = chooser_.Pays(rows_ahead_.size(), work);
+  if (pays && chooser_.ChooseAll(rows_ahead_.size(), work, choose)) return;
+  for (Work& each : work_) each.chosen.reset();
+}
+
+// Returns what choosing from them costs.
+std::size_t Engine::GatherRows() {
+  const auto vocab = static_cast<std::size_t>(model_.vocab_size);
+  std::size_t cost = 0;
+  rows_ahead_.clear();
+  for (Work& work : work_) {
+    if (work.logit_rows != 1) continue;
+    const auto entry = entries_.find(work.id);
+    if (entry == entries_.end() || !entry->second.active->MayChoose(work.row, work.end)) continue;
+    work.chosen = rows_ahead_.size();
+    rows_ahead_.push_back(
+        {entry->second.active.get(), work.row, Span<float>(logits_.data() + work.first_logit * vocab, vocab)});
+    cost += RowChooser::WorkOf(vocab, entry->second.active->chooses_plainly());
+  }
+  return cost;
+}
+
 void Engine::HandleLogits(const Work& work) {
   const auto entry = entries_.find(work.id);
   if (entry == entries_.end() || entry->second.told) return;  // lost earlier in this step
   Group* group = scheduler_.Find(work.id);
   const auto vocab = static_cast<std::size_t>(model_.vocab_size);
+  const ChosenToken* chosen = work.chosen.has_value() ? &chooser_.chosen(*work.chosen) : nullptr;
   for (std::size_t r = 0; r < work.logit_rows; ++r) {
     const std::size_t position = work.end - work.logit_rows + r;
     const Span<float> logits(logits_.data() + (work.first_logit + r) * vocab, vocab);
     if (position + 1 < group->ticket.prompt.size()) {
-      entry->second.active->AddPromptLogits(position, logits);
+      entry->second.active->AddPromptLogits(position, logits, chooser_.scratch());
     } else if (group->reading_prompt) {
-      StartDecoding(group, entry->second.active.get(), logits);
+      StartDecoding(group, entry->second.active.get(), logits, chosen);
     } else if (!entry->second.active->uses_beams()) {
-      StepSample(group, entry->second.active.get(), work.row,
-                 Span<float>(logits.data(), (work.logit_rows - r) * vocab));
+      StepSample(group, entry->second.active.get(), work.row, Span<float>(logits.data(), (work.logit_rows - r) * vocab),
+                 chosen);
       return;
     } else if (work.row == 0) {  // beams are planned side by side, so their rows of logits are neighbours
       StepBeams(group, entry->second.active.get(),
@@ -262,7 +308,7 @@ void Engine::HandleLogits(const Work& work) {
   }
 }
 
-void Engine::StartDecoding(Group* group, ActiveRequest* request, Span<float> logits) {
+void Engine::StartDecoding(Group* group, ActiveRequest* request, Span<float> logits, const ChosenToken* chosen) {
   const int rows = group->ticket.rows;
   if (rows > 1) ForkRows(group);
   scheduler_.Fork(group);
@@ -271,7 +317,7 @@ void Engine::StartDecoding(Group* group, ActiveRequest* request, Span<float> log
     return;
   }
   // The group lives until its last row leaves, which is the last that this loop looks at.
-  for (int row = 0; row < rows; ++row) StepSample(group, request, row, logits);
+  for (int row = 0; row < rows; ++row) StepSample(group, request, row, logits, chosen);
 }
 
 void Engine::ForkRows(Group* group) {
@@ -282,8 +328,8 @@ void Engine::ForkRows(Group* group) {
 }
 
 // `logits` has a row for the next token, and one for the token behind each guess: as long as the guesses are what is
-// chosen, the row behind is as good as that of the next step.
-void Engine::StepSample(Group* group, ActiveRequest* request, int row, Span<float> logits) {
+// chosen, the row behind is as good as that of the next step. `chosen`: from the first row, if that has been done.
+void Engine::StepSample(Group* group, ActiveRequest* request, int row, Span<float> logits, const ChosenToken* chosen) {
   const RequestId id = group->ticket.id;
   const auto vocab = static_cast<std::size_t>(model_.vocab_size);
   if (!request->MaskReady(row, wake_)) {
@@ -295,7 +341,8 @@ void Engine::StepSample(Group* group, ActiveRequest* request, int row, Span<floa
   std::size_t right = 0;
   ActiveRequest::Outcome outcome;
   for (;; ++right) {
-    outcome = request->Next(row, Span<float>(logits.data() + right * vocab, vocab));
+    outcome = NextToken(request, row, Span<float>(logits.data() + right * vocab, vocab), chosen);
+    chosen = nullptr;
     ++now_.generated_tokens;
     const bool guessed = right < guesses.size() && guesses[right] == outcome.token;
     if (outcome.finished || !guessed || !request->MaskReady(row, wake_)) break;
@@ -307,6 +354,13 @@ void Engine::StepSample(Group* group, ActiveRequest* request, int row, Span<floa
   }
   LeaveRow(id, row);
   if (request->unfinished() == 0) Finish(id);
+}
+
+ActiveRequest::Outcome Engine::NextToken(ActiveRequest* request, int row, Span<float> logits,
+                                         const ChosenToken* chosen) {
+  if (chosen == nullptr) return request->Next(row, logits, chooser_.scratch());
+  if (chosen->failure != nullptr) std::rethrow_exception(chosen->failure);
+  return request->Take(row, chosen->token, Span<const TokenLogprob>(chosen->logprobs));
 }
 
 void Engine::Hold(Group* group, int row, Span<const float> logits) {
@@ -323,7 +377,7 @@ void Engine::Settle(Sequence* sequence, std::size_t right) {
 
 void Engine::StepBeams(Group* group, ActiveRequest* request, Span<float> logits) {
   const RequestId id = group->ticket.id;
-  if (request->NextBeams(logits)) {
+  if (request->NextBeams(logits, chooser_.scratch())) {
     now_.generated_tokens += request->generated();
     const int rows = group->ticket.rows;
     for (int row = 0; row < rows; ++row) LeaveRow(id, row);

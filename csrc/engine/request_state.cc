@@ -16,6 +16,10 @@ thread_local const EngineLink* t_engine = nullptr;  // whose thread this is
 /// Longer waits are as good as for ever, and would overflow the clock's nanoseconds.
 constexpr std::chrono::milliseconds kLongestWait = std::chrono::hours(24 * 365);
 
+RequestState::Clock::time_point EndOf(std::chrono::milliseconds timeout) {
+  return RequestState::Clock::now() + std::min(timeout, kLongestWait);
+}
+
 void Append(const Update& more, Update* update) {
   update->sample = more.sample;
   update->token_ids.insert(update->token_ids.end(), more.token_ids.begin(), more.token_ids.end());
@@ -67,11 +71,6 @@ bool RequestState::TakeUpdate(Update* update) {
   return true;
 }
 
-template <typename Predicate>
-bool RequestState::WaitUntil(std::unique_lock<std::mutex>* lock, std::chrono::milliseconds timeout, Predicate ready) {
-  return changed_.wait_until(*lock, Clock::now() + std::min(timeout, kLongestWait), ready);
-}
-
 bool RequestState::Next(Update* update) {
   while (true) {
     if (const std::optional<bool> next = NextFor(update, kLongestWait); next.has_value()) return *next;
@@ -88,7 +87,7 @@ std::optional<bool> RequestState::NextFor(Update* update, std::chrono::milliseco
   CheckMayWait();
   CheckNoCallback();
   std::unique_lock<std::mutex> lock(mutex_);
-  if (!WaitUntil(&lock, timeout, [&] { return ended_ || !ready_.empty(); })) return std::nullopt;
+  if (!changed_.wait_until(lock, EndOf(timeout), [&] { return ended_ || !ready_.empty(); })) return std::nullopt;
   return TakeUpdate(update);
 }
 
@@ -116,7 +115,7 @@ void RequestState::TellNews() noexcept {
 Result RequestState::Get() {
   CheckMayWait();
   std::unique_lock<std::mutex> lock(mutex_);
-  changed_.wait(lock, [&] { return ended_; });
+  ended_now_.wait(lock, [&] { return ended_; });
   if (error_.has_value()) throw Error(*error_);
   return result_;
 }
@@ -124,7 +123,7 @@ Result RequestState::Get() {
 bool RequestState::WaitFor(std::chrono::milliseconds timeout) {
   CheckMayWait();
   std::unique_lock<std::mutex> lock(mutex_);
-  return WaitUntil(&lock, timeout, [&] { return ended_; });
+  return ended_now_.wait_until(lock, EndOf(timeout), [&] { return ended_; });
 }
 
 void RequestState::Cancel() {
@@ -146,7 +145,7 @@ void RequestState::Deliver(const Update& update) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     Update& waiting = waiting_[static_cast<std::size_t>(update.sample)];
-    if (std::find(ready_.begin(), ready_.end(), update.sample) == ready_.end()) ready_.push_back(update.sample);
+    if (waiting.token_ids.empty()) ready_.push_back(update.sample);
     Append(update, &waiting);
     TellNews();
   }
@@ -169,6 +168,11 @@ void RequestState::DropCallback() noexcept {
   const UpdateCallback last = std::exchange(callback_, nullptr);
 }
 
+void RequestState::TellTheEnd() noexcept {
+  changed_.notify_all();
+  ended_now_.notify_all();
+}
+
 // `note` takes down how it ended.
 template <typename Note>
 void RequestState::End(const Note& note) noexcept {
@@ -181,7 +185,7 @@ void RequestState::End(const Note& note) noexcept {
     TellNews();
     last.swap(on_news_);
   }
-  changed_.notify_all();
+  TellTheEnd();
 }
 
 void RequestState::Finish(Result result) noexcept {

@@ -75,8 +75,7 @@ class RequestState {
   void CheckMayWait() const;
   void CheckNoCallback() const;
   bool TakeUpdate(Update* update);
-  template <typename Predicate>
-  bool WaitUntil(std::unique_lock<std::mutex>* lock, std::chrono::milliseconds timeout, Predicate ready);
+  void TellTheEnd() noexcept;
   void CallBack(const Update& update) noexcept;
   void DropCallback() noexcept;
   void TellNews() noexcept;
@@ -94,9 +93,10 @@ class RequestState {
   std::atomic<bool> cancelled_{false};
 
   std::mutex mutex_;
-  std::condition_variable changed_;
+  std::condition_variable changed_;    // an update came, or the end
+  std::condition_variable ended_now_;  // the end came: who waits for it alone sleeps through the updates
   // Guarded by mutex_.
-  std::vector<Update> waiting_;  // one a sample; has tokens or a finish reason when the sample is in ready_
+  std::vector<Update> waiting_;  // one a sample; has tokens when the sample is in ready_
   std::deque<int> ready_;        // samples with something to take, longest waiting first
   NewsCallback on_news_;         // called with mutex_ locked, so that none comes after it was replaced
   bool ended_ = false;

@@ -2,9 +2,10 @@
 
 #include <cstddef>
 #include <memory>
-#include <utility>
 #include <vector>
 
+#include "sampling/logit_changes.h"
+#include "sampling/ngram_index.h"
 #include "sampling/stop_ids.h"
 #include "sampling/token_counts.h"
 #include "skywork_rt/model_spec.h"
@@ -21,30 +22,27 @@ class LogitsProcessor {
   LogitsProcessor() = default;
   LogitsProcessor(std::shared_ptr<const SamplingParams> params, const ModelSpec& model, Span<const TokenId> prompt);
 
-  /// Changes the row for the next position and remembers the old values.
-  void Apply(Span<float> logits);
-  /// Puts the values back that the last Apply replaced.
-  void Undo(Span<float> logits);
-  /// Whether the last Apply changed anything.
-  bool changed() const { return !undo_.empty(); }
+  /// Changes the row for the next position; `changes`, forgotten before, holds what it was.
+  void Apply(Span<float> logits, LogitChanges* changes) const;
   /// Appends a token of the output.
   void Accept(TokenId token);
 
  private:
-  void Set(Span<float> logits, TokenId token, float value);
-  void ApplyBadWords(Span<float> logits);
-  void ApplyMinTokens(Span<float> logits);
-  void ApplyPenalties(Span<float> logits);
-  void ApplyNoRepeatNgram(Span<float> logits);
+  void ApplyBadWords(Span<float> logits, LogitChanges* changes) const;
+  void ApplyMinTokens(Span<float> logits, LogitChanges* changes) const;
+  void ApplyPenalties(Span<float> logits, LogitChanges* changes) const;
+  void ApplyNoRepeatNgram(Span<float> logits, LogitChanges* changes) const;
+  void AddToHistory(TokenId token);
 
   std::shared_ptr<const SamplingParams> params_;
   StopIds stop_ids_;
   bool counts_tokens_ = false;    // a penalty looks at counts_
   bool keeps_history_ = false;    // bad words or n-grams look at history_
+  bool bans_ngrams_ = false;      // n-grams, which look at ngrams_
   TokenCounts counts_;            // distinct tokens of prompt and output
   std::vector<TokenId> history_;  // prompt and output
+  NgramIndex ngrams_;             // of history_
   std::size_t output_length_ = 0;
-  std::vector<std::pair<TokenId, float>> undo_;
 };
 
 }  // namespace skywork_rt

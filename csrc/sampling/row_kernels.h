@@ -2,6 +2,8 @@
 
 #include <cstddef>
 
+#include "skywork_rt/export.h"
+
 namespace skywork_rt {
 
 /// Loops over one row of logits, compiled once an instruction set and chosen at run time. Every version works on 16
@@ -35,7 +37,7 @@ struct RowKernels {
 };
 
 /// The version for ChosenInstructionSet() at the time of the first call, which throws what that throws.
-const RowKernels& Rows();
+SKYWORK_RT_API const RowKernels& Rows();
 
 /// All versions that this CPU runs, ended by nullptr; the first one is the plain one. For tests.
 const RowKernels* const* AllRowKernels();

@@ -1,6 +1,8 @@
 #include "sampling/sampler.h"
 
 #include <limits>
+#include <optional>
+#include <vector>
 
 #include "sampling/philox.h"
 #include "sampling/row_checks.h"
@@ -9,6 +11,32 @@
 #include "support/format.h"
 
 namespace skywork_rt {
+namespace {
+
+constexpr float kOut = -std::numeric_limits<float>::infinity();
+
+Span<float> Masked(Span<const float> logits, Span<const std::uint32_t> allowed, std::vector<float>* masked) {
+  if (allowed.size() * 32 < logits.size()) {
+    throw Error(ErrorCode::kInternal,
+                StrCat("a mask has ", allowed.size() * 32, " bits for ", logits.size(), " tokens"));
+  }
+  CheckedMax(logits, nullptr);  // a row that is damaged is refused whatever the mask hides
+  masked->resize(logits.size());
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    const bool in = (allowed[i / 32] >> (i % 32) & 1U) != 0;
+    (*masked)[i] = in ? logits[i] : kOut;
+  }
+  return Span<float>(*masked);
+}
+
+/// nullopt when every logit is -inf, as of Sampler::Draw.
+std::optional<TokenId> Best(Span<const float> logits) {
+  const float max = CheckedMax(logits, nullptr);
+  if (max == kOut) return std::nullopt;
+  return static_cast<TokenId>(Rows().find(logits.data(), logits.size(), max));
+}
+
+}  // namespace
 
 Sampler::Sampler(const SamplingParams& params, const ModelSpec& model, std::uint64_t seed, int sample,
                  Span<const TokenId> prompt)
@@ -25,43 +53,43 @@ Sampler Sampler::Fork(int sample) const {
   return copy;
 }
 
-Choice Sampler::Sample(Span<float> logits, Span<const std::uint32_t> allowed) {
+Choice Sampler::Sample(Span<float> logits, SamplingScratch* scratch, Span<const std::uint32_t> allowed) const {
   if (logits.size() != vocab_size_) {
     throw Error(ErrorCode::kInvalidArgument,
                 StrCat("a row has ", logits.size(), " logits, but the vocabulary has ", vocab_size_, " tokens"));
   }
   Span<float> row = logits;
+  scratch->changes.Forget();
   try {
     Choice choice;
-    if (!allowed.empty()) row = Masked(logits, allowed);
-    processor_.Apply(row);
-    choice.token = params_->temperature == 0.0f ? Best(row) : Draw(row);
-    processor_.Undo(row);
+    if (!allowed.empty()) row = Masked(logits, allowed, &scratch->masked);
+    choice.token = ChooseFrom(row, !allowed.empty(), scratch);
+    scratch->changes.Undo(row);
     if (params_->logprobs) {
-      ranker_.Rank(logits, choice.token, *params_->logprobs, &logprobs_);
-      choice.logprobs = logprobs_;
+      scratch->ranker.Rank(logits, choice.token, *params_->logprobs, &scratch->logprobs);
+      choice.logprobs = scratch->logprobs;
     }
     return choice;
   } catch (const Error& error) {
-    const bool changed = processor_.changed();
-    processor_.Undo(row);
+    const bool changed = !scratch->changes.empty();
+    scratch->changes.Undo(row);
     const Error cause = changed ? Blame(error, row) : error;
     throw Error(cause.code(), StrCat("output position ", position_, " of sample ", sample_, ": ", cause.what()));
   }
 }
 
-Span<float> Sampler::Masked(Span<const float> logits, Span<const std::uint32_t> allowed) {
-  if (allowed.size() * 32 < logits.size()) {
-    throw Error(ErrorCode::kInternal,
-                StrCat("a mask has ", allowed.size() * 32, " bits for ", logits.size(), " tokens"));
+// `masked`: a mask has hidden some of the row. The changes of the row are left for the caller to undo.
+TokenId Sampler::ChooseFrom(Span<float> row, bool masked, SamplingScratch* scratch) const {
+  processor_.Apply(row, &scratch->changes);
+  const std::optional<TokenId> token = params_->temperature == 0.0f ? Best(row) : Draw(row, &scratch->distribution);
+  if (token.has_value()) return *token;
+  if (scratch->changes.empty() && !masked) {
+    throw Error(ErrorCode::kBackend, StrCat("all ", vocab_size_, " logits are -inf: no token can follow"));
   }
-  CheckedMax(logits, nullptr);  // a row that is damaged is refused whatever the mask hides
-  masked_.resize(logits.size());
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    const bool in = (allowed[i / 32] >> (i % 32) & 1U) != 0;
-    masked_[i] = in ? logits[i] : -std::numeric_limits<float>::infinity();
-  }
-  return Span<float>(masked_);
+  throw Error(
+      ErrorCode::kInvalidArgument,
+      StrCat("no token of ", vocab_size_,
+             " is left to choose: relax logit_bias, bad_words_ids, min_tokens, no_repeat_ngram_size or the mask"));
 }
 
 // A row that is sound without the request's own changes was damaged by them.
@@ -80,26 +108,10 @@ void Sampler::Accept(TokenId token) {
   processor_.Accept(token);
 }
 
-TokenId Sampler::Best(Span<const float> logits) const {
-  const float max = CheckedMax(logits, nullptr);
-  if (max == -std::numeric_limits<float>::infinity()) ThrowNothingLeft();
-  return static_cast<TokenId>(Rows().find(logits.data(), logits.size(), max));
-}
-
-TokenId Sampler::Draw(Span<const float> logits) {
-  if (!distribution_.Reset(logits, params_->temperature)) ThrowNothingLeft();
-  distribution_.Keep(*params_);
-  return distribution_.Draw(UniformAt(seed_, sample_, position_));
-}
-
-void Sampler::ThrowNothingLeft() const {
-  if (!processor_.changed() && masked_.empty()) {
-    throw Error(ErrorCode::kBackend, StrCat("all ", vocab_size_, " logits are -inf: no token can follow"));
-  }
-  throw Error(
-      ErrorCode::kInvalidArgument,
-      StrCat("no token of ", vocab_size_,
-             " is left to choose: relax logit_bias, bad_words_ids, min_tokens, no_repeat_ngram_size or the mask"));
+std::optional<TokenId> Sampler::Draw(Span<const float> logits, Distribution* distribution) const {
+  if (!distribution->Reset(logits, params_->temperature)) return std::nullopt;
+  distribution->Keep(*params_);
+  return distribution->Draw(UniformAt(seed_, sample_, position_));
 }
 
 }  // namespace skywork_rt

@@ -3,11 +3,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <vector>
+#include <optional>
 
-#include "sampling/distribution.h"
 #include "sampling/logits_processor.h"
-#include "sampling/logprobs.h"
+#include "sampling/sampling_scratch.h"
 #include "sampling/stop_ids.h"
 #include "skywork_rt/export.h"
 #include "skywork_rt/generator.h"
@@ -21,7 +20,7 @@ namespace skywork_rt {
 struct Choice {
   TokenId token = 0;
   /// The chosen token, then the SamplingParams::logprobs best ones; empty when none were asked for. A view into the
-  /// sampler that holds until its next call.
+  /// scratch that holds until its next use.
   Span<const TokenLogprob> logprobs;
 };
 
@@ -33,6 +32,7 @@ struct Choice {
 /// ascending id among equals, at which the running sum of weights exp((logit - max) / temperature), kept in double
 /// precision, exceeds u times the sum of the kept weights. The position is the number of tokens accepted before.
 ///
+/// Holds what the sample has to remember and no more: parameters, counts and history where processors look at them.
 /// After the first calls nothing is allocated, except where the history outgrows its reserve.
 class SKYWORK_RT_API Sampler {
  public:
@@ -44,12 +44,13 @@ class SKYWORK_RT_API Sampler {
   /// The same state (history, parameters) for another sample index: for n samples that share one prefill.
   Sampler Fork(int sample) const;
 
-  /// Chooses the next token from one row of vocab_size raw logits. The row is used as scratch and has its old
-  /// contents again on return, so n samples can draw from one row. Does not change the history. `allowed`: one bit a
+  /// Chooses the next token from one row of vocab_size raw logits. The row is written to and has its old contents again
+  /// on return, so n samples can draw from one row, one after the other. Changes nothing of the sampler, so different
+  /// threads may choose at once, each with a row and scratch of its own. `allowed`: one bit a
   /// token (LogitsMask::Allowed); empty: every token. Log-probabilities are those of the raw logits, with a mask too.
   /// Throws kBackend (a logit is NaN or +inf, or all are -inf), kInvalidArgument (wrong row size, or the request's
   /// own bans or the mask leave no token).
-  Choice Sample(Span<float> logits, Span<const std::uint32_t> allowed = {});
+  Choice Sample(Span<float> logits, SamplingScratch* scratch, Span<const std::uint32_t> allowed = {}) const;
 
   /// Appends a token to the history; the next Sample is for the position after it.
   void Accept(TokenId token);
@@ -60,11 +61,9 @@ class SKYWORK_RT_API Sampler {
   bool IsStop(TokenId token) const { return stop_ids_.Contains(token); }
 
  private:
-  Span<float> Masked(Span<const float> logits, Span<const std::uint32_t> allowed);
-  TokenId Best(Span<const float> logits) const;
-  TokenId Draw(Span<const float> logits);
+  TokenId ChooseFrom(Span<float> row, bool masked, SamplingScratch* scratch) const;
+  std::optional<TokenId> Draw(Span<const float> logits, Distribution* distribution) const;
   static Error Blame(const Error& error, Span<const float> untouched);
-  [[noreturn]] void ThrowNothingLeft() const;
 
   std::shared_ptr<const SamplingParams> params_;  // shared with the forks
   std::uint64_t seed_;
@@ -73,10 +72,6 @@ class SKYWORK_RT_API Sampler {
   std::size_t vocab_size_;
   StopIds stop_ids_;
   LogitsProcessor processor_;
-  Distribution distribution_;
-  LogprobRanker ranker_;
-  std::vector<TokenLogprob> logprobs_;
-  std::vector<float> masked_;  // a row of its own under a mask, most of whose tokens may be out
 };
 
 }  // namespace skywork_rt

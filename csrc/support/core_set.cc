@@ -31,6 +31,13 @@ CoreSet CoreSet::OfThisThread() {
   return cores;
 }
 
+bool CoreSet::Overlaps(const CoreSet& other) const {
+  if (empty() || other.empty()) return true;
+  cpu_set_t both;
+  CPU_AND(&both, &set_, &other.set_);
+  return CPU_COUNT(&both) != 0;
+}
+
 std::string CoreSet::ToString() const {
   std::string text;
   for (int core = 0; core < CPU_SETSIZE; ++core) {

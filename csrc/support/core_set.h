@@ -22,6 +22,8 @@ class SKYWORK_RT_API CoreSet {
   int size() const { return CPU_COUNT(&set_); }
   bool empty() const { return size() == 0; }
   bool operator==(const CoreSet& other) const { return CPU_EQUAL(&set_, &other.set_) != 0; }
+  /// Whether threads on either may want the same core. An empty set leaves its threads anywhere.
+  bool Overlaps(const CoreSet& other) const;
   /// "0, 2-5"
   std::string ToString() const;
 

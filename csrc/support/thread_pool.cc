@@ -3,31 +3,15 @@
 #include <pthread.h>
 
 #include <algorithm>
-#include <system_error>
-#include <thread>
+#include <atomic>
+#include <new>
 
 #include "skywork_rt/error.h"
-#include "support/format.h"
 
 namespace skywork_rt {
 namespace {
 
-// Long enough to bridge the serial parts between two regions of a step, short enough to cost nobody a core.
-constexpr int kSpins = 4000;
-constexpr std::uint64_t kClosed = std::uint64_t{1} << 31;
-constexpr std::uint64_t kCountMask = 0xFFFF;
-
 std::atomic<ThreadPool*> g_pool{nullptr};
-
-void Pause() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#endif
-}
-
-std::uint64_t EpochOf(std::uint64_t gate) {
-  return gate >> 32;
-}
 
 }  // namespace
 
@@ -47,13 +31,30 @@ ThreadPool& ThreadPool::Global() {
 }
 
 ThreadPool::Lease::Lease(int threads, const CoreSet& cores)
-    : pool_(Global()), threads_(std::clamp(threads, 1, kMostThreads)) {
-  pool_.Acquire(threads_);
-  pool_.cores_ = cores;
+    : pool_(Global()), threads_(std::clamp(threads, 1, WorkerTeam::kMostThreads)), claim_{cores} {
+  pool_.Acquire(&claim_, threads_);
+  Settle();
+}
+
+ThreadPool::Lease::Lease(IfFree /*how*/, int threads, const CoreSet& cores)
+    : pool_(Global()), threads_(std::clamp(threads, 1, WorkerTeam::kMostThreads)), claim_{cores} {
   try {
-    callers_place_.emplace(cores);
+    if (pool_.TryAcquire(&claim_, threads_)) {
+      Settle();
+      return;
+    }
+  } catch (const Error&) {  // the system refuses threads or cores: the caller alone will do
+  } catch (const std::bad_alloc&) {
+  }
+  threads_ = 1;
+  UseDefaultFloatEnvironment();
+}
+
+void ThreadPool::Lease::Settle() {
+  try {
+    callers_place_.emplace(claim_.cores);
   } catch (...) {
-    pool_.Release();
+    pool_.Release(&claim_);
     throw;
   }
   UseDefaultFloatEnvironment();
@@ -61,122 +62,80 @@ ThreadPool::Lease::Lease(int threads, const CoreSet& cores)
 
 ThreadPool::Lease::~Lease() {
   callers_place_.reset();
-  pool_.Release();
+  if (claim_.team != nullptr) pool_.Release(&claim_);
 }
 
-void ThreadPool::Acquire(int threads) {
-  std::unique_lock<std::mutex> lock(lease_mutex_);
-  const std::uint64_t ticket = next_ticket_++;
-  lease_turn_.wait(lock, [&] { return serving_ == ticket; });
-  try {
-    while (workers_ < threads - 1) {
-      std::thread([this] { WorkerMain(); }).detach();
-      ++workers_;
-    }
-  } catch (const std::system_error& error) {
-    ++serving_;
-    lease_turn_.notify_all();
-    throw Error(ErrorCode::kCapacity, StrCat("The system refused thread ", workers_ + 2, " of the ", threads,
-                                             " asked for (", error.what(), "). Ask for fewer threads."));
-  }
+void ThreadPool::Acquire(Claim* claim, int threads) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  Enlist(claim);
+  turn_.wait(lock, [&] { return MayStart(*claim); });
+  GiveTeam(claim, threads);
 }
 
-void ThreadPool::Release() {
-  {
-    const std::lock_guard<std::mutex> lock(lease_mutex_);
-    ++serving_;
+bool ThreadPool::TryAcquire(Claim* claim, int threads) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  Enlist(claim);
+  if (MayStart(*claim)) {
+    GiveTeam(claim, threads);
+    return true;
   }
-  lease_turn_.notify_all();
-}
-
-void ThreadPool::Follow(Place* place) const noexcept {
-  if (cores_.empty()) {
-    if (place->confined) place->own.Confine();
-    place->confined = false;
-    return;
-  }
-  if (place->confined && place->at == cores_) return;
-  if (!place->confined) place->own = CoreSet::OfThisThread();
-  place->confined = cores_.Confine();  // the caller has been there, so this fails only if the cores have just gone
-  place->at = cores_;
-}
-
-void ThreadPool::Drain(int slot) {
-  for (int i = 0; i < slots_; ++i) {
-    Share& share = shares_[static_cast<std::size_t>((slot + i) % slots_)];
-    while (share.next.load(std::memory_order_relaxed) < share.end) {
-      const int task = share.next.fetch_add(1, std::memory_order_relaxed);
-      if (task < share.end) functions_.run(functions_.context, task, slot);
-    }
-  }
-  functions_.after(functions_.context, slot);
-}
-
-void ThreadPool::RunJob(int tasks, int threads, const Functions& functions) {
-  functions_ = functions;
-  slots_ = std::min(threads, tasks);
-  for (int slot = 0; slot < slots_; ++slot) {
-    Share& share = shares_[static_cast<std::size_t>(slot)];
-    share.next.store(ShareBegin(tasks, slots_, slot), std::memory_order_relaxed);
-    share.end = ShareBegin(tasks, slots_, slot + 1);
-  }
-  left_.store(0, std::memory_order_relaxed);
-  const std::uint64_t epoch = EpochOf(gate_.load(std::memory_order_relaxed)) + 1;
-  const auto helpers = static_cast<std::uint64_t>(slots_ - 1);
-  gate_.store(epoch << 32 | helpers << 16, std::memory_order_seq_cst);
-  if (sleepers_.load(std::memory_order_seq_cst) > 0) {
-    { const std::lock_guard<std::mutex> lock(sleep_mutex_); }
-    wake_.notify_all();
-  }
-  Drain(0);
-  const std::uint64_t last = gate_.fetch_or(kClosed, std::memory_order_acq_rel);
-  const auto entered = static_cast<int>(last & kCountMask);
-  for (int spins = 0; left_.load(std::memory_order_acquire) != entered; ++spins) {
-    if (spins < kSpins) {
-      Pause();
-    } else {
-      std::this_thread::yield();
-    }
-  }
-}
-
-bool ThreadPool::Enter(std::uint64_t epoch, int* slot) {
-  std::uint64_t gate = gate_.load(std::memory_order_acquire);
-  while (EpochOf(gate) == epoch && (gate & kClosed) == 0 && (gate & kCountMask) < (gate >> 16 & (kCountMask >> 1))) {
-    if (gate_.compare_exchange_weak(gate, gate + 1, std::memory_order_acq_rel)) {
-      *slot = static_cast<int>(gate & kCountMask) + 1;
-      return true;
-    }
-  }
+  Withdraw(claim);
   return false;
 }
 
-void ThreadPool::WorkerMain() {
-  UseDefaultFloatEnvironment();
-  Place place;
-  std::uint64_t seen = 0;
-  for (;;) {
-    std::uint64_t epoch = seen;
-    for (int spins = 0; spins < kSpins && epoch == seen; ++spins) {
-      Pause();
-      epoch = EpochOf(gate_.load(std::memory_order_acquire));
-    }
-    if (epoch == seen) {
-      std::unique_lock<std::mutex> lock(sleep_mutex_);
-      sleepers_.fetch_add(1, std::memory_order_seq_cst);
-      wake_.wait(lock, [&] {
-        epoch = EpochOf(gate_.load(std::memory_order_seq_cst));
-        return epoch != seen;
-      });
-      sleepers_.fetch_sub(1, std::memory_order_relaxed);
-    }
-    seen = epoch;
-    int slot = 0;
-    if (!Enter(epoch, &slot)) continue;
-    Follow(&place);
-    Drain(slot);
-    left_.fetch_add(1, std::memory_order_release);
+// The claim is withdrawn when there is no team for it.
+void ThreadPool::GiveTeam(Claim* claim, int threads) {
+  try {
+    TeamAndUser& team = TeamFor(claim->cores);
+    team.team->Hire(threads);
+    team.team->MoveTo(claim->cores);
+    team.user = claim;
+    claim->team = team.team.get();
+  } catch (...) {
+    Withdraw(claim);
+    turn_.notify_all();
+    throw;
   }
+}
+
+// Whoever was on these cores before need not move; else whoever is free.
+ThreadPool::TeamAndUser& ThreadPool::TeamFor(const CoreSet& cores) {
+  const auto free = [](const TeamAndUser& team) { return team.user == nullptr; };
+  auto found = std::find_if(teams_.begin(), teams_.end(),
+                            [&](const TeamAndUser& team) { return free(team) && team.team->cores() == cores; });
+  if (found == teams_.end()) found = std::find_if(teams_.begin(), teams_.end(), free);
+  if (found != teams_.end()) return *found;
+  teams_.push_back({std::make_unique<WorkerTeam>(), nullptr});
+  return teams_.back();
+}
+
+void ThreadPool::Release(Claim* claim) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    std::find_if(teams_.begin(), teams_.end(), [&](const TeamAndUser& team) { return team.user == claim; })->user =
+        nullptr;
+    claim->team = nullptr;
+    Withdraw(claim);
+  }
+  turn_.notify_all();
+}
+
+bool ThreadPool::MayStart(const Claim& claim) const {
+  const Claim* earlier = first_;
+  while (earlier != &claim && !earlier->cores.Overlaps(claim.cores)) earlier = earlier->next;
+  return earlier == &claim;
+}
+
+void ThreadPool::Enlist(Claim* claim) {
+  Claim** end = &first_;
+  while (*end != nullptr) end = &(*end)->next;
+  *end = claim;
+}
+
+void ThreadPool::Withdraw(Claim* claim) {
+  Claim** place = &first_;
+  while (*place != claim) place = &(*place)->next;
+  *place = claim->next;
 }
 
 }  // namespace skywork_rt

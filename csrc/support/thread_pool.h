@@ -1,36 +1,49 @@
 #pragma once
 
-#include <array>
-#include <atomic>
 #include <condition_variable>
-#include <cstdint>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <type_traits>
+#include <vector>
 
 #include "support/core_set.h"
 #include "support/float_environment.h"
+#include "support/worker_team.h"
 
 namespace skywork_rt {
 
 /// The one pool of worker threads of this process, shared by every model in it.
 ///
-/// One lease holds it at a time, first come first served, so two models take turns step by step and never run more
-/// threads than one of them asked for. Workers spin for a moment between parallel regions, then sleep. The pool is
-/// never destroyed: a worker may be inside its wait while the process exits. A child after fork() gets a new pool.
+/// Leases on overlapping cores take turns, first come first served, so two models take turns step by step and never run
+/// more threads than one of them asked for. Leases on disjoint cores run side by side, each with a team of its own; one
+/// without cores may run anywhere, and so overlaps with all. The pool is never destroyed, as its teams are not. A child
+/// after fork() gets a new pool.
 class ThreadPool {
+ private:
+  /// A lease that computes or waits, in the order in which they came.
+  struct Claim {
+    CoreSet cores;
+    WorkerTeam* team = nullptr;  // while it computes
+    Claim* next = nullptr;
+  };
+
  public:
   static ThreadPool& Global();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  /// Exclusive use of the pool with `threads` threads in all, the caller among them.
+  /// Use of the pool with `threads` threads in all, the caller among them; exclusive on its cores.
   ///
   /// With `cores`, all of them compute on these only: the caller until the lease ends, a worker until it computes for a
   /// lease that says otherwise. Throws Error(kCapacity) when the system refuses a thread or the cores.
   class Lease {
    public:
     explicit Lease(int threads, const CoreSet& cores = {});
+    /// For little work: where the other would wait or throw, this one has the caller as its only thread, and no part of
+    /// the pool.
+    struct IfFree {};
+    Lease(IfFree how, int threads, const CoreSet& cores = {});
     ~Lease();
     Lease(const Lease&) = delete;
     Lease& operator=(const Lease&) = delete;
@@ -54,82 +67,53 @@ class ThreadPool {
         after(0);
         return;
       }
-      struct Job {
+      struct Context {
         std::remove_reference_t<F>* f;
         std::remove_reference_t<After>* after;
-      } job{&f, &after};
-      pool_.RunJob(tasks, threads_,
-                   {[](void* context, int task, int slot) noexcept { (*static_cast<Job*>(context)->f)(task, slot); },
-                    [](void* context, int slot) noexcept { (*static_cast<Job*>(context)->after)(slot); }, &job});
+      } context{&f, &after};
+      claim_.team->Run(tasks, threads_,
+                       {[](void* to, int task, int slot) noexcept { (*static_cast<Context*>(to)->f)(task, slot); },
+                        [](void* to, int slot) noexcept { (*static_cast<Context*>(to)->after)(slot); }, &context});
     }
 
     /// The first task of the share of `slot` when Run is given `tasks` of them; `tasks` when it has none.
-    int FirstTask(int tasks, int slot) const { return ShareBegin(tasks, threads_ < tasks ? threads_ : tasks, slot); }
+    int FirstTask(int tasks, int slot) const {
+      return WorkerTeam::ShareBegin(tasks, threads_ < tasks ? threads_ : tasks, slot);
+    }
 
    private:
+    void Settle();
+
     ThreadPool& pool_;
-    const int threads_;
+    int threads_;
+    Claim claim_;
     std::optional<CoreScope> callers_place_;
     const FloatEnvironmentKept callers_floats_;  // all threads compute in the default one
   };
 
  private:
-  static constexpr int kMostThreads = 1024;
-
-  /// Where a worker computes, and may go back to.
-  struct Place {
-    bool confined = false;
-    CoreSet at;
-    CoreSet own;
+  struct TeamAndUser {
+    std::unique_ptr<WorkerTeam> team;
+    const Claim* user;  // nullptr: free
   };
-
-  struct Functions {
-    void (*run)(void* context, int task, int slot) noexcept = nullptr;
-    void (*after)(void* context, int slot) noexcept = nullptr;
-    void* context = nullptr;
-  };
-  /// The tasks of one slot: those from `next` to `end` nobody has taken yet.
-  struct alignas(64) Share {
-    std::atomic<int> next{0};
-    int end = 0;
-  };
-
-  static int ShareBegin(int tasks, int slots, int slot) {
-    return slot >= slots ? tasks : static_cast<int>(static_cast<std::int64_t>(tasks) * slot / slots);
-  }
 
   ThreadPool() = default;
   ~ThreadPool() = default;
 
-  void Acquire(int threads);
-  void Release();
-  void RunJob(int tasks, int threads, const Functions& functions);
-  void WorkerMain();
-  bool Enter(std::uint64_t epoch, int* slot);
-  void Drain(int slot);
-  void Follow(Place* place) const noexcept;
+  void Acquire(Claim* claim, int threads);
+  bool TryAcquire(Claim* claim, int threads);
+  void GiveTeam(Claim* claim, int threads);
+  TeamAndUser& TeamFor(const CoreSet& cores);
+  void Release(Claim* claim);
+  bool MayStart(const Claim& claim) const;
+  void Enlist(Claim* claim);
+  void Withdraw(Claim* claim);
 
-  // The lease: a ticket lock whose waiters sleep.
-  std::mutex lease_mutex_;
-  std::condition_variable lease_turn_;
-  std::uint64_t next_ticket_ = 0;
-  std::uint64_t serving_ = 0;
-  int workers_ = 0;  // started so far; guarded by the lease
-
-  CoreSet cores_;  // of the lease, empty for anywhere; workers read it inside a job
-
-  // The job: written by the lease's holder, published by gate_.
-  Functions functions_;
-  int slots_ = 0;
-  std::array<Share, kMostThreads> shares_;
-  // epoch << 32 | closed << 31 | most who may enter << 16 | entered. A worker enters by counting itself in, so one
-  // that the system has not scheduled is not waited for.
-  std::atomic<std::uint64_t> gate_{std::uint64_t{1} << 31};
-  std::atomic<int> left_{0};
-
-  std::mutex sleep_mutex_;
-  std::condition_variable wake_;
-  std::atomic<int> sleepers_{0};
+  std::mutex mutex_;
+  std::condition_variable turn_;
+  // Guarded by mutex_.
+  Claim* first_ = nullptr;  // of all claims, the oldest first; each lives in its lease
+  std::vector<TeamAndUser> teams_;
 };
 
 }  // namespace skywork_rt

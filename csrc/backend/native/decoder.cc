@@ -99,6 +99,17 @@ void Decoder::ForEach(int tasks, bool worth_it, F&& f) {
   }
 }
 
+template <typename F>
+void Decoder::ForEachRow(F&& f) {
+  const int rows = static_cast<int>(row_pieces_.size());
+  ForEach(rows, rows > kFewRows, f);
+}
+
+std::size_t Decoder::PositionOf(int row) const {
+  const Piece& piece = PieceOf(row);
+  return piece.start + static_cast<std::size_t>(row - piece.first_row);
+}
+
 bool Decoder::Run(ThreadPool::Lease& lease, const Pass& pass, float* logits, const GiveUp& give_up) {
   Plan(pass);
   lease_ = &lease;
@@ -127,7 +138,9 @@ void Decoder::Plan(const Pass& pass) {
   const int tile = std::max(1, kMostQueries / heads);
   items_.clear();
   item_blocks_.clear();
+  row_pieces_.clear();
   for (const Piece& piece : pass.pieces) {
+    row_pieces_.insert(row_pieces_.end(), static_cast<std::size_t>(piece.count), &piece);
     for (int token = 0; token < piece.count; token += tile) {
       const int tokens = std::min(tile, piece.count - token);
       const std::size_t last = piece.start + static_cast<std::size_t>(token + tokens - 1);
@@ -155,14 +168,11 @@ void Decoder::Plan(const Pass& pass) {
 void Decoder::Embed(const Pass& pass) {
   const std::size_t half = Padded(spec_.head_dim / 2);
   const auto angles = static_cast<std::size_t>(spec_.head_dim / 2);
-  for (const Piece& piece : pass.pieces) {
-    ForEach(piece.count, piece.count > kFewRows, [&](int token) {
-      const auto row = static_cast<std::size_t>(piece.first_row + token);
-      UnpackRow(weights_.embedding, pass.tokens[row], x_ + row * hidden_stride_);
-      RotaryAt(spec_.rope, piece.start + static_cast<std::size_t>(token), {cosine_ + row * half, angles},
-               {sine_ + row * half, angles});
-    });
-  }
+  ForEachRow([&](int row) {
+    const auto at = static_cast<std::size_t>(row);
+    UnpackRow(weights_.embedding, pass.tokens[at], x_ + at * hidden_stride_);
+    RotaryAt(spec_.rope, PositionOf(row), {cosine_ + at * half, angles}, {sine_ + at * half, angles});
+  });
 }
 
 std::array<MatmulArgs, 3> Decoder::QkvJobs(const LayerWeights& layer) const {
@@ -191,7 +201,7 @@ void Decoder::Layer(int index, const Pass& pass, Span<const MatmulArgs> next) {
   NormAndPack(nullptr, rows, layer.input_norm, FormsOf({&layer.q, &layer.k, &layer.v}));
   const std::array<MatmulArgs, 3> qkv = QkvJobs(layer);
   RunMatmuls({qkv.data(), qkv.size()}, [&](int slot) { WarmAttention(index, slot); });
-  RotateAndStore(pass, index);
+  RotateAndStore(index);
   Attention(index, warm(o));
   PackRows(attended_, qkv_stride_, rows, q_width_, FormsOf({&layer.o}));
   RunMatmuls({&o, 1}, warm(up));
@@ -290,22 +300,19 @@ void Decoder::WarmAttention(int layer, int slot) const {
   }
 }
 
-void Decoder::RotateAndStore(const Pass& pass, int layer) {
-  for (const Piece& piece : pass.pieces) {
-    ForEach(piece.count, piece.count > kFewRows, [&](int token) { RotateAndStoreRow(piece, token, layer); });
-  }
+void Decoder::RotateAndStore(int layer) {
+  ForEachRow([&](int row) { RotateAndStoreRow(row, layer); });
 }
 
-void Decoder::RotateAndStoreRow(const Piece& piece, int token, int layer) {
-  const int row = piece.first_row + token;
+void Decoder::RotateAndStoreRow(int row, int layer) {
   const int dim = spec_.head_dim;
   const std::size_t half = Padded(dim / 2);
   const float* cosine = cosine_ + static_cast<std::size_t>(row) * half;
   const float* sine = sine_ + static_cast<std::size_t>(row) * half;
   const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
   for (int head = 0; head < spec_.heads; ++head) kernels_.rotate(Query(row, head), cosine, sine, dim, scale);
-  const std::size_t position = piece.start + static_cast<std::size_t>(token);
-  std::uint8_t* page = (*piece.pages)[position / kPageTokens];
+  const std::size_t position = PositionOf(row);
+  std::uint8_t* page = (*PieceOf(row).pages)[position / kPageTokens];
   const auto slot = static_cast<int>(position % kPageTokens);
   const auto kind = static_cast<int>(cache_.kind());
   for (int head = 0; head < spec_.kv_heads; ++head) {

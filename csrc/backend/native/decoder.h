@@ -92,8 +92,8 @@ class Decoder {
   /// Asks for the start of what `slot` will read when RunMatmuls is given `jobs`.
   void WarmMatmuls(Span<const MatmulArgs> jobs, int slot) const;
   void WarmAttention(int layer, int slot) const;
-  void RotateAndStore(const Pass& pass, int layer);
-  void RotateAndStoreRow(const Piece& piece, int token, int layer);
+  void RotateAndStore(int layer);
+  void RotateAndStoreRow(int row, int layer);
   template <typename After>
   void Attention(int layer, After&& after);
   template <typename After>
@@ -106,8 +106,16 @@ class Decoder {
   void FinishItem(const AttentionItem& item, const float* states);
   float* Query(int row, int head) { return qkv_ + static_cast<std::size_t>(row) * qkv_stride_ + head * spec_.head_dim; }
 
+  const Piece& PieceOf(int row) const { return *row_pieces_[static_cast<std::size_t>(row)]; }
+  /// Of the row's token in its sequence.
+  std::size_t PositionOf(int row) const;
+
   template <typename F>
   void ForEach(int tasks, bool worth_it, F&& f);
+  /// f(row) for each row of the pass, whichever pieces they belong to: rows of many sequences are as many tasks as
+  /// those of one.
+  template <typename F>
+  void ForEachRow(F&& f);
 
   const ModelSpec& spec_;
   const ModelWeights& weights_;
@@ -130,7 +138,8 @@ class Decoder {
   float* wide_ = nullptr;      // [rows, intermediate]
   float* cosine_ = nullptr;    // [rows, head_dim / 2]
   float* sine_ = nullptr;
-  std::vector<Scratch> scratch_;  // a thread each
+  std::vector<Scratch> scratch_;          // a thread each
+  std::vector<const Piece*> row_pieces_;  // of each row of the pass
   std::vector<AttentionItem> items_;
   std::vector<std::pair<int, int>> item_blocks_;  // (item, block), when blocks are computed apart
   std::vector<float> states_;                     // [state, state_stride_] likewise

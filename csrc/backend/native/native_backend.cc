@@ -4,8 +4,8 @@
 #include <array>
 #include <cstdint>
 #include <limits>
-#include <set>
 #include <utility>
+#include <vector>
 
 #include "backend/native/decoder.h"
 #include "backend/native/kernels/choose_kernels.h"
@@ -181,7 +181,8 @@ class NativeBackend final : public Backend {
   }
 
  private:
-  void Check(Span<const Chunk> chunks, Span<float> logits) const;
+  void Check(Span<const Chunk> chunks, Span<float> logits);
+  void CheckOnce(Span<const Chunk> chunks);
   void CheckRows(const Chunk& chunk) const;
   void Prepare(Span<const Chunk> chunks);
   bool RunPasses(ThreadPool::Lease& lease, Span<const Chunk> chunks, float* logits, ForwardWatch* watch);
@@ -198,17 +199,25 @@ class NativeBackend final : public Backend {
   Decoder decoder_;
   const std::size_t longest_;
   Pass pass_;
+  std::vector<SeqId> seen_;  // scratch of CheckOnce
 };
 
-void NativeBackend::Check(Span<const Chunk> chunks, Span<float> logits) const {
-  std::set<SeqId> seen;
+// At most one chunk a sequence.
+void NativeBackend::CheckOnce(Span<const Chunk> chunks) {
+  seen_.clear();
+  for (const Chunk& chunk : chunks) seen_.push_back(chunk.seq);
+  std::sort(seen_.begin(), seen_.end());
+  const auto twice = std::adjacent_find(seen_.begin(), seen_.end());
+  if (twice == seen_.end()) return;
+  throw Error(ErrorCode::kInvalidArgument, StrCat("Sequence ", *twice, " has two chunks in one step"));
+}
+
+void NativeBackend::Check(Span<const Chunk> chunks, Span<float> logits) {
+  CheckOnce(chunks);
   std::size_t rows = 0;
   for (const Chunk& chunk : chunks) {
     const std::size_t length = cache_.Length(chunk.seq);
     const std::size_t reserved = cache_.Reserved(chunk.seq);
-    if (!seen.insert(chunk.seq).second) {
-      throw Error(ErrorCode::kInvalidArgument, StrCat("Sequence ", chunk.seq, " has two chunks in one step"));
-    }
     if (chunk.tokens.empty()) {
       throw Error(ErrorCode::kInvalidArgument, StrCat("The chunk of sequence ", chunk.seq, " has no tokens"));
     }

@@ -2,7 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
+#include <unordered_map>
 #include <vector>
 
 #include "backend/backend.h"
@@ -79,10 +79,10 @@ class PagedCache {
   const std::size_t max_sequences_;
   const std::size_t max_pages_;
   AnonymousMemory memory_;
-  std::vector<std::uint32_t> users_;  // of each page
-  std::vector<std::uint8_t*> free_;   // used before, the latest last
-  std::size_t next_fresh_ = 0;        // pages from here on were never touched
-  std::map<SeqId, Sequence> sequences_;
+  std::vector<std::uint32_t> users_;               // of each page
+  std::vector<std::uint8_t*> free_;                // used before, the latest last
+  std::size_t next_fresh_ = 0;                     // pages from here on were never touched
+  std::unordered_map<SeqId, Sequence> sequences_;  // looked up several times a row and step
   SeqId next_id_ = 1;
 };
 

@@ -1,4 +1,5 @@
-"""The commands `skywork-rt bench BUNDLE`, `bench serve-sim BUNDLE`, `bench stall BUNDLE` and `bench sampling`."""
+"""The commands `skywork-rt bench BUNDLE`, `bench serve-sim BUNDLE`, `bench stall BUNDLE`, `bench width BUNDLE`,
+`bench sampling` and `bench host`."""
 
 from __future__ import annotations
 
@@ -242,6 +243,56 @@ def sampling(
     if json_path is not None:
         write_document(json_path, machine, rows)
     print(markdown.machine_line(machine), markdown.rows_table(rows), *comparisons(rows), sep="\n\n")
+
+
+@app.command("host")
+def host(
+    json_path: JsonPath = None,
+    vocab_size: Annotated[int, typer.Option(min=2, help="Logits of a row.")] = 1024,
+    repeat: Repeat = 5,
+    threads: Annotated[int, typer.Option(min=1, help="Threads that may choose tokens.")] = 1,
+) -> None:
+    """Measure what a step costs beside its backend, a row: planning, choosing and delivering, at 1 to 1,000 rows."""
+    from skywork_rt.bench import markdown
+    from skywork_rt.bench.host import comparisons, measure_host
+    from skywork_rt.bench.rows import write_document
+
+    machine = _machine(threads)
+    rows = measure_host(vocab_size, threads, repeat)
+    if json_path is not None:
+        write_document(json_path, machine, rows)
+    print(markdown.machine_line(machine), markdown.rows_table(rows), *comparisons(rows), sep="\n\n")
+
+
+@app.command("width")
+def width(
+    bundle: BundlePath,
+    json_path: JsonPath = None,
+    runtime: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--runtime", help="Only these, such as 'skywork_rt:native int8*'; may be repeated. Default: native."
+        ),
+    ] = None,
+    repeat: Repeat = 3,
+    threads: Threads = None,
+) -> None:
+    """Measure decoding of 8, 16 and 64 rows after 64 tokens beside a prompt with the logits of every position."""
+    from skywork_rt.bench import markdown
+    from skywork_rt.bench.rows import write_document
+    from skywork_rt.bench.subjects import list_subjects, select_subjects
+    from skywork_rt.bench.width import measure_width
+
+    ours = select_subjects(list_subjects(bundle), ["skywork_rt:*"])
+    subjects = select_subjects(ours, runtime or ["skywork_rt:native"])
+    machine = _machine(threads or _all_threads())
+    with _progress() as report:
+        rates = measure_width(bundle, subjects, machine["threads"], repeat, report)
+    rows = [row for found in rates for row in found.rows()]
+    if json_path is not None:
+        write_document(json_path, machine, rows)
+    sentences = [sentence for found in rates for sentence in found.comparisons()]
+    print(markdown.machine_line(machine), markdown.rows_table(rows), *sentences, sep="\n\n")
 
 
 def _all_threads() -> int:

@@ -48,10 +48,11 @@ std::vector<Hypothesis> Search(const SamplingParams& params, const ModelSpec& sp
   const PrefixModel model(spec.vocab_size);
   BeamSearch search(params, spec, prompt, max_tokens, std::move(ending));
   std::vector<std::vector<TokenId>> sequences = {prompt};
+  SamplingScratch scratch;
   while (true) {
     std::vector<float> logits;
     for (const std::vector<TokenId>& sequence : sequences) model.Append(sequence, &logits);
-    search.Advance(logits);
+    search.Advance(logits, &scratch);
     if (search.done()) break;
     EXPECT_EQ(search.steps().size(), static_cast<std::size_t>(search.width()));
     std::vector<std::vector<TokenId>> next;
@@ -258,22 +259,23 @@ TEST(BeamSearch, RefusesRowsThatAreNoRows) {
   ModelSpec model;
   model.vocab_size = 10;
   BeamSearch search(params, model, {}, 5);
+  SamplingScratch scratch;
   std::vector<float> row(10, 0.0f);
   row[4] = testing::kNan;
   try {
-    search.Advance(row);
+    search.Advance(row, &scratch);
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kBackend);
     EXPECT_NE(std::string(error.what()).find("beam 0"), std::string::npos) << error.what();
   }
   std::vector<float> short_row(9, 0.0f);
-  EXPECT_THROW(search.Advance(short_row), Error);
+  EXPECT_THROW(search.Advance(short_row, &scratch), Error);
   params.bad_words_ids = {{0}, {1}, {2}};
   model.vocab_size = 3;
   BeamSearch banned(params, model, {}, 5);
   std::vector<float> zeros(3, 0.0f);
-  EXPECT_THROW(banned.Advance(zeros), Error);
+  EXPECT_THROW(banned.Advance(zeros, &scratch), Error);
 }
 
 }  // namespace

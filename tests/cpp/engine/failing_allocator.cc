@@ -1,5 +1,6 @@
 #include "engine/failing_allocator.h"
 
+#include <malloc.h>
 #include <atomic>
 #include <cstddef>
 #include <cstdlib>
@@ -13,6 +14,7 @@ std::atomic<bool> g_armed{false};
 std::atomic<std::int64_t> g_count{0};
 std::atomic<std::int64_t> g_first{0};
 std::atomic<std::int64_t> g_last{0};
+std::atomic<std::int64_t> g_live{0};
 thread_local int t_shelters = 0;
 
 bool MustFail() {
@@ -35,6 +37,10 @@ std::int64_t FailingAllocator::Disarm() {
   return g_count;
 }
 
+std::int64_t FailingAllocator::LiveBytes() {
+  return g_live;
+}
+
 Shelter::Shelter() {
   ++t_shelters;
 }
@@ -50,12 +56,15 @@ Exposure::~Exposure() {
 
 void* operator new(std::size_t size) {
   if (skywork_rt::MustFail()) throw std::bad_alloc();
-  if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
-  throw std::bad_alloc();
+  void* const memory = std::malloc(size == 0 ? 1 : size);
+  if (memory == nullptr) throw std::bad_alloc();
+  skywork_rt::g_live += static_cast<std::int64_t>(malloc_usable_size(memory));
+  return memory;
 }
 void operator delete(void* memory) noexcept {
+  skywork_rt::g_live -= static_cast<std::int64_t>(malloc_usable_size(memory));
   std::free(memory);
 }
 void operator delete(void* memory, std::size_t /*size*/) noexcept {
-  std::free(memory);
+  ::operator delete(memory);
 }

@@ -14,6 +14,8 @@ class FailingAllocator {
   static void Arm(std::int64_t first, std::int64_t count);
   /// Nothing fails any more. Returns how many allocations were counted since Arm.
   static std::int64_t Disarm();
+  /// What operator new has given out and not got back, of all threads.
+  static std::int64_t LiveBytes();
 };
 
 /// While it lives, allocations of the calling thread neither count nor fail.

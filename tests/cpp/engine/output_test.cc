@@ -176,12 +176,13 @@ TEST(EngineOutput, BeamSearchOnTheEngineEqualsBeamSearchOnTheModel) {
     request.sampling.n = width;
     BeamSearch search(request.sampling, reference.model(), Span<const TokenId>(request.prompt), 10);
     std::vector<std::vector<TokenId>> beams{request.prompt};
+    SamplingScratch scratch;
     while (true) {
       std::vector<float> logits(beams.size() * 97);
       for (std::size_t i = 0; i < beams.size(); ++i) {
         PredictableBackend::Logits(Span<const TokenId>(beams[i]), Span<float>(logits.data() + i * 97, 97));
       }
-      search.Advance(Span<float>(logits));
+      search.Advance(Span<float>(logits), &scratch);
       if (search.done()) break;
       std::vector<std::vector<TokenId>> next;
       for (const BeamStep& step : search.steps()) {

@@ -8,10 +8,13 @@
 #endif
 
 #include <atomic>
+#include <chrono>
 #include <limits>
 #include <numeric>
+#include <optional>
 #include <set>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace skywork_rt {
@@ -106,6 +109,100 @@ TEST(ThreadPool, LeasesTakeTurnsSoThatModelsDoNotOversubscribe) {
   for (int i = 0; i < 4; ++i) users.emplace_back(user);
   for (std::thread& thread : users) thread.join();
   EXPECT_LE(most.load(), 2);
+}
+
+/// Cores that this thread may run on, each a set of its own.
+std::vector<CoreSet> SingleCores() {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  EXPECT_EQ(sched_getaffinity(0, sizeof(allowed), &allowed), 0);
+  std::vector<CoreSet> ones;
+  for (int core = 0; core < CPU_SETSIZE; ++core) {
+    if (CPU_ISSET(core, &allowed)) ones.emplace_back(std::vector<int>{core});
+  }
+  return ones;
+}
+
+/// Leases of two threads on each of `sets`, held by a thread each. Returns how many were held at one time at most, when
+/// each waits a while for the others.
+int MostAtOnce(const std::vector<CoreSet>& sets) {
+  std::atomic<int> held{0};
+  std::atomic<int> most{0};
+  const auto hold = [&](const CoreSet& cores) {
+    ThreadPool::Lease lease(2, cores);
+    const int now = held.fetch_add(1) + 1;
+    int seen = most.load();
+    while (now > seen && !most.compare_exchange_weak(seen, now)) {
+    }
+    std::atomic<int> done{0};
+    lease.Run(16, [&](int, int) { done.fetch_add(1); });
+    EXPECT_EQ(done.load(), 16);
+    // Whoever is let in together waits for the others; whoever is not would wait in vain.
+    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(most.load() > 1 ? 0 : 300);
+    while (most.load() < static_cast<int>(sets.size()) && std::chrono::steady_clock::now() < end) {
+      std::this_thread::yield();
+    }
+    held.fetch_sub(1);
+  };
+  std::vector<std::thread> holders;
+  for (const CoreSet& cores : sets) holders.emplace_back(hold, cores);
+  for (std::thread& holder : holders) holder.join();
+  return most.load();
+}
+
+TEST(ThreadPool, LeasesOnDisjointCoresRunSideBySide) {
+  const std::vector<CoreSet> cores = SingleCores();
+  if (cores.size() < 2) GTEST_SKIP() << "needs two cores";
+  for (int round = 0; round < 3; ++round) {
+    // One holds its cores until the other has come and gone: waiting for each other would never end.
+    std::optional<ThreadPool::Lease> first(std::in_place, 2, cores[0]);
+    std::atomic<int> done{0};
+    std::thread other([&] {
+      ThreadPool::Lease second(2, cores[1]);
+      for (int region = 0; region < 50; ++region) second.Run(8, [&](int, int) { done.fetch_add(1); });
+    });
+    int mine = 0;
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (done.load() < 400 && std::chrono::steady_clock::now() < end) {
+      std::atomic<int> here{0};
+      first->Run(8, [&](int, int) { here.fetch_add(1); });
+      ASSERT_EQ(here.load(), 8);
+      mine += here.load();
+    }
+    EXPECT_EQ(done.load(), 400) << "the second lease waited for the first, which did " << mine << " tasks";
+    first.reset();
+    other.join();
+  }
+}
+
+TEST(ThreadPool, LeasesOnOverlappingCoresTakeTurns) {
+  const std::vector<CoreSet> cores = SingleCores();
+  if (cores.size() < 2) GTEST_SKIP() << "needs two cores";
+  EXPECT_EQ(MostAtOnce({cores[0], cores[0]}), 1);
+  EXPECT_EQ(MostAtOnce({CoreSet(), cores[1]}), 1) << "without cores a lease may run anywhere";
+  EXPECT_EQ(MostAtOnce({CoreSet::OfThisThread(), cores[1]}), 1);
+}
+
+TEST(ThreadPool, ALeaseThatMayNotWaitHasTheCallerAlone) {
+  const std::vector<CoreSet> cores = SingleCores();
+  const auto threads_and_tasks = [](const CoreSet& on) {
+    std::pair<int, int> got;
+    std::thread([&] {
+      ThreadPool::Lease lease(ThreadPool::Lease::IfFree{}, 2, on);
+      lease.Run(8, [&](int, int slot) { got.second += slot == 0 ? 1 : 0; });
+      got.first = lease.threads();
+    }).join();
+    return got;
+  };
+  {
+    const ThreadPool::Lease busy(2, cores[0]);
+    EXPECT_EQ(threads_and_tasks({}), std::make_pair(1, 8));
+    EXPECT_EQ(threads_and_tasks(cores[0]), std::make_pair(1, 8));
+    if (cores.size() > 1) {
+      EXPECT_EQ(threads_and_tasks(cores[1]).first, 2);
+    }
+  }
+  EXPECT_EQ(threads_and_tasks({}).first, 2);
 }
 
 TEST(ThreadPool, WorksAgainAfterItsWorkersHaveGoneToSleep) {

@@ -28,7 +28,8 @@ std::vector<float> Processed(const SamplingParams& params, const std::vector<Tok
   LogitsProcessor processor(std::make_shared<const SamplingParams>(params), Model(static_cast<int>(row.size())),
                             prompt);
   for (const TokenId token : output) processor.Accept(token);
-  processor.Apply(row);
+  LogitChanges changes;
+  processor.Apply(row, &changes);
   return row;
 }
 
@@ -114,12 +115,13 @@ TEST(LogitsProcessor, AgreesWithTheReferenceInEveryCombination) {
     for (TokenId& token : prompt) token = static_cast<TokenId>(generator() % kVocab);
     LogitsProcessor processor(std::make_shared<const SamplingParams>(params), Model(kVocab), prompt);
     std::vector<TokenId> output;
+    LogitChanges changes;
     for (int step = 0; step < 8; ++step) {
       std::vector<float> row = RandomRow(kVocab, round * 8 + static_cast<std::uint32_t>(step));
       const std::vector<float> raw = row;
       const testing::Reference expected =
           testing::ReferenceDistribution(raw, params, Model(kVocab).eos_ids, prompt, output);
-      processor.Apply(row);
+      processor.Apply(row, &changes);
       double sum = 0.0;
       for (const float x : row) sum += std::exp(static_cast<double>(x));
       if (sum > 0.0) {
@@ -128,7 +130,7 @@ TEST(LogitsProcessor, AgreesWithTheReferenceInEveryCombination) {
               << "round " << round;
         }
       }
-      processor.Undo(row);
+      changes.Undo(row);
       ASSERT_EQ(row, raw) << "the row must have its old contents again";
       output.push_back(static_cast<TokenId>(generator() % kVocab));
       processor.Accept(output.back());

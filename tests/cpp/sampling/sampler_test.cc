@@ -26,6 +26,8 @@ using testing::ReferenceDistribution;
 constexpr double kLeastProbability = 1e-3;
 constexpr int kDraws = 40000;
 
+SamplingScratch g_scratch;  // lent to every sampler in turn
+
 ModelSpec Model(std::size_t vocab_size) {
   ModelSpec model;
   model.vocab_size = static_cast<int>(vocab_size);
@@ -41,7 +43,7 @@ void ExpectExactDistribution(const SamplingParams& params, std::vector<float> ro
   std::vector<int> counts(row.size());
   for (int seed = 0; seed < kDraws; ++seed) {
     Sampler sampler(params, Model(row.size()), static_cast<std::uint64_t>(seed), seed % 7, prompt);
-    ++counts[static_cast<std::size_t>(sampler.Sample(row).token)];
+    ++counts[static_cast<std::size_t>(sampler.Sample(row, &g_scratch).token)];
   }
   double statistic = 0.0;
   double rare_expected = 0.0;
@@ -122,7 +124,7 @@ TEST(Sampler, DrawsFromTheExactDistributionOfALargeVocabulary) {
   for (std::size_t i = 0; i < row.size(); ++i) expected[i % 8] += reference.probabilities[i] * draws;
   for (int seed = 0; seed < draws; ++seed) {
     Sampler sampler(params, Model(row.size()), static_cast<std::uint64_t>(seed), 0, {});
-    ++counts[static_cast<std::size_t>(sampler.Sample(row).token) % 8];
+    ++counts[static_cast<std::size_t>(sampler.Sample(row, &g_scratch).token) % 8];
   }
   double statistic = 0.0;
   for (std::size_t i = 0; i < 8; ++i) statistic += (counts[i] - expected[i]) * (counts[i] - expected[i]) / expected[i];
@@ -134,9 +136,9 @@ TEST(Sampler, GreedyTakesTheLowestIdOfTheBest) {
   params.temperature = 0.0f;
   Sampler sampler(params, Model(6), 0, 0, {});
   std::vector<float> row = {1.0f, 3.0f, 2.0f, 3.0f, 3.0f, 0.0f};
-  EXPECT_EQ(sampler.Sample(row).token, 1);
+  EXPECT_EQ(sampler.Sample(row, &g_scratch).token, 1);
   std::vector<float> zeros = {-1.0f, -0.0f, 0.0f, -kInfinity, 0.0f, -0.0f};
-  EXPECT_EQ(sampler.Sample(zeros).token, 1);
+  EXPECT_EQ(sampler.Sample(zeros, &g_scratch).token, 1);
 }
 
 TEST(Sampler, TheSameSeedSampleAndHistoryGiveTheSameTokens) {
@@ -151,8 +153,8 @@ TEST(Sampler, TheSameSeedSampleAndHistoryGiveTheSameTokens) {
     std::vector<TokenId> tokens;
     for (std::uint32_t step = 0; step < 60; ++step) {
       std::vector<float> row = RandomRow(500, step, 2.0f);
-      for (Sampler& neighbour : neighbours) neighbour.Accept(neighbour.Sample(row).token);
-      tokens.push_back(sampler.Sample(row).token);
+      for (Sampler& neighbour : neighbours) neighbour.Accept(neighbour.Sample(row, &g_scratch).token);
+      tokens.push_back(sampler.Sample(row, &g_scratch).token);
       sampler.Accept(tokens.back());
     }
     return tokens;
@@ -177,7 +179,7 @@ TEST(Sampler, KeepsTheTokensOfASeedForEver) {
     for (std::size_t i = 0; i < row.size(); ++i) {
       row[i] = static_cast<float>((i * 7919 + static_cast<std::size_t>(step) * 104729) % 1009) / 64.0f;
     }
-    tokens.push_back(sampler.Sample(row).token);
+    tokens.push_back(sampler.Sample(row, &g_scratch).token);
     sampler.Accept(tokens.back());
   }
   EXPECT_EQ(tokens, (std::vector<TokenId>{686, 665, 136, 161, 575, 633, 658, 505, 629, 344, 989, 981}));
@@ -194,13 +196,13 @@ TEST(Sampler, LeavesTheRowAsItWas) {
   for (std::uint32_t step = 0; step < 20; ++step) {
     std::vector<float> row = RandomRow(300, step);
     const std::vector<float> before = row;
-    sampler.Accept(sampler.Sample(row).token);
+    sampler.Accept(sampler.Sample(row, &g_scratch).token);
     ASSERT_EQ(row, before);
   }
   std::vector<float> damaged = RandomRow(300, 1);
   damaged[17] = kNan;
   damaged[1] = 0.25f;
-  EXPECT_THROW(sampler.Sample(damaged), Error);
+  EXPECT_THROW(sampler.Sample(damaged, &g_scratch), Error);
   EXPECT_EQ(damaged[1], 0.25f);
 }
 
@@ -214,8 +216,8 @@ TEST(Sampler, ForksShareTheHistoryAndGoOnByThemselves) {
   fresh.Accept(9);
   for (std::uint32_t step = 0; step < 30; ++step) {
     std::vector<float> row = RandomRow(200, step, 1.0f);
-    const TokenId token = fork.Sample(row).token;
-    ASSERT_EQ(token, fresh.Sample(row).token);
+    const TokenId token = fork.Sample(row, &g_scratch).token;
+    ASSERT_EQ(token, fresh.Sample(row, &g_scratch).token);
     fork.Accept(token);
     fresh.Accept(token);
   }
@@ -230,7 +232,7 @@ TEST(Sampler, ReportsLogprobsOfTheUnprocessedLogits) {
   params.logprobs = 2;
   Sampler sampler(params, Model(5), 0, 0, {});
   std::vector<float> row = {3.0f, 1.0f, 2.0f, 0.0f, 0.5f};
-  const Choice choice = sampler.Sample(row);
+  const Choice choice = sampler.Sample(row, &g_scratch);
   EXPECT_EQ(choice.token, 4);
   ASSERT_EQ(choice.logprobs.size(), 3u);
   EXPECT_EQ(choice.logprobs[0].token, 4);
@@ -239,12 +241,12 @@ TEST(Sampler, ReportsLogprobsOfTheUnprocessedLogits) {
   EXPECT_EQ(choice.logprobs[2].token, 2);
   EXPECT_NEAR(static_cast<double>(choice.logprobs[1].logprob - choice.logprobs[0].logprob), 2.5, 1e-6);
   params.logprobs.reset();
-  EXPECT_TRUE(Sampler(params, Model(5), 0, 0, {}).Sample(row).logprobs.empty());
+  EXPECT_TRUE(Sampler(params, Model(5), 0, 0, {}).Sample(row, &g_scratch).logprobs.empty());
 }
 
 void ExpectError(Sampler* sampler, std::vector<float> row, ErrorCode code, const std::vector<std::string>& mentions) {
   try {
-    sampler->Sample(row);
+    sampler->Sample(row, &g_scratch);
     FAIL() << "no error";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), code) << error.what();
