@@ -51,7 +51,7 @@ TEST(DecoderRows, RotaryAndTheCachesWritesOfManySequencesRunOnSeveralThreads) {
   Kernels kernels = ChooseKernels();
   kernels.rotate = &WatchedRotate;
   constexpr int kSequences = 16;
-  PagedCache cache(model.spec, CacheKind::kF32, kSequences * 4, kSequences);
+  PagedCache cache(model.spec, CacheKind::kF32, kSequences * kPageTokens, kSequences);
   Decoder decoder(model.spec, weights, kernels, cache, 2, kernels.exact);
   Pass pass;
   std::vector<SeqId> sequences;
