@@ -248,6 +248,29 @@ def test_sampling_is_measured_beside_the_recipe(tmp_path: Path) -> None:
         assert f"{metric}: " in done.stdout
 
 
+def test_the_host_is_measured_at_every_width_beside_the_argmax(tmp_path: Path) -> None:
+    done = run_command("host", "--vocab-size", "100", "--repeat", "1", "--json", tmp_path / "rows.json")
+    assert done.returncode == 0, done.stderr
+    rows = rows_of(tmp_path / "rows.json")
+    for width in (1, 16, 256, 1000):
+        values = {row.runtime: row.median for row in rows if row.metric == f"host_row_{width}"}
+        assert set(values) == {"skywork_rt:engine", "argmax"}
+        (beside,) = (row.median for row in rows if row.metric == f"host_beside_argmax_{width}")
+        assert beside == pytest.approx(values["skywork_rt:engine"] - values["argmax"])
+        assert f"{width} rows: " in done.stdout
+
+
+def test_decoding_is_measured_beside_a_prompt_with_all_its_logits(endless_bundle: Path, tmp_path: Path) -> None:
+    arguments = ("--runtime", "skywork_rt:native int8/f32", "--repeat", "2", "--threads", "1")
+    done = run_command("width", endless_bundle, *arguments, "--json", tmp_path / "rows.json")
+    assert done.returncode == 0, done.stderr
+    rows = rows_of(tmp_path / "rows.json")
+    assert {(row.runtime, row.weights) for row in rows} == {("skywork_rt:native", "int8/f32")}
+    widths = {name.format(width) for width in (8, 16, 64) for name in ("decode_b{}_after_64", "decode_share_b{}")}
+    assert {row.metric for row in rows} == {"prompt_with_logits", *widths}
+    assert "16 rows after 64 tokens decode at" in done.stdout
+
+
 @needs_lite
 def test_the_recipes_loop_says_what_our_engine_says(tiny_bundle: Path) -> None:
     config = ModelConfig.from_json(BundleInfo.open(tiny_bundle).section("model"))

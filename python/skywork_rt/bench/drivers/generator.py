@@ -54,10 +54,9 @@ class GeneratorDriver:
     def prompt_rate_with_logits(self, tokens: int, seed: int) -> float:
         """Tokens a second, inside the backend, of one prompt whose logits are wanted at every position."""
         (prompt,) = random_prompts(Workload("logits", 1, tokens, 1), self._generator.model.vocab_size, seed)
-        before = self._generator.stats()["forward_seconds"]
+        before = float(self._generator.stats()["forward_seconds"])
         self._generator.generate(prompt, temperature=0.0, max_tokens=1, ignore_eos=True, prompt_logprobs=0)
-        seconds: float = self._generator.stats()["forward_seconds"] - before
-        return tokens / seconds
+        return tokens / (float(self._generator.stats()["forward_seconds"]) - before)
 
     def first_token(self) -> None:
         self._generator.generate([0], temperature=0.0, max_tokens=1, ignore_eos=True)
