@@ -28,7 +28,15 @@ constexpr int kTokens = 6;
 struct StartingGate {
   std::mutex mutex;
   std::condition_variable opened;
+  std::condition_variable entered;
   bool open = false;
+  bool waits = false;
+
+  /// Returns when the engine stands before the gate: what is submitted now comes together.
+  void Expect() {
+    std::unique_lock<std::mutex> lock(mutex);
+    entered.wait(lock, [&] { return waits; });
+  }
 
   void Open() {
     const std::lock_guard<std::mutex> lock(mutex);
@@ -37,6 +45,8 @@ struct StartingGate {
   }
   void Wait() {
     std::unique_lock<std::mutex> lock(mutex);
+    waits = true;
+    entered.notify_all();
     opened.wait(lock, [&] { return open; });
   }
 };
@@ -97,6 +107,8 @@ std::vector<Delivery> DeliveriesOf(int threads) {
   auto engine = MakeEngine(WideOptions(threads), WideBackend(&gate));
   std::vector<Delivery> deliveries;  // of the engine's thread until the last request has ended
   std::vector<Engine::StatePtr> states;
+  states.push_back(engine->Submit(LongRequest({1}, 1), {}));
+  gate.Expect();
   for (int i = 0; i < kRequests; ++i) {
     states.push_back(engine->Submit(Mixed(i), [&deliveries, i](const Update& update) {
       Delivery delivery{i, update.sample, update.token_ids, {}};
