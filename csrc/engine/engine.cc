@@ -219,18 +219,13 @@ void Engine::FreeModel() {
 
 // Waits while there is nothing to do. False when it is time to stop.
 bool Engine::TakeNews() {
-  const bool idle = entries_.empty();
-  if (idle) ReleaseScratch();
-  std::vector<StatePtr> arrivals;
-  {
+  if (entries_.empty()) {
+    ReleaseScratch();
     std::unique_lock<std::mutex> lock(mutex_);
-    if (idle) news_.wait(lock, [&] { return !inbox_.empty() || closing_ != Closing::kNo; });
-    if (closing_ == Closing::kCancel) return false;
-    if (closing_ == Closing::kFinish && inbox_.empty() && idle) return false;
-    arrivals.swap(inbox_);
+    news_.wait(lock, [&] { return !inbox_.empty() || closing_ != Closing::kNo; });
+    if (closing_ == Closing::kFinish && inbox_.empty()) return false;
   }
-  for (StatePtr& state : arrivals) Accept(std::move(state));
-  return true;
+  return TakeArrivals();
 }
 
 // From here on the request ends in one way or another.

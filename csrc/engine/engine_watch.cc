@@ -31,7 +31,8 @@ bool Engine::GivesUp(std::size_t done, std::size_t total) {
   return false;
 }
 
-// Requests that came since the step began may be cancelled or run out of time too. False when it is time to stop.
+// Takes in what has come; while a step is computed too, as that may be cancelled or run out of time. False when it is
+// time to stop.
 bool Engine::TakeArrivals() {
   std::vector<StatePtr> arrivals;
   {

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <limits>
 #include <optional>
 
+#include "engine/cache/block_cache.h"
 #include "skywork_rt/error.h"
 #include "support/format.h"
 
@@ -34,14 +34,10 @@ void CheckPrompt(const Request& request, const RequestLimits& limits) {
 
 /// Tokens of the cache that a request takes. Rows share the full blocks of their prompt, where blocks are shared.
 std::size_t CacheTokens(const Request& request, std::size_t reserve, const RequestLimits& limits) {
-  const auto rows = static_cast<std::size_t>(RowsOf(request.sampling));
+  const auto rows = static_cast<std::size_t>(RowsOf(request.sampling));  // as reserve below 2^31
   const std::size_t block = limits.block_tokens;
-  const std::size_t shared = block == 0 ? 0 : request.prompt.size() / block * block;
-  const std::size_t own = reserve - shared;
-  constexpr std::size_t kMost = std::numeric_limits<std::size_t>::max();
-  if (own > (kMost - shared) / rows) return kMost;
-  if (block == 0 || rows == 1) return shared + rows * own;
-  return shared + rows * ((own + block - 1) / block * block);
+  if (block == 0 || rows == 1) return rows * reserve;
+  return block * BlockCache::BlocksOf(block, request.prompt.size(), reserve, rows);
 }
 
 /// Tokens of the cache that requests may take.
