@@ -43,7 +43,7 @@ demo: $(VENV)/.installed  ## install, prepare Lite, export SmolLM2-135M and stre
 test: lint test-cpp test-sanitizers test-python  ## lint, sanitizers, fuzzing and every test, C++ and Python
 
 .PHONY: test-fast
-test-fast: $(VENV)/.cpp-release $(VENV)/.requirements-test $(VENV)/.installed  ## the quick tests, under three minutes
+test-fast: $(VENV)/.cpp-release $(VENV)/.requirements-test-recipe $(VENV)/.installed  ## the quick tests, under three minutes
 	$(BIN)/ctest --preset release -L fast -j2
 	$(BIN)/python -m pytest -q -m "not slow and not long" $(PYTEST_PARALLEL)
 
@@ -61,15 +61,15 @@ fuzz: $(VENV)/.cpp-sanitize  ## the fuzz targets alone, two at a time (FUZZ_SECO
 	$(BIN)/ctest --preset sanitize -L fuzz -j2
 
 .PHONY: test-python
-test-python: $(VENV)/.cpp-release $(VENV)/.requirements-test $(VENV)/.installed  ## install and run the Python tests
+test-python: $(VENV)/.cpp-release $(VENV)/.requirements-test-recipe $(VENV)/.installed  ## install and run the Python tests
 	$(BIN)/python -m pytest -q -m "not long" $(PYTEST_PARALLEL)
 
 .PHONY: test-long
-test-long: $(VENV)/.cpp-release $(VENV)/.requirements-test $(VENV)/.installed  ## soak and stress on the real runtime, large models
+test-long: $(VENV)/.cpp-release $(VENV)/.requirements-test-recipe $(VENV)/.installed  ## soak and stress on the real runtime, large models
 	$(BIN)/python -m pytest -q -m long
 
 .PHONY: lint
-lint: $(VENV)/.requirements-dev $(VENV)/.requirements-test  ## ruff, mypy --strict, clang-format, dependencies of rooms
+lint: $(VENV)/.requirements-dev $(VENV)/.requirements-test-recipe  ## ruff, mypy --strict, clang-format, dependencies of rooms
 	$(BIN)/python cmake/scripts/check_layers.py
 	git ls-files '*.py' '*.pyi' | xargs $(BIN)/ruff check
 	$(BIN)/python cmake/scripts/check_types.py
