@@ -59,7 +59,7 @@ class AtomicDirectory:
         free = shutil.disk_usage(self.path).free
         if free < needed:
             raise CapacityError(
-                f"the export needs about {_gigabytes(needed)} beside {self._final.name}, {_gigabytes(free)} are free"
+                f"writing {self._final.name} needs about {_gigabytes(needed)} beside it, {_gigabytes(free)} are free"
             )
 
     def publish(self) -> None:
@@ -85,7 +85,9 @@ class AtomicDirectory:
             if not _rename_with(self.path, self._final, _RENAME_NOREPLACE):
                 self.path.rename(self._final)
         except OSError as error:
-            raise InvalidArgumentError(f"{self._final} appeared while the export ran; it was left alone") from error
+            raise InvalidArgumentError(
+                f"{self._final} appeared while it was being written; it was left alone"
+            ) from error
 
     def _exchange(self) -> None:
         """Swaps old and new in one step where the file system can, and removes the old one."""
@@ -111,7 +113,7 @@ class AtomicDirectory:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(left, ignore_errors=True)
             except BlockingIOError:
-                pass  # another export is at work
+                pass  # another process is at work
             finally:
                 os.close(handle)
 
