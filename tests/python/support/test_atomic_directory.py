@@ -78,7 +78,7 @@ def test_the_published_directory_obeys_the_umask(tmp_path: Path) -> None:
 def test_a_full_disk_is_refused_with_the_numbers(tmp_path: Path) -> None:
     with AtomicDirectory(tmp_path / "out") as directory:
         directory.require_space(1)
-        with pytest.raises(CapacityError, match=r"writing out needs about 1000000000\.00 GB beside it, \d+\.\d+ GB are free"):
+        with pytest.raises(CapacityError, match=r"needs about 1000000000\.00 GB beside it, \d+\.\d+ GB are free"):
             directory.require_space(10**18)
 
 
