@@ -25,9 +25,9 @@ from skywork_rt.errors import CheckpointError, InvalidArgumentError
 from skywork_rt.recipe.prepare import Report, documents, prepare
 from skywork_rt.recipe.prepare.layouts import IGNORED, LAYOUTS, TokenDocument, make_layout
 
-pytest.importorskip("mindspore")
-
 SEQ = 16
+# As a new shell has it: MindSpore and we set protobuf's implementation for ourselves and our children.
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("PROTOCOL_BUFFERS")}
 BOS, EOS = 1, 2
 
 
@@ -271,7 +271,7 @@ def test_killed_while_it_works(tmp_path: Path, tokenizer: Path) -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env=os.environ | {"PREPARE_TEST": str(tmp_path)},
+        env=CLEAN | {"PREPARE_TEST": str(tmp_path)},
     )
     assert process.stdin is not None
     line = (LIST + "\n").encode()
@@ -311,12 +311,26 @@ def test_command_line_reads_standard_input_and_tells_what_it_did(tmp_path: Path,
         capture_output=True,
         text=True,
         check=True,
+        env=CLEAN,
     )
     assert "1 bad lines were left out:\n  standard input:2: no JSON" in done.stderr
     assert done.stdout.startswith(f"{out}  1 records of 16 + 1 tokens from 1 documents")
-    failed = subprocess.run(command, input="x", capture_output=True, text=True)
+    failed = subprocess.run(command, input="x", capture_output=True, text=True, env=CLEAN)
     assert failed.returncode != 0 and "exists; give another name, or --overwrite" in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+def test_protobuf_that_mindspore_cannot_use_is_told(tmp_path: Path, tokenizer: Path) -> None:
+    script = (
+        "import sys, google.protobuf.message\nfrom skywork_rt.recipe.prepare import prepare\n"
+        "try:\n    prepare([sys.argv[1]], sys.argv[2], tokenizer=sys.argv[3], seq_length=16)\n"
+        "except Exception as error:\n    print(type(error).__name__, error)\n"
+    )
+    (tmp_path / "in.txt").write_text(LIST, encoding="utf-8")
+    command = [sys.executable, "-c", script, str(tmp_path / "in.txt"), str(tmp_path / "out"), str(tokenizer)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, env=CLEAN).stdout
+    assert told.startswith("BackendUnavailableError writing MindRecord needs MindSpore, which cannot be imported")
+    assert "Import mindspore before whatever imports protobuf" in told
 
 
 @given(

@@ -16,12 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from skywork_rt.errors import BackendUnavailableError, CapacityError, InternalError, InvalidArgumentError
+from skywork_rt.errors import CapacityError, InternalError, InvalidArgumentError
 from skywork_rt.recipe.prepare.layouts import Record
 from skywork_rt.support.atomic_directory import AtomicDirectory
+from skywork_rt.support.mindspore_import import import_mindspore
 
 __all__ = ["check_target", "read_count", "write_mindrecord"]
 
+_PURPOSE, _EXTRA = "writing MindRecord", "recipe"
 _INDEX = ".db"
 _SCHEMA = {"input_ids": {"type": "int32", "shape": [-1]}, "labels": {"type": "int32", "shape": [-1]}}
 _DESCRIPTION = "text"
@@ -48,7 +50,7 @@ def write_mindrecord(path: Path, records: Iterable[Record], *, seq_length: int, 
     Raises InvalidArgumentError when there is no record, CapacityError when the disk is full, BackendUnavailableError
     when MindSpore is not installed.
     """
-    file_writer = _file_writer()
+    file_writer = import_mindspore(_PURPOSE, _EXTRA, "mindspore.mindrecord").FileWriter
     with AtomicDirectory(path, overwrite=True) as directory:
         inside = directory.path / path.name
         try:
@@ -63,19 +65,11 @@ def write_mindrecord(path: Path, records: Iterable[Record], *, seq_length: int, 
 
 def read_count(path: Path) -> int:
     """Records of a MindRecord."""
-    from mindspore.dataset import MindDataset
-
-    return int(MindDataset(str(path)).get_dataset_size())
+    return int(_dataset().MindDataset(str(path)).get_dataset_size())
 
 
-def _file_writer() -> Any:
-    try:
-        from mindspore.mindrecord import FileWriter
-    except ImportError as error:
-        raise BackendUnavailableError(
-            "writing MindRecord needs MindSpore, which is not installed: pip install 'skywork-rt[recipe]'"
-        ) from error
-    return FileWriter
+def _dataset() -> Any:
+    return import_mindspore(_PURPOSE, _EXTRA, "mindspore.dataset")
 
 
 def _write(file_writer: Any, path: Path, records: Iterable[Record], seq_length: int) -> tuple[int, Record, Record]:
@@ -112,13 +106,12 @@ def _chunks(records: Iterator[Record], size: int) -> Iterator[list[Record]]:
 
 def _verify(path: Path, count: int, first: Record, last: Record) -> None:
     """What MindSpore reads is what was given to it: the count, and the records at both ends."""
-    from mindspore.dataset import MindDataset, SequentialSampler
-
+    dataset = _dataset()
     found = read_count(path)
     if found != count:
         raise InternalError(f"{count} records were written, but MindSpore reads {found}; nothing was kept")
     for index, expected in ((0, first), (count - 1, last)):
-        data = MindDataset(str(path), sampler=SequentialSampler(index, 1))
+        data = dataset.MindDataset(str(path), sampler=dataset.SequentialSampler(index, 1))
         (row,) = data.create_dict_iterator(num_epochs=1, output_numpy=True)
         for name in _SCHEMA:
             if not np.array_equal(row[name], getattr(expected, name)):
