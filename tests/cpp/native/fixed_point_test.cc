@@ -6,7 +6,6 @@
 #include <functional>
 #include <limits>
 
-#include "backend/native/half.h"
 #include "native/kernel_testing.h"
 
 namespace skywork_rt::native {
@@ -21,17 +20,16 @@ class CodedMatrix {
       : shape_(PackedMatrix::Shape(kind, rows, cols)), bytes_(shape_.Bytes()) {
     std::memset(bytes_.data(), 0, shape_.Bytes());
     shape_.data = bytes_.data();
-    std::uniform_real_distribution<float> factor(-1.5f, 1.5f);
+    const WeightFacts& facts = FactsOf(kind);
     for (int row = 0; row < rows; ++row) {
       for (int g = 0; g < shape_.groups; ++g) {
-        const std::uint16_t halves[] = {FloatToHalf(factor(random)), FloatToHalf(factor(random))};
-        scales_.push_back(HalfToFloat(halves[0]));
-        minimums_.push_back(FactsOf(kind).minimums ? HalfToFloat(halves[1]) : 0.0f);
-        PutHalf(row, g, 0, halves[0]);
-        if (FactsOf(kind).minimums) PutHalf(row, g, 32, halves[1]);
+        std::uint8_t* unit = Panel(row) + static_cast<std::size_t>(g / facts.scale_groups) * facts.scale_bytes;
+        if (g % facts.scale_groups == 0) FillScales(kind, unit, row % kPanelRows, 1.0f, 1.0f, random);
+        scales_.push_back(ScalesOf(kind, unit, g % facts.scale_groups, row % kPanelRows));
         for (int k = 0; k < kGroup; ++k) {
-          codes_.push_back(g * kGroup + k < cols ? code(row, g * kGroup + k) : 0);
-          PutCode(kind, Codes(row, g), k, row % kPanelRows, static_cast<float>(codes_.back()));
+          const int wanted = g * kGroup + k < cols ? code(row, g * kGroup + k) : 0;
+          const float put = PutCode(kind, Codes(row, g), k, row % kPanelRows, static_cast<float>(wanted));
+          codes_.push_back(static_cast<int>(put));
         }
       }
     }
@@ -39,18 +37,12 @@ class CodedMatrix {
 
   const PackedMatrix& shape() const { return shape_; }
   int CodeAt(int row, int g, int k) const { return codes_[Index(row, g) * kGroup + static_cast<std::size_t>(k)]; }
-  float Scale(int row, int g) const { return scales_[Index(row, g)]; }
-  float Minimum(int row, int g) const { return minimums_[Index(row, g)]; }
+  const GroupScales& Scales(int row, int g) const { return scales_[Index(row, g)]; }
 
  private:
   std::size_t Index(int row, int g) const { return static_cast<std::size_t>(row * shape_.groups + g); }
   std::uint8_t* Panel(int row) {
     return bytes_.data() + static_cast<std::size_t>(row / kPanelRows) * shape_.panel_bytes;
-  }
-  void PutHalf(int row, int g, int offset, std::uint16_t half) {
-    std::memcpy(
-        Panel(row) + static_cast<std::size_t>(g) * FactsOf(shape_.kind).scale_bytes + offset + 2 * (row % kPanelRows),
-        &half, 2);
   }
   std::uint8_t* Codes(int row, int g) {
     return Panel(row) + shape_.scale_bytes + static_cast<std::size_t>(g) * FactsOf(shape_.kind).code_bytes;
@@ -59,8 +51,7 @@ class CodedMatrix {
   PackedMatrix shape_;
   AlignedBytes bytes_;
   std::vector<int> codes_;
-  std::vector<float> scales_;
-  std::vector<float> minimums_;
+  std::vector<GroupScales> scales_;
 };
 
 /// A group of activations as digits.h describes it, by way of double precision.
@@ -96,16 +87,20 @@ std::vector<float> ReferenceProduct(const CodedMatrix& m, Arithmetic arithmetic,
       const ReferenceGroup group(&x[static_cast<std::size_t>(t * shape.cols + g * kGroup)],
                                  std::min(kGroup, shape.cols - g * kGroup), arithmetic);
       for (int row = 0; row < shape.rows; ++row) {
-        std::int64_t dot = 0;
-        std::int64_t sum = 0;
-        for (int k = 0; k < kGroup; ++k) {
-          dot += m.CodeAt(row, g, k) * group.numbers[k];
-          sum += group.numbers[k];
-        }
         float& acc = out[static_cast<std::size_t>(t * shape.rows + row)];
-        acc = std::fma(m.Scale(row, g) * group.step, static_cast<float>(dot), acc);
-        if (FactsOf(shape.kind).minimums) {
-          acc = std::fma(m.Minimum(row, g), group.step * static_cast<float>(sum), acc);
+        const int parts = FactsOf(shape.kind).parts;
+        for (int part = 0; part < parts; ++part) {
+          const int first = part * kGroup / parts;
+          std::int64_t dot = 0;
+          std::int64_t sum = 0;
+          for (int k = first; k < first + kGroup / parts; ++k) {
+            dot += m.CodeAt(row, g, k) * group.numbers[k];
+            sum += group.numbers[k];
+          }
+          const GroupScales& scales = m.Scales(row, g);
+          acc = std::fma(scales.scale[part] * group.step, static_cast<float>(dot), acc);
+          if (!FactsOf(shape.kind).minimums) continue;
+          acc = std::fma(scales.minimum[part], group.step * static_cast<float>(sum), acc);
         }
       }
     }
@@ -201,7 +196,7 @@ TEST_P(EverySet, TheLargestFloatsAreHeld) {
     if (how == Arithmetic::kFloat32) continue;
     const std::vector<float> y = Multiply(*kernels_, how, m.shape(), nullptr, x, 1, nullptr, Epilogue::kStore);
     for (int row = 0; row < kGroup; ++row) {
-      const auto exact = static_cast<double>(x[static_cast<std::size_t>(row)]) * static_cast<double>(m.Scale(row, 0));
+      const auto exact = static_cast<double>(x[static_cast<std::size_t>(row)]) * static_cast<double>(m.Scales(row, 0).scale[0]);
       if (std::abs(exact) > static_cast<double>(most)) continue;
       const double allowed = static_cast<double>(most) * (how == Arithmetic::kFixed24 ? 0x1p-22 : 0.01);
       EXPECT_NEAR(static_cast<double>(y[static_cast<std::size_t>(row)]), exact, allowed) << Name(m.shape().kind, how);

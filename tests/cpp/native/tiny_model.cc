@@ -8,14 +8,9 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include "backend/native/half.h"
 
 namespace skywork_rt::native {
 namespace {
-
-void PutHalf(std::vector<std::uint8_t>& bytes, std::size_t at, std::uint16_t half) {
-  std::memcpy(bytes.data() + at, &half, sizeof(half));
-}
 
 /// Random codes of a type: all integers alike, or normal floats of this deviation.
 class RandomCodes {
@@ -136,6 +131,27 @@ float PutCode(WeightKind kind, std::uint8_t* codes, int k, int lane, float code)
   return WithType(kind, [=](auto type) { return decltype(type)::Put(codes, k, lane, code); });
 }
 
+void FillScales(WeightKind kind, std::uint8_t* unit, int lane, float typical, float centre, std::mt19937& random) {
+  std::uniform_real_distribution<float> uniform(0.0f, 1.0f);
+  const auto next = [&] { return uniform(random); };
+  WithType(kind, [&](auto type) { decltype(type)::Scales::Fill(unit, lane, typical, centre, next); });
+}
+
+GroupScales ScalesOf(WeightKind kind, const std::uint8_t* unit, int in_unit, int lane) {
+  return WithType(kind, [&](auto type) {
+    using Type = decltype(type);
+    GroupScales found;
+    if constexpr (Type::kIntegers) {
+      for (int half = 0; half < 2; ++half) {
+        const int part = half * Type::kParts / 2;
+        found.scale[half] = Type::Scales::Scale(unit, in_unit, part, lane);
+        if (Type::kMinimums) found.minimum[half] = Type::Scales::Minimum(unit, in_unit, part, lane);
+      }
+    }
+    return found;
+  });
+}
+
 RandomMatrix MakeRandomMatrix(WeightKind kind, int rows, int cols, std::mt19937& random) {
   const WeightFacts& facts = FactsOf(kind);
   const float deviation = 1.0f / std::sqrt(static_cast<float>(cols));
@@ -143,23 +159,20 @@ RandomMatrix MakeRandomMatrix(WeightKind kind, int rows, int cols, std::mt19937&
   RandomMatrix m{PackedMatrix::Shape(kind, rows, cols), {}, {}};
   m.bytes.resize(m.shape.Bytes());
   m.weights.resize(static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols));
-  std::uniform_real_distribution<float> factor(0.5f, 1.5f);
   const float typical = deviation / random_codes.Spread();
   for (int row = 0; row < rows; ++row) {
-    const std::size_t panel = static_cast<std::size_t>(row / kPanelRows) * m.shape.panel_bytes;
+    std::uint8_t* panel = m.bytes.data() + static_cast<std::size_t>(row / kPanelRows) * m.shape.panel_bytes;
     const int lane = row % kPanelRows;
     for (int g = 0; g < m.shape.groups; ++g) {
-      const std::size_t scales =
-          panel + static_cast<std::size_t>(g) * facts.scale_bytes + 2 * static_cast<std::size_t>(lane);
-      const std::size_t codes = panel + m.shape.scale_bytes + static_cast<std::size_t>(g) * facts.code_bytes;
-      const std::uint16_t scale = FloatToHalf(typical * factor(random));
-      const std::uint16_t minimum = FloatToHalf(-random_codes.Centre() * typical * factor(random));
-      if (facts.scale_bytes != 0) PutHalf(m.bytes, scales, scale);
-      if (facts.minimums) PutHalf(m.bytes, scales + 32, minimum);
+      std::uint8_t* unit = panel + static_cast<std::size_t>(g / facts.scale_groups) * facts.scale_bytes;
+      const int in_unit = g % facts.scale_groups;
+      if (in_unit == 0) FillScales(kind, unit, lane, typical, random_codes.Centre(), random);
+      const GroupScales scales = ScalesOf(kind, unit, in_unit, lane);
+      std::uint8_t* codes = panel + m.shape.scale_bytes + static_cast<std::size_t>(g) * facts.code_bytes;
       for (int k = 0; k < kGroup && g * kGroup + k < cols; ++k) {
-        float weight = PutCode(kind, m.bytes.data() + codes, k, lane, random_codes.Next(random));
-        if (facts.scale_bytes != 0) weight *= HalfToFloat(scale);
-        if (facts.minimums) weight += HalfToFloat(minimum);
+        const int half = k / (kGroup / 2);
+        float weight = PutCode(kind, codes, k, lane, random_codes.Next(random));
+        weight = weight * scales.scale[half] + scales.minimum[half];
         m.weights[static_cast<std::size_t>(row) * static_cast<std::size_t>(cols) +
                   static_cast<std::size_t>(g * kGroup + k)] = weight;
       }

@@ -46,8 +46,17 @@ inline constexpr WeightKind kInt4 = KindOf<types::Int4>();
 /// Writes input k of row `lane` of a group's codes, as its type does, and returns the code that was written.
 float PutCode(WeightKind kind, std::uint8_t* codes, int k, int lane, float code);
 
-/// Random packed bytes of a matrix, and the float32 weights [rows, cols] that they mean by the layout's description:
-/// made value by value, without the library's own unpacking.
+/// Writes row `lane` of a unit of scales: scales around `typical`, and minimums that take the code `centre` to about 0.
+void FillScales(WeightKind kind, std::uint8_t* unit, int lane, float typical, float centre, std::mt19937& random);
+
+/// Of the two halves of a group and row; 1 and 0 for types without.
+struct GroupScales {
+  float scale[2] = {1.0f, 1.0f};
+  float minimum[2] = {};
+};
+GroupScales ScalesOf(WeightKind kind, const std::uint8_t* unit, int in_unit, int lane);
+
+/// Random packed bytes of a matrix, and the float32 weights [rows, cols] that they mean, made value by value.
 struct RandomMatrix {
   PackedMatrix shape;
   std::vector<std::uint8_t> bytes;

@@ -40,7 +40,8 @@ struct ByteRecord {
   std::int32_t codes[Digits][kGroup / 4];  // four inputs a dword, lowest byte first
   std::int32_t offsets[Digits];            // -128 times the sum of the digits; for codes taken as 128 more
   float step;
-  float sum;  // step * Σ f; for minimums
+  float sum;             // step * Σ f; for minimums
+  float sum_of_half[2];  // the same of the first 16 inputs and of the others
 };
 
 struct HalfRecord {

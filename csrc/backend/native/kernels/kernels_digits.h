@@ -82,10 +82,13 @@ SKYWORK_RT_INLINE void Round(const float* x, FixedGroup* group) {
   }
 }
 
-SKYWORK_RT_INLINE float SumOf(const FixedGroup& group) {
-  std::int32_t total = 0;  // 32 numbers of 24 bits
-  for (const std::int32_t number : group.numbers) total += number;
-  return group.step * static_cast<float>(total);
+template <int Digits>
+SKYWORK_RT_INLINE void WriteSums(const FixedGroup& group, ByteRecord<Digits>* record) {
+  std::int32_t totals[2] = {};  // of 16 numbers of 24 bits
+  for (int i = 0; i < kGroup / 2; ++i) totals[0] += group.numbers[i];
+  for (int i = kGroup / 2; i < kGroup; ++i) totals[1] += group.numbers[i];
+  record->sum = group.step * static_cast<float>(totals[0] + totals[1]);
+  for (int half = 0; half < 2; ++half) record->sum_of_half[half] = group.step * static_cast<float>(totals[half]);
 }
 
 template <int Digits>
@@ -104,7 +107,7 @@ SKYWORK_RT_INLINE void Write(const FixedGroup& group, ByteRecord<Digits>* record
     record->offsets[d] = -128 * (total - 128 * kGroup);
   }
   record->step = group.step;
-  record->sum = SumOf(group);
+  WriteSums(group, record);
 }
 
 SKYWORK_RT_INLINE void Write(const FixedGroup& group, HalfRecord* record) {

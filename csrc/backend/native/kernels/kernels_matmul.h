@@ -6,6 +6,7 @@
 #include "backend/native/kernels/kernels_digits.h"
 #include "backend/native/kernels/kernels_matmul_digits.h"
 #include "backend/native/kernels/kernels_matmul_floats.h"
+#include "backend/native/kernels/kernels_matmul_unpacked.h"
 
 namespace skywork_rt::native {
 namespace {
@@ -20,7 +21,11 @@ PanelFunction ChooseArithmetic(Arithmetic arithmetic) {
       if (arithmetic == Arithmetic::kFixed24) return MultiplyDigits<Type, Arithmetic::kFixed24>;
     }
   }
-  return MultiplyFloats<Type>;
+  if constexpr (Type::kFloatLines) {
+    return MultiplyFloats<Type>;
+  } else {
+    return MultiplyUnpacked<Type>;
+  }
 }
 
 PanelFunction ChoosePanel(WeightKind kind, Arithmetic arithmetic) {

@@ -6,6 +6,8 @@
 // all sets, and all numbers of tokens, give the same bits:
 //
 //   acc = fma(scale * step, float(Σ code * f), acc), then, with minimums, acc = fma(minimum, step * float(Σ f), acc)
+//
+// for each part of the group that has a scale of its own.
 
 #include "backend/native/kernels/kernels_common.h"
 #include "backend/native/kernels/kernels_digits.h"
@@ -18,26 +20,32 @@ struct ScaledGroup {
   using Codes = typename Type::template Group<Simd, DigitCount(How)>;
   using Record = typename Codes::Record;
   Codes weights;
-  F scale;
-  F minimum;
+  F scale[Type::kParts];
+  F minimum[Type::kParts];
 
-  SKYWORK_RT_INLINE ScaledGroup(const std::uint8_t* scales, const std::uint8_t* codes) {
+  /// `group` is that in the unit that `scales` points to.
+  SKYWORK_RT_INLINE ScaledGroup(const std::uint8_t* scales, int group, const std::uint8_t* codes) {
     weights.Load(codes);
-    const auto* half = reinterpret_cast<const std::uint16_t*>(scales);
-    scale = Simd::LoadHalf(half);
-    minimum = Type::kMinimums ? Simd::LoadHalf(half + kPanelRows) : Simd::Zero();
+    Type::Scales::template Read<Simd>(scales, group, scale, minimum);
   }
+  template <int Part = 0>
   SKYWORK_RT_INLINE F Add(const Record& x, F acc) const {
-    acc = Simd::Fma(Simd::Mul(scale, Simd::Set1(x.step)), weights.Dot(x), acc);
-    if constexpr (Type::kMinimums) acc = Simd::Fma(minimum, Simd::Set1(x.sum), acc);
-    return acc;
+    acc = Simd::Fma(Simd::Mul(scale[Part], Simd::Set1(x.step)), weights.template Dot<Part>(x), acc);
+    if constexpr (Type::kMinimums) {
+      const float sum = Type::kParts == 1 ? x.sum : x.sum_of_half[Part];
+      acc = Simd::Fma(minimum[Part], Simd::Set1(sum), acc);
+    }
+    if constexpr (Part + 1 < Type::kParts) {
+      return Add<Part + 1>(x, acc);
+    } else {
+      return acc;
+    }
   }
 };
 
 /// One panel times `tokens` tokens: out [tokens][16]. Alone: there is one, whose sum stays in registers.
 template <typename Type, Arithmetic How, bool Alone>
 void PanelDigits(const PackedMatrix& m, int panel, const void* records, int tokens, float* out) {
-  constexpr int kScaleEvery = 64 / static_cast<int>(Type::kScaleBytes);  // groups whose scales share a line
   const auto* x = static_cast<const typename ScaledGroup<Type, How>::Record*>(records);
   const std::uint8_t* scales = m.Scales(panel);
   const std::uint8_t* codes = m.Codes(panel);
@@ -46,10 +54,17 @@ void PanelDigits(const PackedMatrix& m, int panel, const void* records, int toke
   if constexpr (!Alone) {
     for (int t = 0; t < tokens; ++t) Simd::Store(out + kPanelRows * t, Simd::Zero());
   }
+  std::size_t scale_bytes = 0;  // before those of the group's unit
   for (int g = 0; g < m.groups; ++g) {
-    if (g % kScaleEvery == 0) PrefetchNext(ahead);
+    const int in_unit = g % Type::kScaleGroups;
+    if (in_unit == 0) {
+      scale_bytes += Type::kScaleBytes;
+      for (std::size_t line = (scale_bytes - Type::kScaleBytes) / 64; line < scale_bytes / 64; ++line) {
+        PrefetchNext(ahead);
+      }
+    }
     for (std::size_t line = 0; line < Type::kCodeBytes / 64; ++line) PrefetchNext(ahead);
-    const ScaledGroup<Type, How> group(scales, codes);
+    const ScaledGroup<Type, How> group(scales + scale_bytes - Type::kScaleBytes, in_unit, codes);
     if constexpr (Alone) {
       alone = group.Add(*x, alone);
       ++x;
@@ -58,7 +73,6 @@ void PanelDigits(const PackedMatrix& m, int panel, const void* records, int toke
         Simd::Store(out + kPanelRows * t, group.Add(*x, Simd::Load(out + kPanelRows * t)));
       }
     }
-    scales += Type::kScaleBytes;
     codes += Type::kCodeBytes;
   }
   if constexpr (Alone) Simd::Store(out, alone);

@@ -11,6 +11,13 @@ namespace {
 template <typename Type>
 constexpr int kLineInputs = kGroup / static_cast<int>(Type::kCodeBytes / 64);
 
+/// What the kernels of this file take a type to be.
+template <typename Type>
+constexpr bool kHasFloatLines = Type::kFloatLines && Type::kScaleGroups == 1 && Type::kParts == 1 &&
+                                kGroup % (Type::kCodeBytes / 64) == 0 &&
+                                (Type::kScaleBytes != 0 || Type::kUnit == 1.0f) &&
+                                (Type::kScaleBytes == 0 || Type::kScaleBytes == (Type::kMinimums ? 64 : 32));
+
 /// Inputs J … kInputs - 1 of one 64-byte load from each of U groups, for T tokens.
 template <typename Type, int T, int U, int J>
 SKYWORK_RT_INLINE void Inputs(const std::uint8_t* p, const Raw (&raw)[U], const float* x, F (&dot)[U][T]) {
@@ -28,6 +35,7 @@ SKYWORK_RT_INLINE void Inputs(const std::uint8_t* p, const Raw (&raw)[U], const 
 template <typename Type, int T, int U>
 SKYWORK_RT_INLINE void Groups(const std::uint8_t* scales, const std::uint8_t* codes, const float* x, const float* sums,
                               const std::uint8_t*& ahead, F (&acc)[T]) {
+  static_assert(kHasFloatLines<Type>, "lines of equally many inputs, and a unit only where scales take it in");
   constexpr std::size_t kScaleLines = RoundUp(U * Type::kScaleBytes, 64) / 64;
   SKYWORK_RT_UNROLL
   for (std::size_t i = 0; i < kScaleLines; ++i) PrefetchNext(ahead);

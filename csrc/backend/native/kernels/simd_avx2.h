@@ -93,11 +93,40 @@ struct Simd {
   }
   static I SetInt(std::int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
   static F ToFloat(I a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
-  static Raw LowHalves(Raw raw) {
-    const __m256i mask = _mm256_set1_epi32(0x0F0F0F0F);
-    return {_mm256_and_si256(raw.lo, mask), _mm256_and_si256(raw.hi, mask)};
+  static I AddInt(I a, I b) { return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)}; }
+  template <int J>
+  static F Byte(Raw raw) {
+    return {_mm256_cvtepi32_ps(LowByte<J>(raw.lo)), _mm256_cvtepi32_ps(LowByte<J>(raw.hi))};
   }
-  static Raw HighHalves(Raw raw) { return LowHalves({_mm256_srli_epi32(raw.lo, 4), _mm256_srli_epi32(raw.hi, 4)}); }
+  template <int Shift, int Mask>
+  static F Numbers(const std::uint8_t* p) {
+    const __m256i mask = _mm256_set1_epi32(Mask);
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    const __m256i lo = _mm256_srli_epi32(_mm256_cvtepu8_epi32(bytes), Shift);
+    const __m256i hi = _mm256_srli_epi32(_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8)), Shift);
+    return {_mm256_cvtepi32_ps(_mm256_and_si256(lo, mask)), _mm256_cvtepi32_ps(_mm256_and_si256(hi, mask))};
+  }
+  static F SignedNumbers(const std::uint8_t* p) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)),
+            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8)))};
+  }
+  template <int Shift, int Mask>
+  static Raw Bits(Raw raw) {
+    const __m256i mask = _mm256_set1_epi32(0x01010101 * Mask);
+    if constexpr (Shift >= 0) {
+      return {_mm256_and_si256(_mm256_srli_epi32(raw.lo, Shift), mask),
+              _mm256_and_si256(_mm256_srli_epi32(raw.hi, Shift), mask)};
+    } else {
+      return {_mm256_and_si256(_mm256_slli_epi32(raw.lo, -Shift), mask),
+              _mm256_and_si256(_mm256_slli_epi32(raw.hi, -Shift), mask)};
+    }
+  }
+  static Raw Or(Raw a, Raw b) { return {_mm256_or_si256(a.lo, b.lo), _mm256_or_si256(a.hi, b.hi)}; }
+  static Raw Lookup(Raw raw, const std::int8_t (&numbers)[16]) {
+    const __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(numbers)));
+    return {_mm256_shuffle_epi8(table, raw.lo), _mm256_shuffle_epi8(table, raw.hi)};
+  }
   static constexpr Arithmetic kExact = Arithmetic::kFloat32;
   static constexpr bool kHasFixed24 = false;
   static constexpr InputForm kInt8Form = InputForm::kHalves;
@@ -109,7 +138,9 @@ struct Simd {
     const __m256i v = _mm256_set1_epi32(x);
     return {_mm256_add_epi32(acc.lo, _mm256_madd_epi16(w.lo, v)), _mm256_add_epi32(acc.hi, _mm256_madd_epi16(w.hi, v))};
   }
-  /// Sums of 16 bits, each of two of a dword's four products. Eight such, of 15 * 128 * 2 at most, fit.
+  /// Sums of 16 bits, each of two of a dword's four products. Eight such, of 15 * 128 * 2 at most, fit; four of 31 and
+  /// two of 63 times 127, which is a digit's most where there is one alone.
+  static constexpr bool kWideSums = false;
   using NibbleSum = I;
   static NibbleSum NoNibbles() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
   static NibbleSum AddNibbles(NibbleSum acc, Raw w, std::int32_t x) {
@@ -130,6 +161,10 @@ struct Simd {
   static __m256 AddExponentHalf(__m256 a, __m256 shifted) {
     return _mm256_castsi256_ps(
         _mm256_add_epi32(_mm256_castps_si256(a), _mm256_slli_epi32(_mm256_castps_si256(shifted), 23)));
+  }
+  template <int J>
+  static __m256i LowByte(__m256i raw) {
+    return _mm256_and_si256(_mm256_srli_epi32(raw, 8 * J), _mm256_set1_epi32(0xFF));
   }
   template <int J>
   static __m256i TopByte(__m256i raw) {

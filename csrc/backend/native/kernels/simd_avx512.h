@@ -85,11 +85,34 @@ struct Simd {
   }
   static I SetInt(std::int32_t x) { return _mm512_set1_epi32(x); }
   static F ToFloat(I a) { return _mm512_cvtepi32_ps(a); }
-  static Raw LowHalves(Raw raw) { return _mm512_and_si512(raw, _mm512_set1_epi32(0x0F0F0F0F)); }
-  static Raw HighHalves(Raw raw) { return LowHalves(_mm512_srli_epi32(raw, 4)); }
+  template <int J>
+  static F Byte(Raw raw) {
+    return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32(raw, 8 * J), _mm512_set1_epi32(0xFF)));
+  }
+  template <int Shift, int Mask>
+  static F Numbers(const std::uint8_t* p) {
+    const __m512i numbers = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32(numbers, Shift), _mm512_set1_epi32(Mask)));
+  }
+  static F SignedNumbers(const std::uint8_t* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  }
+  template <int Shift, int Mask>
+  static Raw Bits(Raw raw) {
+    const __m512i mask = _mm512_set1_epi32(0x01010101 * Mask);
+    if constexpr (Shift >= 0) return _mm512_and_si512(_mm512_srli_epi32(raw, Shift), mask);
+    if constexpr (Shift < 0) return _mm512_and_si512(_mm512_slli_epi32(raw, -Shift), mask);
+  }
+  static Raw Or(Raw a, Raw b) { return _mm512_or_si512(a, b); }
+  static Raw Lookup(Raw raw, const std::int8_t (&numbers)[16]) {
+    return _mm512_shuffle_epi8(
+        _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(numbers))), raw);
+  }
+  static I AddInt(I a, I b) { return _mm512_add_epi32(a, b); }
   using NibbleSum = I;
   static NibbleSum NoNibbles() { return _mm512_setzero_si512(); }
 #if defined(__AVX512VNNI__)
+  static constexpr bool kWideSums = true;
   static constexpr Arithmetic kExact = Arithmetic::kFixed24;
   static constexpr bool kHasFixed24 = true;
   template <int N>
@@ -102,9 +125,6 @@ struct Simd {
   }
   static I LowFour(I a) {
     return _mm512_and_si512(a, _mm512_set1_epi32(0xF));
-  }
-  static I AddInt(I a, I b) {
-    return _mm512_add_epi32(a, b);
   }
   static constexpr InputForm kInt8Form = InputForm::kBytes;
   static Raw AddBias(Raw raw) {
@@ -120,6 +140,7 @@ struct Simd {
     return acc;
   }
 #else
+  static constexpr bool kWideSums = false;
   static constexpr Arithmetic kExact = Arithmetic::kFloat32;
   static constexpr bool kHasFixed24 = false;
   static constexpr InputForm kInt8Form = InputForm::kHalves;

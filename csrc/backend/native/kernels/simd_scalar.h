@@ -121,6 +121,43 @@ struct Simd {
   static F Nibble(const Raw& raw) {
     return Map([&](int i) { return static_cast<float>(raw.lane[i] >> Shift & 0xFu); });
   }
+  /// Byte J of each dword as an unsigned number.
+  template <int J>
+  static F Byte(const Raw& raw) {
+    return Map([&](int i) { return static_cast<float>(raw.lane[i] >> (8 * J) & 0xFFu); });
+  }
+  /// Each of 16 bytes, moved down by `Shift`, as far as `Mask` has bits, as a number.
+  template <int Shift, int Mask>
+  static F Numbers(const std::uint8_t* p) {
+    return Map([=](int i) { return static_cast<float>(p[i] >> Shift & Mask); });
+  }
+  static F SignedNumbers(const std::uint8_t* p) {
+    return Map([=](int i) { return static_cast<float>(static_cast<std::int8_t>(p[i])); });
+  }
+  /// Each byte moved down by `Shift` (up, where it is negative), as far as `Mask`, which no bit of a neighbour reaches,
+  /// has bits.
+  template <int Shift, int Mask>
+  static Raw Bits(Raw raw) {
+    for (std::uint32_t& lane : raw.lane) {
+      lane = (Shift >= 0 ? lane >> (Shift >= 0 ? Shift : 0) : lane << (Shift < 0 ? -Shift : 0)) & 0x01010101u * Mask;
+    }
+    return raw;
+  }
+  static Raw Or(Raw a, const Raw& b) {
+    for (int i = 0; i < 16; ++i) a.lane[i] |= b.lane[i];
+    return a;
+  }
+  /// Each byte, below 16, as the number of that place.
+  static Raw Lookup(Raw raw, const std::int8_t (&numbers)[16]) {
+    for (std::uint32_t& lane : raw.lane) {
+      std::uint32_t found = 0;
+      for (int b = 0; b < 4; ++b) {
+        found |= static_cast<std::uint32_t>(static_cast<std::uint8_t>(numbers[lane >> (8 * b) & 0xFu])) << (8 * b);
+      }
+      lane = found;
+    }
+    return raw;
+  }
   static I SetInt(std::int32_t x) {
     I r;
     for (std::int32_t& lane : r.lane) lane = x;
@@ -132,14 +169,6 @@ struct Simd {
   /// Turns int8 codes into unsigned ones, larger by 128.
   static Raw AddBias(Raw raw) {
     for (std::uint32_t& lane : raw.lane) lane ^= 0x80808080u;
-    return raw;
-  }
-  static Raw LowHalves(Raw raw) {
-    for (std::uint32_t& lane : raw.lane) lane &= 0x0F0F0F0Fu;
-    return raw;
-  }
-  static Raw HighHalves(Raw raw) {
-    for (std::uint32_t& lane : raw.lane) lane = lane >> 4 & 0x0F0F0F0Fu;
     return raw;
   }
   /// acc plus, in each lane, the four products of unsigned bytes of w and signed bytes of x.
@@ -174,6 +203,7 @@ struct Simd {
   static constexpr Arithmetic kExact = Arithmetic::kFloat32;
   static constexpr bool kHasFixed24 = true;
   static constexpr InputForm kInt8Form = InputForm::kBytes;
+  static constexpr bool kWideSums = true;  // NibbleSum holds any sum of a group
   using NibbleSum = I;
   static NibbleSum NoNibbles() { return SetInt(0); }
   static NibbleSum AddNibbles(const NibbleSum& acc, const Raw& w, std::int32_t x) { return Dot4(acc, w, x); }

@@ -1,27 +1,17 @@
-#include <cstring>
-
-#include "backend/native/half.h"
 #include "backend/native/kernels/kernels.h"
 
 namespace skywork_rt::native {
 namespace {
 
-float Half(const std::uint8_t* p) {
-  std::uint16_t half = 0;
-  std::memcpy(&half, p, sizeof(half));
-  return HalfToFloat(half);
-}
-
 template <typename Type>
-void UnpackGroup(const std::uint8_t* scales, const std::uint8_t* codes, int lane, int inputs, float* out) {
-  for (int k = 0; k < inputs; ++k) out[k] = Type::Code(codes, k, lane);
-  if constexpr (Type::kScaleBytes != 0) {
-    const float scale = Half(scales + 2 * lane);
-    for (int k = 0; k < inputs; ++k) out[k] *= scale;
-  }
-  if constexpr (Type::kMinimums) {
-    const float minimum = Half(scales + 2 * (kPanelRows + lane));
-    for (int k = 0; k < inputs; ++k) out[k] += minimum;
+void UnpackGroup(const std::uint8_t* unit, int in_unit, const std::uint8_t* codes, int lane, int inputs, float* out) {
+  for (int k = 0; k < inputs; ++k) {
+    out[k] = Type::Code(codes, k, lane);
+    if constexpr (Type::kIntegers) {
+      const int part = k * Type::kParts / kGroup;
+      out[k] *= Type::Scales::Scale(unit, in_unit, part, lane);
+      if constexpr (Type::kMinimums) out[k] += Type::Scales::Minimum(unit, in_unit, part, lane);
+    }
   }
 }
 
@@ -29,10 +19,11 @@ template <typename Type>
 void Unpack(const PackedMatrix& matrix, int row, float* out) {
   const std::uint8_t* scales = matrix.Scales(row / kPanelRows);
   const std::uint8_t* codes = matrix.Codes(row / kPanelRows);
-  for (int k = 0; k < matrix.cols; k += kGroup) {
+  for (int g = 0; g < matrix.groups; ++g) {
+    const int k = g * kGroup;
     const int inputs = matrix.cols - k < kGroup ? matrix.cols - k : kGroup;
-    UnpackGroup<Type>(scales, codes, row % kPanelRows, inputs, out + k);
-    scales += Type::kScaleBytes;
+    const std::uint8_t* unit = scales + static_cast<std::size_t>(g / Type::kScaleGroups) * Type::kScaleBytes;
+    UnpackGroup<Type>(unit, g % Type::kScaleGroups, codes, row % kPanelRows, inputs, out + k);
     codes += Type::kCodeBytes;
   }
 }

@@ -2,18 +2,13 @@
 
 #include <cstring>
 
-#include "backend/native/kernels/panel.h"
-#include "backend/native/kernels/unroll.h"
+#include "backend/native/kernels/types/integers.h"
 
 namespace skywork_rt::native::types {
 
 /// A weight is itself. Codes of a group: [16][16] dwords: inputs 2i (low half) and 2i + 1 (high half) of a row.
-struct Bf16 {
+struct Bf16 : Floats<1024> {
   static constexpr const char* kName = "bf16";
-  static constexpr std::size_t kScaleBytes = 0;
-  static constexpr std::size_t kCodeBytes = 1024;
-  static constexpr bool kMinimums = false;
-  static constexpr bool kIntegers = false;
 
   static float Code(const std::uint8_t* codes, int k, int lane) {
     std::uint16_t half = 0;
@@ -33,7 +28,6 @@ struct Bf16 {
     return code;
   }
 
-  static constexpr float kUnit = 1.0f;
   template <typename S, int J>
   static SKYWORK_RT_INLINE typename S::F Float(const std::uint8_t*, const typename S::Raw& raw) {
     return S::template Bf16<J>(raw);

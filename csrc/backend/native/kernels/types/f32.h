@@ -2,18 +2,13 @@
 
 #include <cstring>
 
-#include "backend/native/kernels/panel.h"
-#include "backend/native/kernels/unroll.h"
+#include "backend/native/kernels/types/integers.h"
 
 namespace skywork_rt::native::types {
 
 /// A weight is itself. Codes of a group: [32][16] float: input, row.
-struct F32 {
+struct F32 : Floats<2048> {
   static constexpr const char* kName = "f32";
-  static constexpr std::size_t kScaleBytes = 0;
-  static constexpr std::size_t kCodeBytes = 2048;
-  static constexpr bool kMinimums = false;
-  static constexpr bool kIntegers = false;
 
   static float Code(const std::uint8_t* codes, int k, int lane) {
     float code = 0;
@@ -25,7 +20,6 @@ struct F32 {
     return code;
   }
 
-  static constexpr float kUnit = 1.0f;
   template <typename S, int J>
   static SKYWORK_RT_INLINE typename S::F Float(const std::uint8_t* line, const typename S::Raw&) {
     return S::Load(reinterpret_cast<const float*>(line));
