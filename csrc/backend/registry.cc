@@ -93,7 +93,7 @@ std::unique_ptr<Backend> MakeBackend(const Bundle& bundle, const BackendOptions&
 std::vector<PackedType> PackedTypes() {
   std::vector<PackedType> types;
   for (const native::WeightFacts& facts : native::WeightTypes::kFacts) {
-    types.push_back({facts.name, facts.scale_bytes, facts.code_bytes, facts.integers});
+    types.push_back({facts.name, facts.scale_bytes, facts.scale_groups, facts.code_bytes, facts.integers});
   }
   return types;
 }

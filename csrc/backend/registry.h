@@ -36,9 +36,10 @@ SKYWORK_RT_API std::unique_ptr<Backend> MakeBackend(const Bundle& bundle, const 
 /// A type of the native backend's packed weights, for whoever packs or chooses them.
 struct PackedType {
   const char* name;
-  std::size_t scale_bytes;  // of a group of 16 rows by 32 inputs
-  std::size_t code_bytes;   // of the same
-  bool integers;            // whether activations="int8" is possible
+  std::size_t scale_bytes;  // of 16 rows by scale_groups groups of 32 inputs
+  int scale_groups;
+  std::size_t code_bytes;  // of 16 rows by 32 inputs
+  bool integers;           // whether activations="int8" is possible
 };
 SKYWORK_RT_API std::vector<PackedType> PackedTypes();
 

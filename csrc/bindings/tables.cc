@@ -105,6 +105,7 @@ py::list WeightTypes() {
     py::dict row;
     row["name"] = type.name;
     row["scale_bytes"] = type.scale_bytes;
+    row["scale_groups"] = type.scale_groups;
     row["code_bytes"] = type.code_bytes;
     row["integers"] = type.integers;
     rows.append(row);

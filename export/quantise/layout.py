@@ -3,19 +3,22 @@
 A [rows, columns] matrix is cut into panels of 16 rows (the last one filled up with zeros), and each row into groups of
 32 inputs. A panel is its scales, padded with zeros to a multiple of 64 bytes, then its codes; within both the groups
 follow one another, little endian. The scales of a group, where a type has them, are float16 [16 rows], and minimums
-float16 [16 rows] after them. How the codes of a group lie is said by the type's module in `types`.
+float16 [16 rows] after them; some of GGUF's types have scales for eight groups together. How these and the codes of a
+group lie is said by the type's module in `types`.
 
 csrc/backend/native/kernels/packed_matrix.h says the same to the compiler.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from skywork_rt.checkpoints.model import Float32Array
 
-__all__ = ["ALIGNMENT", "GROUP", "PANEL_ROWS", "filled", "joined", "panels_of"]
+__all__ = ["ALIGNMENT", "GROUP", "PANEL_ROWS", "filled", "joined", "panels_of", "panels_of_words"]
 
 GROUP = 32
 PANEL_ROWS = 16
@@ -24,10 +27,15 @@ ALIGNMENT = 64
 
 def panels_of(rows: Float32Array) -> Float32Array:
     """float32 [panels, 16, groups, 32], filled up with zeros."""
+    return panels_of_words(rows)
+
+
+def panels_of_words(rows: NDArray[Any]) -> NDArray[Any]:
+    """The same of numbers of any type."""
     count, columns = rows.shape
     panels, groups = -(-count // PANEL_ROWS), -(-columns // GROUP)
     if (count, columns) != (panels * PANEL_ROWS, groups * GROUP):
-        padded = np.zeros((panels * PANEL_ROWS, groups * GROUP), np.float32)
+        padded = np.zeros((panels * PANEL_ROWS, groups * GROUP), rows.dtype)
         padded[:count, :columns] = rows
         rows = padded
     return rows.reshape(panels, PANEL_ROWS, groups, GROUP)

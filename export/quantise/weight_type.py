@@ -33,15 +33,19 @@ class WeightType:
     """In files, options and messages."""
 
     scale_bytes: int
-    """That a group of 16 rows takes: 0, 32 (a float16 scale a row) or 64 (a scale and a minimum)."""
+    """That `scale_groups` groups of 16 rows take: 0, 32 (a float16 scale a row), 64 (a scale and a minimum) or more."""
 
     code_bytes: int
-    """The same of its codes."""
+    """That the codes of a group of 16 rows take."""
 
-    pack: Callable[[Float32Array, str], NDArray[np.uint8]]
+    scale_groups: int = 1
+    """Groups whose scales lie together."""
+
+    pack: Callable[[Float32Array, str], NDArray[np.uint8]] | None = None
     """(rows, name of their tensor): panels of any number of rows; only the last of a matrix may leave one unfilled.
 
-    Raises CheckpointError, with the tensor's name, for weights that the type cannot hold.
+    Raises CheckpointError, with the tensor's name, for weights that the type cannot hold. None: weights are never
+    rounded to this type, only carried over from a file that has it.
     """
 
     lossless: bool = False
@@ -65,9 +69,10 @@ class WeightType:
     def packed_shape(self, rows: int, columns: int) -> tuple[int, int]:
         """Panels, and bytes of a panel, of a packed matrix."""
         groups = -(-columns // GROUP)
-        scales = -(-groups * self.scale_bytes // ALIGNMENT) * ALIGNMENT
+        units = -(-groups // self.scale_groups)
+        scales = -(-units * self.scale_bytes // ALIGNMENT) * ALIGNMENT
         return -(-rows // PANEL_ROWS), scales + groups * self.code_bytes
 
     @property
-    def group_bytes(self) -> int:
-        return self.scale_bytes + self.code_bytes
+    def group_bytes(self) -> float:
+        return self.scale_bytes / self.scale_groups + self.code_bytes

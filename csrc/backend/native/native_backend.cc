@@ -58,16 +58,17 @@ bool ParseInt8Activations(const std::string& name) {
   throw Error(ErrorCode::kInvalidArgument, StrCat("activations is \"", name, "\", but must be auto, f32 or int8."));
 }
 
-/// What the kernels compute fastest among what is as exact as float32, or int8 activations, which need integer weights.
+/// What the kernels compute fastest among what is as exact as float32, or int8 activations, for the matrices of integer
+/// weights: a file may have some in floats, but not all.
 Arithmetic ChooseArithmetic(const ModelWeights& weights, const Kernels& kernels, const std::string& name) {
   if (!ParseInt8Activations(name)) return kernels.exact;
-  for (const PackedMatrix* matrix : weights.Multiplied()) {
-    if (FactsOf(matrix->kind).integers) continue;
-    throw Error(ErrorCode::kUnsupported,
-                StrCat("activations=\"int8\" needs ", NamesOf(IntegerKinds()), " weights, and these are ",
-                       FactsOf(matrix->kind).name, ". Use activations=\"f32\"."));
+  const std::vector<const PackedMatrix*> all = weights.Multiplied();
+  if (std::any_of(all.begin(), all.end(), [](const PackedMatrix* m) { return FactsOf(m->kind).integers; })) {
+    return Arithmetic::kFixed8;
   }
-  return Arithmetic::kFixed8;
+  throw Error(ErrorCode::kUnsupported,
+              StrCat("activations=\"int8\" needs integer weights, such as int8, and these are ",
+                     FactsOf(all.front()->kind).name, ". Use activations=\"f32\"."));
 }
 
 std::size_t LongestSequence(const ModelSpec& spec, const BackendOptions& options) {
@@ -335,9 +336,13 @@ std::string WhyNot(const Bundle& bundle, const BackendOptions& options) {
                 "). Export with --for native, or open it with backend=\"lite\".");
 }
 
-/// Name of the weights that the options ask for; the bundle has them.
+/// Weights as they are in a GGUF file, each matrix in a type of its own.
+constexpr const char* kGguf = "gguf";
+
+/// Name of the weights that the options ask for; the bundle has them. What nobody rounded comes first.
 std::string ChooseWeights(const Bundle& bundle, const BackendOptions& options) {
   std::string name = options.weights;
+  if (name == "auto" && bundle.weights().count(kGguf) != 0) name = kGguf;
   for (const native::WeightKind kind : native::SmallestKindsFirst()) {
     const char* candidate = native::FactsOf(kind).name;
     if (name == "auto" && bundle.weights().count(candidate) != 0) name = candidate;

@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,14 +164,14 @@ _LARGEST = {
 
 @dataclass(frozen=True)
 class RawTensor:
-    """A matrix in the quantised blocks of its GGUF file, for import without loss.
+    """A matrix in the blocks of its GGUF file, for import without loss.
 
-    `blocks` is uint8 [rows, columns / 32 * block bytes]: each row is its blocks of 32 weights one after the other, laid
-    out as ggml defines them (Q4_0: float16 scale, 16 bytes; Q4_1: float16 scale, float16 minimum, 16 bytes; Q8_0:
-    float16 scale, 32 int8). Rows are in our order (rotary un-permutation of q and k already applied).
+    `type` is GGUF's, as "Q4_K" or "F16". `blocks` is uint8 [rows, bytes of a row]: each row is its blocks of 32 or 256
+    weights one after the other (numbers, for the types of floats), laid out as ggml defines them. Rows are in our order
+    (rotary un-permutation of q and k already applied).
     """
 
-    type: Literal["Q4_0", "Q4_1", "Q8_0"]
+    type: str
     shape: tuple[int, int]
     blocks: NDArray[np.uint8]
 
@@ -207,6 +207,10 @@ class Source(Protocol):
         """
         ...
 
+    def raw_type(self, name: str) -> str | None:
+        """The type of a matrix in its GGUF file, as "Q4_K", where `raw` gives its blocks, else None."""
+        ...
+
     def raw(self, name: str) -> RawTensor | None:
-        """The original quantised blocks where the checkpoint has them in a type that `RawTensor` knows, else None."""
+        """The original blocks where the checkpoint has them in a type that `RawTensor` knows, else None."""
         ...

@@ -142,7 +142,7 @@ TEST(NativeBackend, RoundedActivationsStayCloseToTheTextbookAndNeedIntegerWeight
     BackendOptions options = Options();
     options.activations = "int8";
     const auto backend = OpenBackend(model.spec, model.file, options);
-    EXPECT_LT(LargestDifference(AllLogits(*backend, tokens), ReferenceLogits(model, tokens)), 0.25);
+    EXPECT_LT(LargestDifference(AllLogits(*backend, tokens), ReferenceLogits(model, tokens)), 0.4);
   }
   TinyOptions shape;
   shape.kind = kBf16;

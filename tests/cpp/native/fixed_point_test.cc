@@ -196,7 +196,8 @@ TEST_P(EverySet, TheLargestFloatsAreHeld) {
     if (how == Arithmetic::kFloat32) continue;
     const std::vector<float> y = Multiply(*kernels_, how, m.shape(), nullptr, x, 1, nullptr, Epilogue::kStore);
     for (int row = 0; row < kGroup; ++row) {
-      const auto exact = static_cast<double>(x[static_cast<std::size_t>(row)]) * static_cast<double>(m.Scales(row, 0).scale[0]);
+      const auto exact =
+          static_cast<double>(x[static_cast<std::size_t>(row)]) * static_cast<double>(m.Scales(row, 0).scale[0]);
       if (std::abs(exact) > static_cast<double>(most)) continue;
       const double allowed = static_cast<double>(most) * (how == Arithmetic::kFixed24 ? 0x1p-22 : 0.01);
       EXPECT_NEAR(static_cast<double>(y[static_cast<std::size_t>(row)]), exact, allowed) << Name(m.shape().kind, how);

@@ -95,7 +95,7 @@ def test_every_written_type_is_dequantised(tmp_path: Path, kind: gguf.GGMLQuanti
     expected = half_split(dequantize(gguf.quants.quantize(stored, kind), kind), 4)
     np.testing.assert_array_equal(source.tensor("layers.0.q_proj"), expected)
     raw = source.raw("layers.0.q_proj")
-    assert (raw is not None) == (kind in (Q.Q8_0, Q.Q4_0, Q.Q4_1))
+    assert raw is not None and raw.type == kind.name == source.raw_type("layers.0.q_proj")
 
 
 def test_rows_equal_the_whole_tensor_also_where_rows_are_permuted(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ constexpr int kLineInputs = kGroup / static_cast<int>(Type::kCodeBytes / 64);
 
 /// What the kernels of this file take a type to be.
 template <typename Type>
-constexpr bool kHasFloatLines = Type::kFloatLines && Type::kScaleGroups == 1 && Type::kParts == 1 &&
+constexpr bool kHasFloatLines = Type::kFloatLines&& Type::kScaleGroups == 1 && Type::kParts == 1 &&
                                 kGroup % (Type::kCodeBytes / 64) == 0 &&
                                 (Type::kScaleBytes != 0 || Type::kUnit == 1.0f) &&
                                 (Type::kScaleBytes == 0 || Type::kScaleBytes == (Type::kMinimums ? 64 : 32));

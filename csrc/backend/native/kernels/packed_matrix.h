@@ -7,8 +7,8 @@ namespace skywork_rt::native {
 
 /// A [rows, cols] matrix as the kernels read it and as the weights file holds it: ceil(rows / 16) panels of 16 rows,
 /// one after the other. What fills up the last panel and the last group does not matter, as long as it is finite. A
-/// panel is its scales (padded to 64 bytes), then its codes, both group by group of 32 inputs, or scales eight groups at a
-/// time: how those of a group lie is said where its type is defined, in types/.
+/// panel is its scales (padded to 64 bytes), then its codes, both group by group of 32 inputs, or scales eight groups
+/// at a time: how those of a group lie is said where its type is defined, in types/.
 struct PackedMatrix {
   const std::uint8_t* data = nullptr;  // 64-byte aligned, panels * panel_bytes
   WeightKind kind{};

@@ -105,8 +105,7 @@ struct Simd {
   }
   static Raw Or(Raw a, Raw b) { return _mm512_or_si512(a, b); }
   static Raw Lookup(Raw raw, const std::int8_t (&numbers)[16]) {
-    return _mm512_shuffle_epi8(
-        _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(numbers))), raw);
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(numbers))), raw);
   }
   static I AddInt(I a, I b) { return _mm512_add_epi32(a, b); }
   using NibbleSum = I;

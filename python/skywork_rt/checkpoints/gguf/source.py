@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+from gguf import GGML_QUANT_SIZES
 from gguf.quants import dequantize
 from numpy.typing import NDArray
 
@@ -57,11 +57,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "residual_scale": (0.0, 1.0),
     "attention.scale": (0.0,),
     "attention.causal": (True,),
-}
-_RAW_TYPES: dict[GGMLQuantizationType, Literal["Q4_0", "Q4_1", "Q8_0"]] = {
-    GGMLQuantizationType.Q4_0: "Q4_0",
-    GGMLQuantizationType.Q4_1: "Q4_1",
-    GGMLQuantizationType.Q8_0: "Q8_0",
 }
 _TYPE_SUFFIX = re.compile(r"[.\-_](I?Q\d\w*|B?F16|F32|FP16|FP32)$", re.IGNORECASE)
 
@@ -184,10 +179,13 @@ class GgufSource:
         first, last = start // head * head, -(-stop // head) * head
         return np.ascontiguousarray(self._dequantised(tensor, first, last)[order[start:stop] - first])
 
-    def raw(self, name: str) -> RawTensor | None:
+    def raw_type(self, name: str) -> str | None:
         tensor = self._tensor(name)
-        kind = _RAW_TYPES.get(tensor.type)
-        if kind is None or len(tensor.shape) != 2:
+        return tensor.type.name if len(tensor.shape) == 2 else None
+
+    def raw(self, name: str) -> RawTensor | None:
+        tensor, kind = self._tensor(name), self.raw_type(name)
+        if kind is None:
             return None
         blocks, order = tensor.blocks(0, tensor.rows), self._row_order(name)
         rows, columns = tensor.shape

@@ -92,6 +92,10 @@ class HuggingFaceSource:
     def rows(self, name: str, start: int, stop: int) -> Float32Array:
         return self._file_of[name].read(hugging_face_name(name), start, stop)
 
+    def raw_type(self, name: str) -> str | None:
+        del name
+        return None
+
     def raw(self, name: str) -> RawTensor | None:
         del name
         return None

@@ -92,6 +92,10 @@ class SyntheticSource:
     def rows(self, name: str, start: int, stop: int) -> Float32Array:
         return random_rows(self.seed, name, self._shapes[name], start, stop)
 
+    def raw_type(self, name: str) -> str | None:
+        del name
+        return None
+
     def raw(self, name: str) -> RawTensor | None:
         del name
         return None

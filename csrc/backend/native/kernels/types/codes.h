@@ -15,8 +15,8 @@
 
 namespace skywork_rt::native::types {
 
-/// A part of the bits of each code, `Bits` of them. A line of 64 bytes holds 8 / Bits quads: byte b of a dword has input
-/// b of the line's first quad in its lowest bits, then of the second, and so on.
+/// A part of the bits of each code, `Bits` of them. A line of 64 bytes holds 8 / Bits quads: byte b of a dword has
+/// input b of the line's first quad in its lowest bits, then of the second, and so on.
 template <int Bits>
 struct Plane {
   static constexpr int kQuads = 8 / Bits;  // of a line
@@ -40,7 +40,9 @@ struct Plane {
 /// Codes from 0 on: a plane of their low bits and, where there are more, one of the high ones after it.
 template <int LowBits, int HighBits = 0>
 struct Unsigned {
-  static constexpr std::size_t kBytes = Plane<LowBits>::kBytes + (HighBits == 0 ? 0 : Plane<HighBits ? HighBits : 1>::kBytes);
+  static constexpr std::size_t kBytes = Plane<LowBits>::kBytes + (HighBits == 0      ? 0
+                                                                  : Plane < HighBits ? HighBits
+                                                                                     : 1 > ::kBytes);
   static constexpr int kLeast = 0;
   static constexpr int kMost = (1 << (LowBits + HighBits)) - 1;
   static constexpr bool kSigned = false;
@@ -90,7 +92,8 @@ struct SignedBytes {
 
 /// Four bits that stand for one of sixteen unevenly spaced numbers, ggml's kvalues_iq4nl.
 struct Uneven {
-  static constexpr std::int8_t kNumbers[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+  static constexpr std::int8_t kNumbers[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                               1,    13,   25,  38,  53,  69,  89,  113};
   static constexpr std::size_t kBytes = Plane<4>::kBytes;
   static constexpr int kLeast = -127;
   static constexpr int kMost = 113;

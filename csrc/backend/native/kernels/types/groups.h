@@ -157,7 +157,6 @@ struct GroupChoice<S, Digits, Codes, Parts, true, false> {
 };
 
 template <typename S, int Digits, typename Codes, int Parts>
-using GroupOf =
-    typename GroupChoice<S, Digits, Codes, Parts, Codes::kSigned, S::kInt8Form == InputForm::kBytes>::Group;
+using GroupOf = typename GroupChoice<S, Digits, Codes, Parts, Codes::kSigned, S::kInt8Form == InputForm::kBytes>::Group;
 
 }  // namespace skywork_rt::native::types

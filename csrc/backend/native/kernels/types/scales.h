@@ -81,9 +81,9 @@ struct HalfPairs {
 
 /// How a block of 256 inputs keeps its small whole numbers, which times the block's float16 are scales (and minimums).
 enum class Small {
-  kSigned,        // a signed byte a scale; the minimum is -Zero times the scale
-  kBytePairs,     // a byte a scale, then a byte a minimum
-  kNibblePairs,   // a byte with the scale in its low and the minimum in its high half
+  kSigned,       // a signed byte a scale; the minimum is -Zero times the scale
+  kBytePairs,    // a byte a scale, then a byte a minimum
+  kNibblePairs,  // a byte with the scale in its low and the minimum in its high half
 };
 
 /// A block of 8 groups: a float16 a row, where minimums are stored another, then of each group, of each of its parts,
@@ -125,8 +125,8 @@ struct BlockScales {
       } else {
         const typename S::F negative = S::Mul(LoadHalves<S>(unit + 32), S::Set1(-1.0f));
         constexpr bool kNibbles = Form == Small::kNibblePairs;
-        scale[part] = S::Mul(whole, S::template Numbers<0, kNibbles ? 0xF : 0xFF>(at));
-        minimum[part] = S::Mul(negative, S::template Numbers<kNibbles ? 4 : 0, 0xFF>(kNibbles ? at : at + 16));
+        scale[part] = S::Mul(whole, S::template Numbers < 0, kNibbles ? 0xF : 0xFF > (at));
+        minimum[part] = S::Mul(negative, S::template Numbers < kNibbles ? 4 : 0, 0xFF > (kNibbles ? at : at + 16));
       }
     }
   }
@@ -138,7 +138,9 @@ struct BlockScales {
     if constexpr (kStored) PutHalfAt(unit + 32, lane, centre * whole);
     for (int i = 0; i < kGroups * Parts; ++i) {
       std::uint8_t* at = unit + kHead + static_cast<std::size_t>(i) * kPart;
-      const auto small = [&random] { return static_cast<int>(static_cast<float>(kLargest) * (0.34f + 0.66f * random())); };
+      const auto small = [&random] {
+        return static_cast<int>(static_cast<float>(kLargest) * (0.34f + 0.66f * random()));
+      };
       const int scale = small();
       const int minimum = small();
       if constexpr (Form == Small::kSigned) at[lane] = static_cast<std::uint8_t>(i % 3 == 0 ? -scale : scale);

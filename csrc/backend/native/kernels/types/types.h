@@ -53,8 +53,15 @@ constexpr WeightFacts MakeFacts() {
   static_assert(!Type::kMinimums || Type::kScaleBytes != 0, "minimums go with scales");
   static_assert(!Type::kIntegers || Type::kScaleBytes != 0, "integers have scales");
   static_assert(Type::kCodeBytes % 64 == 0, "whole lines");
-  WeightFacts facts{Type::kName,    Type::kScaleBytes, Type::kScaleGroups, Type::kCodeBytes, Type::kIntegers,
-                    Type::kParts, Type::kMinimums,   0,                  0};
+  WeightFacts facts{Type::kName,
+                    Type::kScaleBytes,
+                    Type::kScaleGroups,
+                    Type::kCodeBytes,
+                    Type::kIntegers,
+                    Type::kParts,
+                    Type::kMinimums,
+                    0,
+                    0};
   if constexpr (Type::kIntegers) {
     facts.least_code = Type::kLeastCode;
     facts.most_code = Type::kMostCode;
