@@ -13,7 +13,14 @@ from skywork_rt.checkpoints.open import Checkpoint, open_source
 from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles
 from skywork_rt.errors import InvalidArgumentError
 from skywork_rt.export.bundle_writer import BundleWriter, check_output
-from skywork_rt.export.quantise import DEFAULT_WEIGHTS, WEIGHTS, largest_weights_bytes, quantise_weights
+from skywork_rt.export.quantise import (
+    DEFAULT_WEIGHTS,
+    GGUF,
+    WEIGHTS,
+    gguf_weights_bytes,
+    largest_weights_bytes,
+    quantise_weights,
+)
 from skywork_rt.export.targets import TARGETS, choose_targets
 from skywork_rt.export.template_check import check_template
 from skywork_rt.support.atomic_directory import AtomicDirectory
@@ -47,7 +54,8 @@ def export(
             after any failure nothing of it is left.
         targets: any of `TARGETS`. None means native, and lite too for models of up to `LITE_PARAMETERS` where MindSpore
             is installed; a warning is logged when lite is left out.
-        weights: any of `WEIGHTS`, for the target native; none given means `DEFAULT_WEIGHTS`, int4 and int8.
+        weights: any of `WEIGHTS`, for the target native; none given means "gguf" for a GGUF file, which keeps its weights as
+            they are, and `DEFAULT_WEIGHTS` for others.
         max_length: tokens of prompt and output together; None takes what the model was made for.
         overwrite: replace an existing bundle, in one step, when the new one is complete.
         progress: called as the steps proceed.
@@ -69,9 +77,10 @@ def export(
     tokenizer = checkpoint.tokenizer()
     unusable = _unusable_templates(tokenizer)
     targets = choose_targets(targets, checkpoint.config)
-    chosen = tuple(weights) or (DEFAULT_WEIGHTS if "native" in targets else ())
+    chosen = tuple(weights) or (_default_weights(checkpoint) if "native" in targets else ())
+    needed = _needed_bytes(checkpoint, "lite" in targets, chosen)
     with AtomicDirectory(out, overwrite=overwrite) as directory:
-        directory.require_space(_needed_bytes(checkpoint, "lite" in targets, chosen))
+        directory.require_space(needed)
         writer = BundleWriter(directory, checkpoint.config, _describe(checkpoint, progress))
         _write_small_files(writer, checkpoint, tokenizer, unusable)
         for name in chosen:
@@ -80,6 +89,10 @@ def export(
             _write_graphs(writer, checkpoint, progress, verify)
         writer.finish(progress)
     return out
+
+
+def _default_weights(checkpoint: Checkpoint) -> tuple[str, ...]:
+    return (GGUF,) if checkpoint.kind == "gguf" else DEFAULT_WEIGHTS
 
 
 def _check_choice(what: str, given: Sequence[str], known: Sequence[str]) -> None:
@@ -113,7 +126,10 @@ def _unusable_templates(tokenizer: TokenizerFiles | None) -> dict[str, str]:
 
 
 def _needed_bytes(checkpoint: Checkpoint, lite: bool, weights: Sequence[str]) -> int:
-    native = sum(largest_weights_bytes(checkpoint.config, name) for name in weights)
+    native = sum(
+        gguf_weights_bytes(checkpoint) if name == GGUF else largest_weights_bytes(checkpoint.config, name)
+        for name in weights
+    )
     graphs = int(checkpoint.config.parameter_count() * _LITE_BYTES_A_PARAMETER) if lite else 0
     return native + graphs + _SPARE_BYTES
 

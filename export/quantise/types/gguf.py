@@ -1,9 +1,10 @@
 """GGUF's types of blocks, kept as they are in the file: the same codes and scales, sorted for the kernels.
 
-Codes of a group lie in planes (`planes`). Scales of the types of 32 weights are float16 [16 rows] and, for Q5_1, float16
-[16 rows] minimums. Those of the types of 256 weights are a unit for eight groups: float16 [16 rows], where minimums are
-stored float16 [16 rows] more, then for each group (for each half of it, where a half has its own) its small whole numbers:
-uint8 or int8 [16 rows], and those of its minimums after them, or for Q2_K both in one byte, the scale in its low half.
+Codes of a group lie in planes (`planes`). Scales of the types of 32 weights are float16 [16 rows] and, for Q5_1,
+float16 [16 rows] minimums. Those of the types of 256 weights are a unit for eight groups: float16 [16 rows], where
+minimums are stored float16 [16 rows] more, then for each group (for each half of it, where halves have their own) its
+small whole numbers, uint8 or int8 [16 rows], and those of its minimums after them, or for Q2_K both in one byte, the
+scale in its low half.
 
 Q4_1 is our int4 and Q8_0 our int8; F16, BF16 and F32 are f16, bf16 and f32.
 """

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from skywork_rt._core import weight_types
-from skywork_rt.bench.weights_header import embedding_bytes
 from skywork_rt.bundle.info import BundleInfo
+from skywork_rt.bundle.weights_header import WeightsHeader
 from skywork_rt.errors import CorruptBundleError, InvalidArgumentError
 
 __all__ = [
@@ -120,9 +120,10 @@ def _native_subjects(bundle: BundleInfo, parameters: int) -> list[Subject]:
     integers = {kind["name"] for kind in weight_types() if kind["integers"]}
     for weights, file in bundle.section("weights").items():
         size = _size(bundle, file)
+        header = WeightsHeader.read(bundle.directory / Path(file).name)
         # An embedding table of its own is looked up a row a token; a tied one is read whole, as the head.
-        read = size if model["tied_embeddings"] else size - embedding_bytes(bundle.directory / Path(file).name)
-        for activations in ("f32", "int8") if weights in integers else ("f32",):
+        read = size if model["tied_embeddings"] else size - header.embedding_bytes()
+        for activations in ("f32", "int8") if integers & header.types().keys() else ("f32",):
             options = {"backend": "native", "weights": weights, "activations": activations}
             label, bits = f"{weights}/{activations}", 8 * size / parameters
             subjects.append(Subject(NATIVE, label, bits, read, (file,), options, size, cache))

@@ -23,7 +23,11 @@ def export(
         ),
     ] = "",
     weights: Annotated[
-        str, typer.Option(help="For native, comma separated, such as bf16,int8. Default: int4,int8.")
+        str,
+        typer.Option(
+            help="For native, comma separated, such as bf16,int8. Default: gguf, as in the file, for GGUF; else "
+            "int4,int8."
+        ),
     ] = "",
     max_length: Annotated[int | None, typer.Option(help="Longest prompt + output. Default: the model's.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,

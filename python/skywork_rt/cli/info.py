@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from skywork_rt.bundle.info import BundleInfo
+from skywork_rt.bundle.weights_header import WeightsHeader
 from skywork_rt.cli import options as opt
 from skywork_rt.errors import CorruptBundleError
 
@@ -105,9 +106,26 @@ def _facts(bundle: BundleInfo, model: dict[str, Any]) -> list[tuple[str, str]]:
         ("special", _special(model, spelled)),
         ("ends", spelled(model.get("eos_ids") or []) or "at the length only"),
         ("graphs", ", ".join(graphs) or "none"),
-        ("weights", ", ".join(bundle.section("weights")) or "none"),
+        ("weights", "; ".join(_weights(bundle)) or "none"),
         ("made by", f"{bundle.manifest.get('producer')} from {bundle.section('source').get('name')}"),
     ]
+
+
+def _weights(bundle: BundleInfo) -> list[str]:
+    """Each file of weights: its name, the types in it, and whether anything was rounded for it."""
+    told = []
+    for name, file in bundle.section("weights").items():
+        try:
+            header = WeightsHeader.read(bundle.directory / Path(file).name)
+        except CorruptBundleError:
+            told.append(name)  # what is wrong with the file is told below
+            continue
+        types = header.types()
+        counts = ", ".join(f"{count} {kind}" for kind, count in types.most_common())
+        rounded = "nothing was rounded" if header.lossless else ""
+        details = [part for part in (counts if set(types) != {name} else "", rounded) if part]
+        told.append(f"{name} ({'; '.join(details)})" if details else name)
+    return told
 
 
 def _chat(tokenizer: dict[str, Any]) -> str:
