@@ -54,8 +54,8 @@ def export(
             after any failure nothing of it is left.
         targets: any of `TARGETS`. None means native, and lite too for models of up to `LITE_PARAMETERS` where MindSpore
             is installed; a warning is logged when lite is left out.
-        weights: any of `WEIGHTS`, for the target native; none given means "gguf" for a GGUF file, which keeps its weights as
-            they are, and `DEFAULT_WEIGHTS` for others.
+        weights: any of `WEIGHTS`, for the target native; none given means "gguf", which keeps the weights as they are,
+            for a GGUF file, and `DEFAULT_WEIGHTS` for others.
         max_length: tokens of prompt and output together; None takes what the model was made for.
         overwrite: replace an existing bundle, in one step, when the new one is complete.
         progress: called as the steps proceed.

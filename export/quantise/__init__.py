@@ -5,13 +5,14 @@ weights share is described in `layout`, each of them in its module in `types`.
 """
 
 from skywork_rt.export.quantise.random_codes import write_random_weights
-from skywork_rt.export.quantise.types import DEFAULT_WEIGHTS, GGUF, RANDOM_WEIGHTS, WEIGHTS
+from skywork_rt.export.quantise.types import DEFAULT_WEIGHTS, GGUF, RANDOM_WEIGHTS, ROUNDED_WEIGHTS, WEIGHTS
 from skywork_rt.export.quantise.weights import gguf_weights_bytes, largest_weights_bytes, quantise_weights
 
 __all__ = [
     "DEFAULT_WEIGHTS",
     "GGUF",
     "RANDOM_WEIGHTS",
+    "ROUNDED_WEIGHTS",
     "WEIGHTS",
     "gguf_weights_bytes",
     "largest_weights_bytes",

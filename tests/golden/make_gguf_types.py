@@ -42,7 +42,7 @@ NAMES = [
 FILE = Path(__file__).parent / "gguf_types.safetensors"
 
 # Where float16 numbers lie in a block: at these bytes.
-_HALVES = {
+HALVES = {
     "Q8_0": (0,),
     "Q4_0": (0,),
     "Q4_1": (0, 2),
@@ -68,7 +68,7 @@ def random_blocks(name: str) -> RawTensor:
             return RawTensor(name, (ROWS, COLUMNS), (words.view(np.uint32) >> 16).astype("<u2").view(np.uint8))
         return RawTensor(name, (ROWS, COLUMNS), words.astype("<f2" if name == "F16" else "<f4").view(np.uint8))
     blocks = generator.integers(0, 256, (ROWS, COLUMNS // block, size), dtype=np.uint8)
-    for at in _HALVES[name]:
+    for at in HALVES[name]:
         halves = generator.uniform(-2, 2, blocks.shape[:2]).astype("<f2")
         blocks[..., at : at + 2] = halves[..., None].view(np.uint8)
     return RawTensor(name, (ROWS, COLUMNS), blocks.reshape(ROWS, -1))

@@ -7,7 +7,7 @@ import pkgutil
 
 from skywork_rt.export.quantise.weight_type import WeightType
 
-__all__ = ["DEFAULT_WEIGHTS", "GGUF", "RANDOM_WEIGHTS", "TYPES", "WEIGHTS"]
+__all__ = ["DEFAULT_WEIGHTS", "GGUF", "RANDOM_WEIGHTS", "ROUNDED_WEIGHTS", "TYPES", "WEIGHTS"]
 
 
 def _found() -> dict[str, WeightType]:
@@ -22,7 +22,10 @@ TYPES = _found()
 GGUF = "gguf"
 """Weights as they are in a GGUF file, each matrix in the type that it has there."""
 
-WEIGHTS = (GGUF, *(name for name in TYPES if TYPES[name].pack is not None))
+ROUNDED_WEIGHTS = tuple(name for name in TYPES if TYPES[name].pack is not None)
+"""The types that any weights can be rounded to."""
+
+WEIGHTS = (GGUF, *ROUNDED_WEIGHTS)
 """The names that `quantise_weights` knows."""
 
 DEFAULT_WEIGHTS = tuple(name for name in reversed(TYPES) if TYPES[name].default)

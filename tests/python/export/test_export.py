@@ -21,7 +21,7 @@ from skywork_rt.checkpoints.synthetic.presets import preset, with_changes
 from skywork_rt.checkpoints.synthetic.source import SyntheticSource, random_rows
 from skywork_rt.errors import CapacityError, CheckpointError, InvalidArgumentError
 from skywork_rt.export import WEIGHTS, export
-from skywork_rt.export.quantise import largest_weights_bytes
+from skywork_rt.export.quantise import ROUNDED_WEIGHTS, largest_weights_bytes
 from skywork_rt.export.targets import LITE_PARAMETERS
 
 
@@ -260,7 +260,7 @@ def test_wrong_arguments_are_refused_before_any_work(
 
 def test_a_model_that_does_not_fit_on_the_disk_is_refused_before_it_is_read(out: Path) -> None:
     huge = preset("skywork-13b").to_json() | {"layers": 4096, "intermediate_size": 1 << 22, "name": "huge"}
-    with pytest.raises(CapacityError, match=r"needs about \d+\.\d\d GB beside tiny, \d+\.\d\d GB are free"):
+    with pytest.raises(CapacityError, match=r"needs about \d+\.\d\d GB beside it, \d+\.\d\d GB are free"):
         _native(SyntheticSource(ModelConfig.from_json(huge)), out)
     assert names_in(out.parent) == []
 
@@ -292,7 +292,7 @@ def test_a_tokenizer_larger_than_the_model_is_noticed(
 
 def test_the_disk_check_asks_for_what_the_files_take(tmp_path: Path) -> None:
     source = SyntheticSource(small(hidden_size=256, intermediate_size=704, head_dim=64, layers=4))
-    bundle = _native(source, tmp_path / "out", weights=list(WEIGHTS))
+    bundle = _native(source, tmp_path / "out", weights=list(ROUNDED_WEIGHTS))
     for name, file in _manifest(bundle)["weights"].items():
         size = (bundle / file).stat().st_size
         assert size <= largest_weights_bytes(source.config, name) <= 1.05 * size

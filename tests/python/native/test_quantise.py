@@ -131,11 +131,15 @@ def test_gguf_blocks_are_carried_over_without_loss(kind: Any) -> None:
 class RawSource(SyntheticSource):
     """A random model whose layers are Q4_1 and whose vocabulary is Q8_0, as in SmolLM2's file."""
 
-    def raw(self, name: str) -> RawTensor | None:
-        shape = self.config.tensor_shapes()[name]
-        if len(shape) != 2:
+    def raw_type(self, name: str) -> str | None:
+        if len(self.config.tensor_shapes()[name]) != 2:
             return None
-        kind: Any = "Q8_0" if name in ("embed_tokens", "lm_head") else "Q4_1"
+        return "Q8_0" if name in ("embed_tokens", "lm_head") else "Q4_1"
+
+    def raw(self, name: str) -> RawTensor | None:
+        shape, kind = self.config.tensor_shapes()[name], self.raw_type(name)
+        if kind is None:
+            return None
         return RawTensor(kind, (shape[0], shape[1]), quantize(self.tensor(name), GGMLQuantizationType[kind]))
 
 

@@ -13,7 +13,13 @@ from skywork_rt.checkpoints.model import Float32Array
 from skywork_rt.checkpoints.synthetic.presets import preset, with_changes
 from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 from skywork_rt.export import export
-from skywork_rt.export.quantise import DEFAULT_WEIGHTS, RANDOM_WEIGHTS, WEIGHTS, quantise_weights, write_random_weights
+from skywork_rt.export.quantise import (
+    DEFAULT_WEIGHTS,
+    RANDOM_WEIGHTS,
+    ROUNDED_WEIGHTS,
+    quantise_weights,
+    write_random_weights,
+)
 from skywork_rt.export.quantise.types import TYPES
 from skywork_rt.export.quantise.weights import VOCABULARY_TENSORS
 
@@ -21,17 +27,16 @@ IDS = [5, 99, 3, 64, 17, 201, 8, 8, 130]
 
 
 def test_python_and_cpp_have_the_same_types() -> None:
-    theirs = {kind["name"]: (kind["scale_bytes"], kind["code_bytes"]) for kind in weight_types()}
-    assert {name: (kind.scale_bytes, kind.code_bytes) for name, kind in TYPES.items()} == theirs
+    theirs = {kind["name"]: (kind["scale_bytes"], kind["scale_groups"], kind["code_bytes"]) for kind in weight_types()}
+    assert {name: (kind.scale_bytes, kind.scale_groups, kind.code_bytes) for name, kind in TYPES.items()} == theirs
 
 
 def test_lists_of_names_hang_together() -> None:
-    assert {"f32", "bf16", "int8", "int4"} <= set(WEIGHTS)  # what there is stays: bundles have them
+    assert {"f32", "bf16", "int8", "int4"} <= set(ROUNDED_WEIGHTS)  # what there is stays: bundles have them
     assert DEFAULT_WEIGHTS == ("int4", "int8")
-    assert set(DEFAULT_WEIGHTS) | set(RANDOM_WEIGHTS) <= set(WEIGHTS)
-    assert [TYPES[name].group_bytes for name in WEIGHTS] == sorted(
-        (TYPES[n].group_bytes for n in WEIGHTS), reverse=True
-    )
+    assert set(DEFAULT_WEIGHTS) | set(RANDOM_WEIGHTS) <= set(ROUNDED_WEIGHTS)
+    sizes = [kind.group_bytes for kind in TYPES.values()]
+    assert sizes == sorted(sizes, reverse=True)
     for name, kind in TYPES.items():
         assert kind.name == name
         assert kind.vocabulary is None or kind.vocabulary in TYPES
@@ -43,7 +48,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Neither rows nor columns are whole panels and groups.
     config = with_changes(preset("tiny"), hidden_size=72, intermediate_size=100, vocab_size=261)
     out = tmp_path_factory.mktemp("types") / "bundle"
-    return export(SyntheticSource(config, 3), out, targets=["native"], weights=list(WEIGHTS))
+    return export(SyntheticSource(config, 3), out, targets=["native"], weights=list(ROUNDED_WEIGHTS))
 
 
 def logits(bundle: Path, weights: str) -> Float32Array:
@@ -52,7 +57,7 @@ def logits(bundle: Path, weights: str) -> Float32Array:
 
 
 @pytest.mark.skipif("native" not in BACKENDS, reason="SKYWORK_RT_TEST_BACKENDS leaves out native")
-@pytest.mark.parametrize("name", WEIGHTS)
+@pytest.mark.parametrize("name", ROUNDED_WEIGHTS)
 def test_the_backend_computes_with_the_weights_that_were_packed(bundle: Path, name: str) -> None:
     exact = logits(bundle, "f32")
     off = logits(bundle, name) - exact
@@ -68,7 +73,7 @@ def test_random_files_hold_what_quantised_files_do(tmp_path: Path, name: str) ->
     assert (tmp_path / "quantised").stat().st_size == (tmp_path / "random").stat().st_size
 
 
-@pytest.mark.parametrize("name", WEIGHTS)
+@pytest.mark.parametrize("name", ROUNDED_WEIGHTS)
 def test_the_vocabulary_has_the_type_that_is_said(tmp_path: Path, name: str) -> None:
     quantise_weights(SyntheticSource(preset("tiny"), 3), name, tmp_path / "w")
     header = (tmp_path / "w").read_bytes()[:65536].decode("latin-1")
