@@ -8,13 +8,15 @@ are small whole numbers times a float16 of the block.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BLOCK_READERS", "Blocks"]
+__all__ = ["BLOCK_READERS", "Blocks", "Bytes"]
 
-Bytes = NDArray[np.uint8]
+Bytes: TypeAlias = NDArray[Any]
+"""uint8, which the types of numpy's operations on bits do not keep."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ and so on. Codes with more bits than a plane holds have a second plane, of their
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,7 +22,7 @@ def plane_bytes(*bits: int) -> int:
     return sum(GROUP * PANEL_ROWS * one // 8 for one in bits)
 
 
-def planes(codes: NDArray[np.uint8], *bits: int) -> NDArray[np.uint8]:
+def planes(codes: NDArray[Any], *bits: int) -> NDArray[np.uint8]:
     """uint8 [panels, groups, bytes] of codes [panels * 16, groups, 32]; the low bits are in the first plane."""
     parts, shift = [], 0
     for one in bits:
@@ -29,10 +31,10 @@ def planes(codes: NDArray[np.uint8], *bits: int) -> NDArray[np.uint8]:
     return np.concatenate(parts, axis=-1)
 
 
-def _plane(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+def _plane(codes: NDArray[Any], bits: int) -> NDArray[np.uint8]:
     rows, groups, _ = codes.shape
     quads = 8 // bits
     lines = codes.reshape(rows // PANEL_ROWS, PANEL_ROWS, groups, GROUP // 4 // quads, quads, 4)
     shifted = lines << (bits * np.arange(quads, dtype=np.uint8))[:, None]
-    joined = np.bitwise_or.reduce(shifted, axis=4)  # [panels, rows, groups, lines, 4]
+    joined: NDArray[np.uint8] = np.bitwise_or.reduce(shifted, axis=4)  # [panels, rows, groups, lines, 4]
     return joined.transpose(0, 2, 3, 1, 4).reshape(rows // PANEL_ROWS, groups, -1)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skywork_rt.checkpoints.model import RawTensor
-from skywork_rt.export.quantise.ggml_blocks import BLOCK_READERS, Blocks
+from skywork_rt.export.quantise.ggml_blocks import BLOCK_READERS, Blocks, Bytes
 from skywork_rt.export.quantise.layout import GROUP, PANEL_ROWS, filled, joined
 from skywork_rt.export.quantise.planes import plane_bytes, planes
 from skywork_rt.export.quantise.weight_type import WeightType
@@ -40,7 +40,7 @@ def _units(blocks: Blocks) -> NDArray[np.uint8]:
     return np.concatenate([part.reshape(*part.shape[:2], -1) for part in parts], axis=-1)
 
 
-def _numbers(small: NDArray[np.uint8], minimums: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+def _numbers(small: Bytes, minimums: Bytes | None) -> Bytes:
     """[rows, units, numbers, 1]: scales, or scales and minimums in turn, or both in a byte where there are sixteen."""
     if minimums is None:
         return small[..., None]
