@@ -76,7 +76,7 @@ def _twos(packed: Bytes) -> Bytes:
 
 def _ones(packed: Bytes) -> Bytes:
     """256 bits in 32 bytes: bit i of all bytes, then bit i + 1."""
-    parts = packed[..., None, :] >> np.arange(8, dtype=np.uint8)[:, None]
+    parts: Bytes = np.right_shift(packed[..., None, :], np.arange(8, dtype=np.uint8)[:, None])
     return (parts & 1).reshape(*packed.shape[:-1], 256)
 
 

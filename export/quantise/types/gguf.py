@@ -43,10 +43,12 @@ def _units(blocks: Blocks) -> NDArray[np.uint8]:
 def _numbers(small: Bytes, minimums: Bytes | None) -> Bytes:
     """[rows, units, numbers, 1]: scales, or scales and minimums in turn, or both in a byte where there are sixteen."""
     if minimums is None:
-        return small[..., None]
-    if small.shape[-1] == 2 * _UNIT:
-        return (small | minimums << 4)[..., None]
-    return np.stack([small, minimums], axis=-1).reshape(*small.shape[:2], -1)[..., None]
+        numbers = small
+    elif small.shape[-1] == 2 * _UNIT:
+        numbers = small | minimums << 4
+    else:
+        numbers = np.stack([small, minimums], axis=-1)
+    return numbers.reshape(*small.shape[:2], -1, 1)
 
 
 def _by_row(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
