@@ -65,6 +65,12 @@ def run(
     plot: Annotated[
         Path | None, typer.Option(help="Draw the new_* metrics beside the published ones (PNG, SVG).")
     ] = None,
+    peer: Annotated[
+        Path | None,
+        typer.Option(
+            "--peer", help="Measure ik_llama.cpp, too (pip install ik-llama-cpp-python), on this GGUF file, repacked."
+        ),
+    ] = None,
     recipe_length: Annotated[
         int | None,
         typer.Option(help="Sequence length that the recipe pads to. Default: the longest sequence that is measured."),
@@ -80,11 +86,12 @@ def run(
     """
     from skywork_rt.bench.metrics import select_metrics
     from skywork_rt.bench.plot import require_matplotlib
-    from skywork_rt.bench.subjects import LARGE_BYTES, list_subjects, select_subjects
+    from skywork_rt.bench.subjects import LARGE_BYTES, list_subjects, peer_subject, select_subjects
 
     if plot is not None:
         require_matplotlib()
-    subjects = select_subjects(list_subjects(bundle), runtime or [])
+    peers = [] if peer is None else [peer_subject(bundle, peer)]
+    subjects = [*select_subjects(list_subjects(bundle), runtime or []), *peers]
     large = min((subject.weight_bytes for subject in subjects), default=0) > LARGE_BYTES
     metrics = select_metrics(metric or (_LARGE_METRICS if large else []))
     if quick and not metric:

@@ -14,6 +14,7 @@ from skywork_rt.bundle.weights_header import WeightsHeader
 from skywork_rt.errors import CorruptBundleError, InvalidArgumentError
 
 __all__ = [
+    "IK_LLAMA",
     "LARGE_BYTES",
     "LITE",
     "NATIVE",
@@ -22,6 +23,7 @@ __all__ = [
     "Subject",
     "count_parameters",
     "list_subjects",
+    "peer_subject",
     "select_subjects",
 ]
 
@@ -29,6 +31,7 @@ LITE = "skywork_rt:lite"
 NATIVE = "skywork_rt:native"
 PREDICT = "lite:predict"
 RECIPE = "recipe:python-loop"
+IK_LLAMA = "peer:ik_llama.cpp"
 
 LARGE_BYTES = 2e9
 """A model that reads more weights than this a token is large: nothing but the memory matters to its speed, and a whole
@@ -82,6 +85,20 @@ def list_subjects(directory: Path) -> list[Subject]:
     bundle = BundleInfo.open(directory)
     parameters = count_parameters(bundle.section("model"))
     return [*_lite_subjects(bundle, parameters), *_native_subjects(bundle, parameters)]
+
+
+def peer_subject(directory: Path, gguf: Path) -> Subject:
+    """ik_llama.cpp on the GGUF file that the bundle was made of. Raises InvalidArgumentError when it is no such file."""
+    bundle = BundleInfo.open(directory)
+    if not gguf.is_file():
+        raise InvalidArgumentError(f"{gguf} is no file; --peer takes the GGUF file that the bundle was made of")
+    source = bundle.section("source")
+    if source.get("name") not in (None, gguf.name):
+        raise InvalidArgumentError(f"the bundle was made of {source['name']}, not of {gguf.name}")
+    model, size = bundle.section("model"), gguf.stat().st_size
+    options = {"gguf": str(gguf.absolute())}
+    bits = 8 * size / count_parameters(model)
+    return Subject(IK_LLAMA, "gguf/int8", bits, size, (), options, size, _cache_bytes(model) // 2)
 
 
 def select_subjects(subjects: Sequence[Subject], patterns: Sequence[str]) -> list[Subject]:

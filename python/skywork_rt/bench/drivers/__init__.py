@@ -43,4 +43,10 @@ def open_driver(runtime: str, bundle: Path, options: DriverOptions) -> Driver:
         from skywork_rt.bench.drivers.recipe import RecipeDriver
 
         return RecipeDriver(bundle, options)
-    raise InvalidArgumentError(f"runtime is {runtime!r}, but must be skywork_rt:*, lite:predict or recipe:python-loop")
+    if runtime == "peer:ik_llama.cpp":
+        from skywork_rt.bench.drivers.ik_llama import IkLlamaDriver
+
+        return IkLlamaDriver(Path(str(options["gguf"])), options)
+    raise InvalidArgumentError(
+        f"runtime is {runtime!r}, but must be skywork_rt:*, lite:predict, recipe:python-loop or peer:ik_llama.cpp"
+    )
