@@ -88,7 +88,7 @@ def list_subjects(directory: Path) -> list[Subject]:
 
 
 def peer_subject(directory: Path, gguf: Path) -> Subject:
-    """ik_llama.cpp on the GGUF file that the bundle was made of. Raises InvalidArgumentError when it is no such file."""
+    """ik_llama.cpp on the GGUF file that the bundle was made of. Raises InvalidArgumentError when it is another."""
     bundle = BundleInfo.open(directory)
     if not gguf.is_file():
         raise InvalidArgumentError(f"{gguf} is no file; --peer takes the GGUF file that the bundle was made of")
