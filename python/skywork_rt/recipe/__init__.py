@@ -1,0 +1,1 @@
+"""The recipe: preparing data for MindFormers and training with it."""
