@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import signal
-from typing import Annotated, Any
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from skywork_rt.errors import InvalidArgumentError
 
+if TYPE_CHECKING:
+    from skywork_rt.recipe.train.plan import Plan
+
 __all__ = ["train"]
 
 _STOPPED = 128
+_GO_ON = "--resume-training True goes on from there"
 
 
 def train(
@@ -101,23 +106,43 @@ def train(
     _run(make_plan(config, options))
 
 
-def _run(plan: Any) -> None:
-    import sys
-
-    from skywork_rt.recipe.train.run import run_rank
+def _run(plan: Plan) -> None:
+    from skywork_rt.recipe.train.ranks import role
     from skywork_rt.support.progress import progress_bars
 
     for warning in plan.warnings:
         print(f"warning: {warning}", file=sys.stderr)
+    if plan.settings.get("use_parallel") and role() == "alone":
+        return _launch(plan)
+    from skywork_rt.recipe.train.run import run_rank
+
     with progress_bars() as progress:
         outcome = run_rank(plan, progress)
     if outcome.stopped_by is not None:
-        name = "Ctrl-C" if outcome.stopped_by == signal.SIGINT else signal.Signals(outcome.stopped_by).name
-        print(f"stopped by {name} after step {outcome.step}, which is saved; --resume-training goes on from there")
-        raise typer.Exit(_STOPPED + outcome.stopped_by)
-    if plan.mode != "eval" and outcome.loss is not None:
+        print(f"stopped by {_called(outcome.stopped_by)} after step {outcome.step}, which is saved; {_GO_ON}")
+        if role() == "alone":  # msrun kills the other ranks, which still save, when one ends with another status than 0
+            raise typer.Exit(_STOPPED + outcome.stopped_by)
+    elif plan.mode != "eval" and outcome.loss is not None:
         speed = f", {outcome.tokens_per_second:,.0f} tokens/s a card" if outcome.tokens_per_second else ""
         print(f"trained to step {outcome.step}, loss {outcome.loss:.4f}{speed}: {plan.output.folder}")
+    return None
+
+
+def _launch(plan: Plan) -> None:
+    """Starts the ranks of this training, as msrun does when the user calls it."""
+    from skywork_rt.recipe.launch.launcher import run_ranks
+    from skywork_rt.recipe.train.launched import launch_of
+    from skywork_rt.support.progress import progress_bars
+
+    with progress_bars() as progress:
+        launch = launch_of(plan, progress)
+        done = run_ranks(launch, lambda line: print(line, flush=True))
+    if done.stopped_by is not None:
+        raise typer.Exit(_STOPPED + done.stopped_by)
+
+
+def _called(number: int) -> str:
+    return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
 
 
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}

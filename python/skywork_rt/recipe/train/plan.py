@@ -15,7 +15,7 @@ from skywork_rt.recipe.train.datasets import DataFiles, data_files
 from skywork_rt.recipe.train.limits import adapt_to_device, check_limits, parallel_mode
 from skywork_rt.recipe.train.model_shape import model_shape
 from skywork_rt.recipe.train.output import Output
-from skywork_rt.recipe.train.ranks import this_rank
+from skywork_rt.recipe.train.ranks import role, this_rank
 from skywork_rt.recipe.train.schema import check_schema
 from skywork_rt.recipe.train.settings import Settings, apply_changes, at, callbacks_of, put, read_settings
 from skywork_rt.recipe.train.translate import translate
@@ -51,6 +51,7 @@ class Plan:
     train: DataFiles | None
     evaluation: DataFiles | None
     start: Start | None
+    given: Path | None
     resume: bool
     rank: int = 0
     ranks: int = 1
@@ -63,6 +64,11 @@ class Plan:
         """`model.model_config`."""
         config: Settings = at(self.settings, "model.model_config")
         return config
+
+    @property
+    def start_path(self) -> Path | None:
+        """The file or folder that this rank's weights are in."""
+        return self.start.path if self.start is not None else None
 
 
 def make_plan(config: str, options: TrainOptions) -> Plan:
@@ -81,7 +87,8 @@ def make_plan(config: str, options: TrainOptions) -> Plan:
     _check_callback_options(settings)
     _warn(settings, warnings.append)
     plan = _with_files(settings, mode, options, warnings)
-    plan.output.check(resume=plan.resume or mode == "eval", overwrite=options.overwrite, rank=plan.rank)
+    if role() != "scheduler":
+        plan.output.check(resume=plan.resume or mode == "eval", overwrite=options.overwrite, rank=plan.rank)
     adapt_to_device(settings)
     return plan
 
@@ -106,9 +113,10 @@ def _with_files(settings: Settings, mode: str, options: TrainOptions, warnings: 
     rank, ranks = this_rank()
     output = Output(Path(str(settings.get("output_dir") or "./output")).expanduser().absolute())
     settings["output_dir"] = str(output.folder)
-    given = settings.get("resume_training") or False
-    resume: bool | str = given if isinstance(given, str) else bool(given)
-    start = _start(settings, output, resume, rank, mode)
+    wanted = settings.get("resume_training") or False
+    resume: bool | str = wanted if isinstance(wanted, str) else bool(wanted)
+    given_path = _given_checkpoint(settings, output, resume, mode)
+    start = _start(settings, given_path, resume, rank)
     parallel = parallel_mode(settings)
     if start is not None:
         whole = parallel in ("stand_alone", "data_parallel") and not _sharded(settings)
@@ -123,6 +131,7 @@ def _with_files(settings: Settings, mode: str, options: TrainOptions, warnings: 
         train=train,
         evaluation=data_files(settings, "eval_dataset") if wants_eval else None,
         start=start,
+        given=given_path,
         resume=bool(resume),
         rank=rank,
         ranks=ranks,
@@ -136,20 +145,26 @@ def _sharded(settings: Settings) -> bool:
     return bool(at(settings, "parallel_config.optimizer_shard") or at(settings, "parallel.enable_parallel_optimizer"))
 
 
-def _start(settings: Settings, output: Output, resume: bool | str, rank: int, mode: str) -> Start | None:
+def _given_checkpoint(settings: Settings, output: Output, resume: bool | str, mode: str) -> Path | None:
+    """What the training begins from, as it was given; without, to resume, the output folder's own checkpoints."""
     given = settings.get("load_checkpoint") or at(settings, "model.model_config.checkpoint_name_or_path")
     if not given and resume:
         if not output.checkpoints.is_dir() or latest_step(rank_folders(output.checkpoints).values()) is None:
             raise InvalidArgumentError(
-                f"resume_training is set, and there is no checkpoint below {output.checkpoints}; give --load-checkpoint "
-                "or the --output-dir of the training to go on with"
+                f"resume_training is set, and {output.checkpoints} has no checkpoint; give --load-checkpoint, or the "
+                "--output-dir of the training to go on with"
             )
         given = str(output.checkpoints)
     if not given:
         if mode in ("finetune", "eval"):
             raise InvalidArgumentError(f"run_mode {mode} needs weights to begin from; give --load-checkpoint")
         return None
-    path = Path(str(given)).expanduser().absolute()
+    return Path(str(given)).expanduser().absolute()
+
+
+def _start(settings: Settings, path: Path | None, resume: bool | str, rank: int) -> Start | None:
+    if path is None:
+        return None
     if at(settings, "auto_trans_ckpt") and path.is_dir() and rank_folders(path):
         rank = 0  # all parts are put together first
     return find_start(path, rank, resume)
