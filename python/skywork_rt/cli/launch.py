@@ -33,7 +33,7 @@ def launch(
 
     if len(arguments) not in (2, 3):
         raise InvalidArgumentError(
-            f"launch takes COMMAND [RANK_TABLE] DEVICE_RANGE DEVICE_NUM; {len(arguments)} arguments are behind the command"
+            f"launch takes COMMAND [RANK_TABLE] DEVICE_RANGE DEVICE_NUM; there are {len(arguments)} behind COMMAND"
         )
     *table, devices_text, count_text = arguments
     if not count_text.isdecimal() or int(count_text) < 1:
