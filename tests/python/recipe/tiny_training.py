@@ -114,3 +114,37 @@ def write_settings(path: Path, values: dict[str, Any]) -> Path:
     """As a YAML file."""
     path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     return path
+
+
+def initial_weights(seed: int = 3) -> dict[str, NDArray[np.float32]]:
+    """Every tensor of the model in MindFormers' names, the same whoever asks."""
+    random = np.random.default_rng(seed)
+    hidden, wide, narrow = 32, 88, 16
+    shapes: dict[str, tuple[int, ...]] = {"model.tok_embeddings.embedding_weight": (VOCABULARY, hidden)}
+    for layer in range(2):
+        prefix = f"model.layers.{layer}."
+        shapes |= {
+            prefix + "attention_norm.weight": (hidden,),
+            prefix + "ffn_norm.weight": (hidden,),
+            prefix + "attention.wq.weight": (hidden, hidden),
+            prefix + "attention.wk.weight": (narrow, hidden),
+            prefix + "attention.wv.weight": (narrow, hidden),
+            prefix + "attention.wo.weight": (hidden, hidden),
+            prefix + "feed_forward.w1.weight": (wide, hidden),
+            prefix + "feed_forward.w2.weight": (hidden, wide),
+            prefix + "feed_forward.w3.weight": (wide, hidden),
+        }
+    shapes |= {"model.norm_out.weight": (hidden,), "lm_head.weight": (VOCABULARY, hidden)}
+    return {
+        name: (random.normal(0, 0.1, shape) + (len(shape) == 1)).astype(np.float32) for name, shape in shapes.items()
+    }
+
+
+def golden_data() -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Ids and labels of 20 batches of 4: some labels are ignored, some records end in pads."""
+    ids = records(80, seed=5)
+    labels = ids.copy()
+    labels[::3, :6] = -100
+    ids[1::5, -4:] = 0
+    labels[1::5, -4:] = -100
+    return ids, labels

@@ -22,7 +22,7 @@ def launch_of(plan: Plan, progress: Progress) -> Launch:
             plan.output.clear(rank)
     settings = copy.deepcopy(plan.settings)
     load = prepare_start(plan, progress)
-    if load is not None:
+    if load is not None:  # where nothing was made, every rank finds its own file at what was given
         settings["load_checkpoint"] = str(plan.given if load == plan.start_path else load)
     settings["auto_trans_ckpt"] = False
     settings["run_mode"] = plan.mode

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from skywork_rt.errors import InvalidArgumentError, UnsupportedError
+from skywork_rt.errors import CheckpointError, InvalidArgumentError, UnsupportedError
 from skywork_rt.recipe.configs import find_config
 from skywork_rt.recipe.train.checkpoint_files import Start, check_tensors, find_start, latest_step, rank_folders
 from skywork_rt.recipe.train.datasets import DataFiles, data_files
 from skywork_rt.recipe.train.limits import adapt_to_device, check_limits, parallel_mode
 from skywork_rt.recipe.train.model_shape import model_shape
 from skywork_rt.recipe.train.output import Output
+from skywork_rt.recipe.train.prepare_start import split_degrees
 from skywork_rt.recipe.train.ranks import role, this_rank
 from skywork_rt.recipe.train.schema import check_schema
 from skywork_rt.recipe.train.settings import Settings, apply_changes, at, callbacks_of, put, read_settings
@@ -64,6 +65,17 @@ class Plan:
         """`model.model_config`."""
         config: Settings = at(self.settings, "model.model_config")
         return config
+
+    @property
+    def start_is_whole(self) -> bool:
+        """Whether one file of the checkpoint has every tensor of the model in its full shape."""
+        if self.start is None:
+            return False
+        try:
+            check_tensors(self.start, self.model, resume=False, whole=True)
+        except CheckpointError:
+            return False
+        return True
 
     @property
     def start_path(self) -> Path | None:
@@ -118,9 +130,8 @@ def _with_files(settings: Settings, mode: str, options: TrainOptions, warnings: 
     given_path = _given_checkpoint(settings, output, resume, mode)
     start = _start(settings, given_path, resume, rank)
     parallel = parallel_mode(settings)
-    if start is not None:
-        whole = parallel in ("stand_alone", "data_parallel") and not _sharded(settings)
-        check_tensors(start, at(settings, "model.model_config"), resume=bool(resume), whole=whole)
+    if start is not None and given_path is not None:
+        _check_start(settings, start, given_path, bool(resume), parallel)
     train = data_files(settings, "train_dataset") if mode != "eval" else None
     wants_eval = mode == "eval" or bool(settings.get("do_eval"))
     return Plan(
@@ -141,8 +152,27 @@ def _with_files(settings: Settings, mode: str, options: TrainOptions, warnings: 
     )
 
 
-def _sharded(settings: Settings) -> bool:
-    return bool(at(settings, "parallel_config.optimizer_shard") or at(settings, "parallel.enable_parallel_optimizer"))
+def _check_start(settings: Settings, start: Start, given: Path, resume: bool, parallel: str) -> None:
+    """Whole tensors for whole layers, parts for parts; what is split first is whole before."""
+    model = at(settings, "model.model_config")
+    parted = parallel not in ("stand_alone", "data_parallel") and _splits(settings)
+    parts_given = given.is_dir() and bool(rank_folders(given))
+    if at(settings, "auto_trans_ckpt"):
+        merged = parts_given and bool(settings.get("src_strategy_path_or_dir"))
+        if merged or not resume:
+            check_tensors(start, model, resume=resume, whole=not parts_given)
+            return
+    elif parted and not parts_given:
+        raise InvalidArgumentError(
+            f"load_checkpoint {given} has whole tensors, and this training splits them between its ranks; split it "
+            "first by --auto-trans-ckpt True"
+        )
+    check_tensors(start, model, resume=resume, whole=not parted)
+
+
+def _splits(settings: Settings) -> bool:
+    degrees = split_degrees(settings)
+    return bool(degrees["model_parallel"] != 1 or degrees["pipeline_stages"] != 1 or degrees["optimizer_shard"])
 
 
 def _given_checkpoint(settings: Settings, output: Output, resume: bool | str, mode: str) -> Path | None:
