@@ -35,6 +35,8 @@ def export(
     targets: Sequence[str] | None = None,
     weights: Sequence[str] = (),
     max_length: int | None = None,
+    config: Path | str | None = None,
+    tokenizer: Path | str | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
     verify: bool = True,
@@ -42,13 +44,17 @@ def export(
     """Writes the bundle `out` from `source` and returns its path.
 
     Args:
-        source: a GGUF file, a Hugging Face directory, or a source that is already open (`SyntheticSource`).
+        source: a GGUF file, a Hugging Face directory, a checkpoint of MindSpore (.ckpt, or .safetensors with
+            MindFormers' names), or a source that is already open (`SyntheticSource`).
         out: the bundle's directory, which must not exist unless `overwrite` is set. It appears when it is complete;
             after any failure nothing of it is left.
         targets: any of `TARGETS`. None means native, and lite too for models of up to `LITE_PARAMETERS` where MindSpore
             is installed; a warning is logged when lite is left out.
         weights: any of `WEIGHTS`, for the target native; none given means `DEFAULT_WEIGHTS`, int4 and int8.
         max_length: tokens of prompt and output together; None takes what the model was made for.
+        config: of a checkpoint of MindSpore, config.json or a MindFormers YAML; None takes the one beside it.
+        tokenizer: of a checkpoint of MindSpore, tokenizer.json, tokenizer.model or a directory with one; None takes the
+            one beside it.
         overwrite: replace an existing bundle, in one step, when the new one is complete.
         progress: called as the steps proceed.
         verify: run each graph once and compare it with the source's weights before the bundle gets its name.
@@ -65,15 +71,15 @@ def export(
             f"weights {', '.join(weights)} are for the target native, which is not among targets"
         )
     check_output(out, overwrite)
-    checkpoint = _open(source, max_length)
-    tokenizer = checkpoint.tokenizer()
-    unusable = _unusable_templates(tokenizer)
+    checkpoint = _open(source, max_length, config, tokenizer)
+    files = checkpoint.tokenizer()
+    unusable = _unusable_templates(files)
     targets = choose_targets(targets, checkpoint.config)
     chosen = tuple(weights) or (DEFAULT_WEIGHTS if "native" in targets else ())
     with AtomicDirectory(out, overwrite=overwrite) as directory:
         directory.require_space(_needed_bytes(checkpoint, "lite" in targets, chosen))
         writer = BundleWriter(directory, checkpoint.config, _describe(checkpoint, progress))
-        _write_small_files(writer, checkpoint, tokenizer, unusable)
+        _write_small_files(writer, checkpoint, files, unusable)
         for name in chosen:
             _write_weights(writer, checkpoint, name, progress)
         if "lite" in targets:
@@ -94,11 +100,17 @@ def _check_choice(what: str, given: Sequence[str], known: Sequence[str]) -> None
         raise InvalidArgumentError(f"no target; give one or more of {', '.join(known)}")
 
 
-def _open(source: Path | str | Checkpoint, max_length: int | None) -> Checkpoint:
+def _open(
+    source: Path | str | Checkpoint, max_length: int | None, config: Path | str | None, tokenizer: Path | str | None
+) -> Checkpoint:
     if isinstance(source, Path | str):
-        return open_source(Path(source), max_length)
-    if max_length is not None:
-        raise InvalidArgumentError("max_length is chosen when a source is opened; this one is already open")
+        return open_source(
+            Path(source), max_length, Path(config) if config else None, Path(tokenizer) if tokenizer else None
+        )
+    given = {"max_length": max_length, "config": config, "tokenizer": tokenizer}
+    for name, value in given.items():
+        if value is not None:
+            raise InvalidArgumentError(f"{name} is chosen when a source is opened; this one is already open")
     return source
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from skywork_rt.checkpoints.tensors.weight_file import FLOAT_TYPES, WeightFile, 
 from skywork_rt.errors import UnsupportedError
 
 __all__ = ["FileSource", "Place", "StoredCheckpoint"]
+
+Wrapped = TypeVar("Wrapped", bound=WeightFile)
 
 
 @runtime_checkable
@@ -66,6 +69,20 @@ class FileSource:
                 raise UnsupportedError(
                     f"{where}: tensor {place.name} has dtype {info.dtype}; supported are {', '.join(FLOAT_TYPES)}"
                 )
+
+    def files(self) -> list[Path]:
+        """The files that hold the weights."""
+        return list(dict.fromkeys(place.file.path for place in self._places.values()))
+
+    def wrap_files(self, wrap: Callable[[WeightFile], Wrapped]) -> list[Wrapped]:
+        """Puts `wrap(file)` in the place of every file and returns what was put there."""
+        wrapped = {
+            file.path: wrap(file) for file in {place.file.path: place.file for place in self._places.values()}.values()
+        }
+        self._places = {
+            name: Place(wrapped[place.file.path], place.name, place.rows) for name, place in self._places.items()
+        }
+        return list(wrapped.values())
 
     @property
     def config(self) -> ModelConfig:

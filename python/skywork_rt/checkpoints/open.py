@@ -8,7 +8,7 @@ from skywork_rt.checkpoints.checkpoint import Checkpoint
 from skywork_rt.checkpoints.wrong_file import refuse_stand_in
 from skywork_rt.errors import CheckpointError, InvalidArgumentError, UnsupportedError
 
-__all__ = ["Checkpoint", "open_source"]
+__all__ = ["Checkpoint", "mindspore_file_of", "open_source"]
 
 _GGUF = b"GGUF"
 _MINDSPORE = (".ckpt", ".safetensors")
@@ -26,6 +26,7 @@ def open_source(
     architecture or a part that the runtime does not have, InvalidArgumentError for a `max_length` that the model was
     not made for, or for a `config` or `tokenizer` that would not be read.
     """
+    path = mindspore_file_of(path)
     if path.is_file() and path.suffix in _MINDSPORE:
         return _open_mindspore(path, max_length, config, tokenizer)
     if config is not None or tokenizer is not None:
@@ -40,6 +41,15 @@ def open_source(
             f"{path} does not exist; give a .gguf file, a directory with config.json, or a .ckpt of MindSpore"
         )
     return _open_file(path, max_length)
+
+
+def mindspore_file_of(path: Path) -> Path:
+    """The .ckpt in a directory that has one and no weights of Hugging Face; any other path as it is."""
+    if not path.is_dir():
+        return path
+    checkpoints = list(path.glob("*.ckpt"))
+    others = next((file for pattern in ("*.bin", "model*.safetensors") for file in path.glob(pattern)), None)
+    return checkpoints[0] if len(checkpoints) == 1 and others is None else path
 
 
 def _open_mindspore(path: Path, max_length: int | None, config: Path | None, tokenizer: Path | None) -> Checkpoint:
@@ -61,7 +71,7 @@ def _open_file(path: Path, max_length: int | None) -> Checkpoint:
         raise UnsupportedError(f"{path.name} is a GGUF file of another byte order; fetch the little-endian file")
     if magic != _GGUF:
         raise CheckpointError(
-            f"{path.name} is no GGUF file (it begins with {magic!r}); of other files give the directory that holds them, "
+            f"{path.name} is no GGUF file (it begins with {magic!r}); of others give the directory that holds them, "
             "of a checkpoint of MindSpore the .ckpt"
         )
     from skywork_rt.checkpoints.gguf.source import GgufSource
@@ -70,11 +80,7 @@ def _open_file(path: Path, max_length: int | None) -> Checkpoint:
 
 
 def _open_directory(path: Path, max_length: int | None) -> Checkpoint:
-    """The one .ckpt in it; else config.json makes a Hugging Face directory of it; else the one GGUF model in it."""
-    checkpoints = sorted(path.glob("*.ckpt"))
-    weights = [*path.glob("*.bin"), *path.glob("model*.safetensors")]
-    if len(checkpoints) == 1 and not weights:
-        return _open_mindspore(checkpoints[0], max_length, None, None)
+    """config.json makes a Hugging Face directory of it; else the one GGUF model that is in it."""
     if (path / "config.json").exists():
         from skywork_rt.checkpoints.huggingface.source import HuggingFaceSource
 
@@ -84,6 +90,7 @@ def _open_directory(path: Path, max_length: int | None) -> Checkpoint:
     model = gguf_in_directory(path)
     if model is not None:
         return _open_file(model, max_length)
+    checkpoints = sorted(path.glob("*.ckpt"))
     if checkpoints:
         names = ", ".join(file.name for file in checkpoints[:4])
         raise CheckpointError(f"{path.name} has {len(checkpoints)} checkpoints of MindSpore, {names}; give one of them")

@@ -30,12 +30,13 @@ from skywork_rt.checkpoints.wrong_file import refuse_stand_in
 from skywork_rt.errors import CheckpointError
 from skywork_rt.support.stages import Progress, no_progress
 
-__all__ = ["LORA", "MindSporeSource", "open_weight_file"]
+__all__ = ["CONCATENATED", "LORA", "MindSporeSource", "open_weight_file"]
 
 LORA = re.compile(r"(.+)\.mindpet_delta_lora_([abAB])")
 """A factor of a low-rank update: the layer, and which of both."""
 
-_CONCATENATED = re.compile(r"model\.layers\.\d+\.(attention\.w_qkv\.(weight|bias)|feed_forward\.w_gate_hidden\.weight)")
+CONCATENATED = re.compile(r"model\.layers\.\d+\.(attention\.w_qkv\.(weight|bias)|feed_forward\.w_gate_hidden\.weight)")
+"""Matrices that MindFormers' `qkv_concat` joins."""
 
 
 def open_weight_file(path: Path) -> WeightFile:
@@ -51,15 +52,22 @@ class MindSporeSource(FileSource):
 
     `config`: a config.json, a directory that has one, or a MindFormers YAML; None takes the one beside the file.
     `tokenizer`: tokenizer.json, a SentencePiece model or a directory with one; None takes the one beside the file.
+    `file`: what to read instead of the file itself (its weights with updates in them).
     """
 
     kind: Literal["mindspore"] = "mindspore"
 
     def __init__(
-        self, path: Path, max_length: int | None = None, config: Path | None = None, tokenizer: Path | None = None
+        self,
+        path: Path,
+        max_length: int | None = None,
+        config: Path | None = None,
+        tokenizer: Path | None = None,
+        *,
+        file: WeightFile | None = None,
     ) -> None:
         self._path = path
-        self._file = open_weight_file(path)
+        self._file = file or open_weight_file(path)
         self.configuration = read_configuration(config) if config else find_configuration(path)
         self.tokenizer_path = tokenizer or path.parent
         self._tokenizer = _read_tokenizer(self.tokenizer_path)
@@ -108,11 +116,11 @@ def _places(file: WeightFile, model: ModelConfig) -> dict[str, Place]:
     """Canonical name to the place of the tensor, after the check of names."""
     concatenated = _ConcatenatedRows(model)
     places: dict[str, Place] = {}
-    for stored in filter(_CONCATENATED.fullmatch, file.tensors):
+    for stored in filter(CONCATENATED.fullmatch, file.tensors):
         places |= concatenated(file, stored)
     expected = {mindspore_name(name): name for name in model.tensor_shapes()}
     _refuse_lora(file)
-    found = [name for name in file.tensors if not _CONCATENATED.fullmatch(name)]
+    found = [name for name in file.tensors if not CONCATENATED.fullmatch(name)]
     found += [mindspore_name(name) for name in places]
     # A tied head may be stored all the same; MindFormers replaces it by the embeddings, and so do we.
     allowed = [name for name in found if is_training_state(name)] + [mindspore_name("lm_head")]

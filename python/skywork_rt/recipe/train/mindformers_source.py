@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -42,7 +43,9 @@ def package_folder(name: str) -> Path:
 def _tree(package: str, module: str) -> ast.Module:
     path = package_folder(package) / module
     try:
-        return ast.parse(path.read_text(encoding="utf-8"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about their docstrings
+            return ast.parse(path.read_text(encoding="utf-8"))
     except (OSError, SyntaxError) as error:
         raise UnsupportedError(
             f"the installed {package} has no readable {module}; training was written for mindformers 1.8.0 and "

@@ -11,7 +11,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from skywork_rt.errors import BackendError, CheckpointError, InvalidArgumentError
 from skywork_rt.recipe.train.checkpoint_files import rank_folders
@@ -66,10 +66,9 @@ def _transformed(plan: Plan, source: Path, progress: Progress) -> Path:
     splits = degrees["model_parallel"] != 1 or degrees["pipeline_stages"] != 1 or degrees["optimizer_shard"]
     if plan.parallel in ("stand_alone", "data_parallel") or not splits:
         return whole
-    from skywork_rt.convert import Parallelism, split
-
+    room = _convert_room()
     out = _place(plan, whole, f"split {sorted(degrees.items())}")
-    return _made_once(out, lambda: split(whole, out, Parallelism(**degrees), progress=progress), plan)
+    return _made_once(out, lambda: room.split(whole, out, room.Parallelism(**degrees), progress=progress), plan)
 
 
 def _merged(plan: Plan, source: Path, progress: Progress) -> Path:
@@ -83,29 +82,22 @@ def _merged(plan: Plan, source: Path, progress: Progress) -> Path:
             f"auto_trans_ckpt: {source} has the parts of {len(rank_folders(source))} ranks; give the strategy by which "
             "they were split as src_strategy_path_or_dir"
         )
-    from skywork_rt.convert import merge
-
+    room = _convert_room()
     out = _place(plan, source, f"merge {strategy}") / "model.ckpt"
-    return _made_once(out, lambda: merge(source, Path(str(strategy)).absolute(), out, progress=progress), plan)
+    return _made_once(out, lambda: room.merge(source, Path(str(strategy)).absolute(), out, progress=progress), plan)
+
+
+def _convert_room() -> Any:
+    import skywork_rt.convert
+
+    return skywork_rt.convert
 
 
 def _as_ckpt(plan: Plan, source: Path, progress: Progress) -> Path:
     out = _place(plan, source, "ckpt") / "model.ckpt"
-    if plan.resume:
-        return _made_once(out, lambda: _with_state(source, out), plan)
     from skywork_rt.convert import convert
 
     return _made_once(out, lambda: convert(source, out, progress=progress), plan)
-
-
-def _with_state(source: Path, out: Path) -> None:
-    """A .safetensors of MindSpore with its optimizer state, by MindSpore's own reader and writer."""
-    import mindspore as ms
-
-    tensors = ms.load_checkpoint(str(source), format="safetensors")
-    beside = out.with_name("partial.ckpt")
-    ms.save_checkpoint([{"name": name, "data": value} for name, value in tensors.items()], str(beside))
-    beside.replace(out)
 
 
 def _place(plan: Plan, source: Path, what: str) -> Path:

@@ -163,7 +163,7 @@ def _watch(plan: Plan, config: Any, ranks: Ranks, stop: StopRequest, screen: Tex
     first, last = _span(plan, an_epoch, batch)
     leads = ranks.rank == (ranks.loss_rank or 0)
     length = int(plan.model.get("seq_length") or 2048)
-    saver = Saver(_saver_settings(plan), plan.output.folder, ranks.rank, an_epoch, batch, last_step=first)
+    saver = Saver(_saver_settings(plan), plan.output.folder, ranks.rank, an_epoch, batch, plan.model, last_step=first)
     say = _screen_lines(screen, leads)
     return Watch(
         ranks=ranks,

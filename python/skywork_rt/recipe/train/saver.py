@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import mindspore as ms
+
+from skywork_rt.recipe.train.settings import dump_settings
 
 __all__ = ["Saver", "SaverSettings"]
 
@@ -57,6 +59,7 @@ class Saver:
     rank: int
     steps_per_epoch: int
     global_batch_size: int
+    model_config: Mapping[str, Any]
     last_step: int = 0
     _last_time: float = field(default_factory=time.monotonic)
 
@@ -80,6 +83,8 @@ class Saver:
         meta = {"last_epoch": epoch, "last_step": (step - 1) % self.steps_per_epoch + 1, "last_ckpt_file": path.name}
         _write_json(path.parent / "meta.json", meta)
         self._write_parts(network, name)
+        # With it beside, the checkpoint describes itself to 'skywork-rt export' and 'skywork-rt convert'.
+        dump_settings({"model": {"model_config": dict(self.model_config)}}, path.parent / "model.yaml")
         self.last_step, self._last_time = step, time.monotonic()
         return path
 
