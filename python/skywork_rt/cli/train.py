@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -119,7 +118,7 @@ def _run(plan: Plan) -> None:
     with progress_bars() as progress:
         outcome = run_rank(plan, progress)
     if outcome.stopped_by is not None:
-        print(f"stopped by {_called(outcome.stopped_by)} after step {outcome.step}, which is saved; {_GO_ON}")
+        print(f"stopped as asked (Ctrl-C or SIGTERM) after step {outcome.step}, which is saved; {_GO_ON}")
         if role() == "alone":  # msrun kills the other ranks, which still save, when one ends with another status than 0
             raise typer.Exit(_STOPPED + outcome.stopped_by)
     elif plan.mode != "eval" and outcome.loss is not None:
@@ -139,10 +138,6 @@ def _launch(plan: Plan) -> None:
         done = run_ranks(launch, lambda line: print(line, flush=True))
     if done.stopped_by is not None:
         raise typer.Exit(_STOPPED + done.stopped_by)
-
-
-def _called(number: int) -> str:
-    return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
 
 
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}

@@ -141,7 +141,7 @@ def test_a_machine_without_ascend_is_told_how_to_train_on_cpu(whole: dict[str, A
     if any(Path("/dev").glob("davinci*")):
         pytest.skip("this machine has an Ascend device")
     whole["context"]["device_target"] = "Ascend"
-    with pytest.raises(UnsupportedError, match="--set context.device_target=CPU"):
+    with pytest.raises(UnsupportedError, match=r"--set context\.device_target=CPU"):
         check_limits(whole)
 
 
@@ -177,7 +177,7 @@ def test_a_number_such_as_1e_5_is_a_number_and_a_key_given_twice_is_refused(tmp_
     assert read_settings(path)["optimizer"]["eps"] == 1e-8
     assert parse_change("lr_schedule.learning_rate=5e-6") == ("lr_schedule.learning_rate", 5e-6)
     path.write_text("seed: 1\noutput_dir: x\nseed: 2\n")
-    with pytest.raises(InvalidArgumentError, match="'seed' is there twice.*line 3"):
+    with pytest.raises(InvalidArgumentError, match=r"'seed' is there twice.*line 3"):
         read_settings(path)
 
 

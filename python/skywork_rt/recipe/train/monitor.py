@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from skywork_rt.recipe.train.saver import Saver
 from skywork_rt.recipe.train.stop import StopRequest
 from skywork_rt.recipe.train.throughput import StepClock
 
-__all__ = ["Monitor", "Watch", "stopped_text"]
+__all__ = ["Monitor", "Watch"]
 
 MAX_OVERFLOWS = 25
 """Steps in a row that may overflow: from the usual first scale of 65536, halving reaches 1 after 16."""
@@ -87,6 +86,11 @@ class Monitor(Callback):  # type: ignore[misc]
             if parameter.name in state:
                 value = np.asarray(state[parameter.name]).reshape(parameter.shape)
                 parameter.set_data(Tensor(value, parameter.dtype))
+
+    def on_train_step_begin(self, run_context: Any) -> None:
+        """The data set has been opened by now."""
+        del run_context
+        self._watch.stop.listen()
 
     def on_train_step_end(self, run_context: Any) -> None:
         """One step, or a whole sink, is done."""
@@ -213,8 +217,3 @@ def _number(part: Any) -> float | None:
         return None
     value = part.asnumpy() if hasattr(part, "asnumpy") else part
     return float(np.asarray(value).ravel()[0])
-
-
-def stopped_text(number: int) -> str:
-    """How a signal is called in a sentence."""
-    return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name

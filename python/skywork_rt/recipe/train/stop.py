@@ -11,17 +11,27 @@ __all__ = ["StopRequest"]
 
 
 class StopRequest:
-    """While its context is open, the first signal sets `signal`; a second one interrupts as usual."""
+    """While its context is open, the first signal sets `signal`; a second one interrupts as usual.
+
+    While MindSpore runs a graph it takes Ctrl-C itself and sends this process SIGTERM, so that `signal` may be SIGTERM
+    where the user pressed Ctrl-C.
+    """
 
     def __init__(self) -> None:
         self.signal: int | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._asked)
+        self.listen()
         return self
+
+    def listen(self) -> None:
+        """Takes the signals, again where MindSpore has taken them since."""
+        if self.signal is not None or threading.current_thread() is not threading.main_thread():
+            return
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before = signal.signal(number, self._asked)
+            self._before.setdefault(number, before)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
