@@ -60,6 +60,7 @@ PYTHON_ROOMS: Table = {
     "evaluate": _rooms("errors", "support", "bundle", "text", "api", "skywork_rt"),
     "lm_eval": _rooms("evaluate"),
     "bench": _rooms("_core", "errors", "support", "bundle", "checkpoints", "export", "api", "skywork_rt"),
+    "recipe": _rooms("errors", "support", "bundle", "text", "checkpoints", "convert"),
     "cli": _rooms(
         "_core",
         "errors",

@@ -9,7 +9,7 @@ import traceback
 import typer
 
 from skywork_rt.bench.commands import app as bench
-from skywork_rt.cli import chat, convert, doctor, export, generate, info, lite, merge, prepare, split, synth
+from skywork_rt.cli import chat, convert, doctor, export, generate, info, launch, lite, merge, prepare, rank_table, split, synth, train
 from skywork_rt.cli.terminal import drop_output, note_unshown, prepare_streams
 from skywork_rt.errors import (
     BackendUnavailableError,
@@ -51,6 +51,9 @@ app.command("synth")(synth.synth)
 app.command("generate")(generate.generate)
 app.command("chat")(chat.chat)
 app.command("info")(info.info)
+app.command("train")(train.train)
+app.command("launch")(launch.launch)
+app.command("rank-table")(rank_table.rank_table)
 app.add_typer(lite.app, name="lite")
 app.add_typer(bench, name="bench")
 app.command("doctor")(doctor.doctor)

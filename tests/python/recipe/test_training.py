@@ -1,0 +1,264 @@
+"""Trainings on MindFormers' own Trainer, on CPU: the losses of torch, exact resume, evaluation, overflow, LoRA."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_training as tiny
+from trainings import Done, run_all
+
+from skywork_rt.checkpoints.tensors.ckpt_file import CkptFile
+from skywork_rt.recipe.train.records import StepRecord, read_log
+
+pytestmark = pytest.mark.slow
+
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "training.json").read_text(encoding="utf-8"))
+EVALUATION = ["--set", "do_eval=True", "--set", "eval_step_interval=10", "--eval-dataset", "eval.mindrecord"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A folder in which trainings ran, and how each ended."""
+
+    folder: Path
+    done: dict[str, Done]
+    before: set[str]
+
+    def log(self, name: str) -> list[StepRecord]:
+        return read_log(self.folder / name / "loss.jsonl")
+
+    def checkpoint(self, name: str, step: int) -> CkptFile:
+        """The file of a step, whose name is that of two epochs of 20."""
+        epoch, within = (step - 1) // 20 + 1, (step - 1) % 20 + 1
+        return CkptFile(self.folder / name / "checkpoint" / "rank_0" / f"tiny_rank_0-{epoch}_{within}.ckpt")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+    """All trainings of this file but the interrupted one, in one process."""
+    folder = tmp_path_factory.mktemp("training")
+    _write_inputs(folder)
+    _interrupt(folder)
+    before = {path.name for path in folder.iterdir()}
+    start = ["--run-mode", "finetune", "--load-checkpoint", "start.ckpt"]
+    lora = "model.model_config.pet_config={pet_type: lora, lora_rank: 4, lora_alpha: 8, lora_dropout: 0.0, "
+    lora += "target_modules: '.*wq|.*w2'}"
+    scale = "runner_wrapper.scale_sense.loss_scale_value=1e38"
+    config = ["train", "--config", "tiny.yaml"]
+    done = run_all(
+        {
+            "whole": [*config, *start, *EVALUATION, "--output-dir", "whole"],
+            "resumed": [*config, "--resume-training", "True", "--output-dir", "interrupted"],
+            "eval": [*config, "--run_mode", "eval", "--load_checkpoint", "whole/checkpoint", *EVALUATION[4:]],
+            "lora": [*config, *start, "--output-dir", "lora", "--set", lora, "--set", scale, *_steps(4)],
+            "nan": [*config, *start[:3], "nan.ckpt", "--output-dir", "nan"],
+            "again": [*config, *start, "--output-dir", "whole"],
+            "complete": [*config, "--resume_training", "True", "--output_dir", "whole"],
+            "weights": [*config, "--resume-training", "True", "--load-checkpoint", "start.ckpt", "--output-dir", "x"],
+        },
+        folder,
+    )
+    yield Trained(folder, done, before)
+
+
+def _steps(count: int) -> list[str]:
+    return ["--set", f"runner_config.stop_step={count}"]
+
+
+def _write_inputs(folder: Path) -> None:
+    import mindspore as ms
+
+    ids, labels = tiny.golden_data()
+    data = tiny.write_mindrecord(folder / "train.mindrecord", ids, labels)
+    tiny.write_mindrecord(folder / "eval.mindrecord", tiny.records(10, seed=9))
+    settings = tiny.settings(data, runner_config__epochs=2)
+    settings["eval_dataset"] = {"input_columns": ["input_ids", "labels"], "batch_size": 4}
+    tiny.write_settings(folder / "tiny.yaml", settings)
+    weights = tiny.initial_weights()
+    ms.save_checkpoint([{"name": n, "data": ms.Tensor(v)} for n, v in weights.items()], str(folder / "start.ckpt"))
+    weights["model.norm_out.weight"] = weights["model.norm_out.weight"] * np.float32("nan")
+    ms.save_checkpoint([{"name": n, "data": ms.Tensor(v)} for n, v in weights.items()], str(folder / "nan.ckpt"))
+
+
+def _interrupt(folder: Path) -> None:
+    """The same training as `whole`, asked to stop as soon as its first step is seen."""
+    command = [sys.executable, "-m", "skywork_rt", "train", "--config", "tiny.yaml", "--output-dir", "interrupted"]
+    command += ["--run-mode", "finetune", "--load-checkpoint", "start.ckpt"]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=120)
+    assert first.startswith("step 1/40"), first + errors
+    assert process.returncode - 128 in (signal.SIGINT, signal.SIGTERM), errors
+    assert "stopped as asked" in rest
+
+
+def test_losses_equal_torch_adamw_over_20_steps(trained: Trained) -> None:
+    records = trained.log("whole")
+    assert trained.done["whole"].status == 0, trained.done["whole"].err
+    assert [record.step for record in records] == list(range(1, 41))
+    for record, golden in zip(records[:20], GOLDEN["steps"], strict=True):
+        assert record.loss == pytest.approx(golden["loss"], abs=1e-5)
+        assert record.grad_norm == pytest.approx(golden["grad_norm"], rel=1e-4)
+        assert record.learning_rate == pytest.approx(golden["learning_rate"], rel=1e-5)
+
+
+def test_weights_equal_torch_adamw_after_20_steps(trained: Trained) -> None:
+    # step 16 and 24 are saved; the learning rate after step 20 is its last one, so 24 is not compared
+    file = trained.checkpoint("short", 20) if (trained.folder / "short").exists() else None
+    if file is None:
+        done = run_all(
+            {
+                "short": [
+                    *["train", "--config", "tiny.yaml", "--run-mode", "finetune", "--load-checkpoint", "start.ckpt"],
+                    *["--output-dir", "short", *_steps(20)],
+                ]
+            },
+            trained.folder,
+        )
+        assert done["short"].status == 0, done["short"].err
+        file = trained.checkpoint("short", 20)
+    for name, golden in GOLDEN["weights"].items():
+        values = file.read(name).reshape(-1).astype(np.float64)
+        places = np.linspace(0, values.size - 1, 8).astype(int)
+        assert values[places] == pytest.approx(golden["values"], abs=1e-5), name
+        assert np.sqrt((values**2).sum()) == pytest.approx(golden["norm"], rel=1e-5), name
+
+
+def test_the_last_step_is_saved_and_every_name_is_right(trained: Trained) -> None:
+    """40 steps, saved every 16: the last file is of step 40, and what it says inside is what its name says."""
+    folder = trained.folder / "whole" / "checkpoint" / "rank_0"
+    files = sorted(path.name for path in folder.glob("*.ckpt"))
+    assert files == ["tiny_rank_0-1_16.ckpt", "tiny_rank_0-2_12.ckpt", "tiny_rank_0-2_20.ckpt"]
+    for step in (16, 32, 40):
+        file = trained.checkpoint("whole", step)
+        assert int(file.read_array("step_num")) == step
+        assert int(file.read_array("epoch_num")) == (step - 1) // 20 + 1
+        assert int(file.read_array("global_step")[0]) == step
+    assert json.loads((folder / "meta.json").read_text())["last_ckpt_file"] == "tiny_rank_0-2_20.ckpt"
+
+
+def test_a_resumed_training_ends_bit_equal_to_one_that_was_not_interrupted(trained: Trained) -> None:
+    assert trained.done["resumed"].status == 0, trained.done["resumed"].err
+    whole, resumed = trained.checkpoint("whole", 40), trained.checkpoint("interrupted", 40)
+    assert whole.tensors.keys() == resumed.tensors.keys()
+    assert any(name.startswith("adam_m.") for name in whole.tensors)
+    for name in whole.tensors:
+        assert whole.read_bytes(name) == resumed.read_bytes(name), name
+
+
+def test_the_log_of_a_resumed_training_has_every_step_once(trained: Trained) -> None:
+    whole, resumed = trained.log("whole"), trained.log("interrupted")
+    assert [(r.step, r.epoch, r.loss) for r in resumed] == [(r.step, r.epoch, r.loss) for r in whole]
+
+
+def test_evaluation_in_training_equals_evaluation_of_its_checkpoint(trained: Trained) -> None:
+    records = trained.log("whole")
+    assert [record.step for record in records if record.eval_loss is not None] == [10, 20, 30, 40]
+    last = records[-1]
+    assert last.eval_loss is not None
+    assert last.eval_perplexity == pytest.approx(np.exp(last.eval_loss))
+    done = trained.done["eval"]
+    assert done.status == 0, done.err
+    words = done.out.split()
+    assert float(words[2]) == pytest.approx(last.eval_loss, abs=1e-6)
+    assert float(words[4]) == pytest.approx(last.eval_perplexity, rel=1e-5)
+    assert "160 tokens" in done.out  # 10 records of 16, the last batch of 2 too
+
+
+def test_curve_and_tensorboard_have_what_the_log_has(trained: Trained) -> None:
+    whole = trained.folder / "whole"
+    assert (whole / "loss.png").read_bytes().startswith(b"\x89PNG")
+    (events,) = (whole / "tensorboard").glob("events.out.tfevents.*")
+    from tensorboardX.proto.event_pb2 import Event
+
+    data, found = events.read_bytes(), {}
+    while data:  # records of TFRecord: length, its checksum, the event, its checksum
+        length = int.from_bytes(data[:8], "little")
+        event = Event.FromString(data[12 : 12 + length])
+        found |= {(value.tag, event.step): value.simple_value for value in event.summary.value}
+        data = data[16 + length :]
+    records = trained.log("whole")
+    assert found[("train/loss", 40)] == pytest.approx(records[-1].loss)
+    assert found[("eval/loss", 40)] == pytest.approx(records[-1].eval_loss)
+
+
+def test_nothing_is_written_outside_of_the_output_folder(trained: Trained) -> None:
+    made = {path.name for path in trained.folder.iterdir()} - trained.before - {"short"}
+    assert made == {"whole", "lora", "nan", "output"}  # output is of eval, which was given no folder
+    assert not list((trained.folder / "output").rglob("*.ckpt"))
+
+
+def test_lora_trains_its_matrices_alone(trained: Trained) -> None:
+    done = trained.done["lora"]
+    assert done.status == 0, done.err
+    file, start = trained.checkpoint("lora", 4), tiny.initial_weights()
+    for name, value in start.items():
+        assert np.array_equal(file.read(name), value), name
+    added = [name for name in file.tensors if "mindpet_delta_lora" in name and not name.startswith("adam_")]
+    assert len(added) == 8
+    assert all(np.abs(file.read(name)).max() > 0 for name in added)
+
+
+def test_an_overflow_skips_the_step_and_halves_the_scale(trained: Trained) -> None:
+    first, second, *_ = trained.log("lora")
+    assert first.overflow
+    assert "overflow: step skipped" in trained.done["lora"].out
+    assert second.loss_scale == pytest.approx(5e37)
+    assert not trained.log("lora")[-1].overflow
+    assert trained.log("lora")[-1].learning_rate == trained.log("whole")[2].learning_rate
+
+
+def test_weights_that_are_no_numbers_end_the_training_with_a_reason(trained: Trained) -> None:
+    done = trained.done["nan"]
+    assert done.status == 1
+    assert "25 steps in a row overflowed" in done.err
+    assert "learning_rate" in done.err
+    assert all(record.overflow for record in trained.log("nan"))
+
+
+def test_an_earlier_training_is_not_overwritten(trained: Trained) -> None:
+    done = trained.done["again"]
+    assert done.status == 2
+    assert "3 checkpoints of an earlier training" in done.err
+    assert "--overwrite" in done.err
+
+
+def test_a_complete_training_is_not_resumed(trained: Trained) -> None:
+    done = trained.done["complete"]
+    assert done.status == 2
+    assert "is of step 40, and this training has 40 steps" in done.err
+
+
+def test_weights_alone_cannot_be_resumed_from(trained: Trained) -> None:
+    done = trained.done["weights"]
+    assert done.status == 1
+    assert "no step_num" in done.err
+
+
+def test_a_checkpoint_describes_its_model_to_export_and_convert(trained: Trained) -> None:
+    from skywork_rt.checkpoints.open import open_source
+
+    path = trained.folder / "whole" / "checkpoint" / "rank_0" / "tiny_rank_0-2_20.ckpt"
+    source: Any = open_source(path)
+    assert source.config.vocab_size == tiny.VOCABULARY
+    assert np.array_equal(source.tensor("norm"), CkptFile(path).read("model.norm_out.weight"))
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a user's shell: a CI's own settings of MindSpore's log do not count."""
+    for name in ("GLOG_v", "MS_ROLE", "RANK_ID"):
+        if name in os.environ:
+            monkeypatch.delenv(name)
