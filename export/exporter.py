@@ -19,7 +19,7 @@ from skywork_rt.export.targets import TARGETS, choose_targets
 from skywork_rt.export.template_check import check_template
 from skywork_rt.support.stages import Progress, no_progress
 
-__all__ = ["TARGETS", "WEIGHTS", "export"]
+__all__ = ["TARGETS", "WEIGHTS", "export", "unusable_templates", "write_small_files"]
 
 _log = logging.getLogger("skywork_rt.export")
 
@@ -67,13 +67,13 @@ def export(
     check_output(out, overwrite)
     checkpoint = _open(source, max_length)
     tokenizer = checkpoint.tokenizer()
-    unusable = _unusable_templates(tokenizer)
+    unusable = unusable_templates(tokenizer)
     targets = choose_targets(targets, checkpoint.config)
     chosen = tuple(weights) or (DEFAULT_WEIGHTS if "native" in targets else ())
     with AtomicDirectory(out, overwrite=overwrite) as directory:
         directory.require_space(_needed_bytes(checkpoint, "lite" in targets, chosen))
         writer = BundleWriter(directory, checkpoint.config, _describe(checkpoint, progress))
-        _write_small_files(writer, checkpoint, tokenizer, unusable)
+        write_small_files(writer, checkpoint, tokenizer, unusable)
         for name in chosen:
             _write_weights(writer, checkpoint, name, progress)
         if "lite" in targets:
@@ -102,7 +102,7 @@ def _open(source: Path | str | Checkpoint, max_length: int | None) -> Checkpoint
     return source
 
 
-def _unusable_templates(tokenizer: TokenizerFiles | None) -> dict[str, str]:
+def unusable_templates(tokenizer: TokenizerFiles | None) -> dict[str, str]:
     """Names of chat templates that cannot be used, with the reason; the bundle does without them."""
     if tokenizer is None:
         return {}
@@ -122,7 +122,7 @@ def _describe(checkpoint: Checkpoint, progress: Progress) -> dict[str, Any]:
     return {"kind": checkpoint.kind, "name": checkpoint.name, "sha256": checkpoint.sha256(progress)}
 
 
-def _write_small_files(
+def write_small_files(
     writer: BundleWriter, checkpoint: Checkpoint, tokenizer: TokenizerFiles | None, unusable: Mapping[str, str]
 ) -> None:
     if tokenizer is not None:

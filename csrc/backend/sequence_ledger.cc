@@ -10,6 +10,10 @@ namespace skywork_rt {
 
 SeqId SequenceLedger::Open(std::size_t max_tokens) {
   if (max_tokens == 0) throw Error(ErrorCode::kInvalidArgument, "a sequence must reserve at least one token");
+  if (max_tokens > max_length_) {
+    throw Error(ErrorCode::kInvalidArgument,
+                StrCat("a sequence of ", max_tokens, " tokens: the longest is ", max_length_, " (max_length)"));
+  }
   if (max_tokens > traits_.max_cached_tokens - reserved_) {
     const auto code = max_tokens > traits_.max_cached_tokens ? ErrorCode::kCapacity : ErrorCode::kBusy;
     throw Error(code, StrCat("no room for ", max_tokens, " more tokens in the KV cache: ", reserved_, " of ",
@@ -43,8 +47,8 @@ void SequenceLedger::CheckForward(Span<const Chunk> chunks, Span<const float> lo
   }
   const std::size_t floats = rows * static_cast<std::size_t>(vocab_size_);
   if (logits.size() == floats) return;
-  throw Error(ErrorCode::kInvalidArgument, StrCat("logits has ", logits.size(), " elements; ", rows, " rows of ",
-                                                  vocab_size_, " take ", floats));
+  throw Error(ErrorCode::kInvalidArgument,
+              StrCat("logits has ", logits.size(), " elements; ", rows, " rows of ", vocab_size_, " take ", floats));
 }
 
 void SequenceLedger::CheckChunk(const Chunk& chunk) const {
@@ -116,8 +120,8 @@ void SequenceLedger::CheckCopy(SeqId from, SeqId to, std::size_t length) const {
   }
   if (length > source.length || length > target.reserved) {
     throw Error(ErrorCode::kInvalidArgument,
-                StrCat(length, " tokens cannot be copied: sequence ", from, " holds ", source.length,
-                       ", and sequence ", to, " has reserved ", target.reserved));
+                StrCat(length, " tokens cannot be copied: sequence ", from, " holds ", source.length, ", and sequence ",
+                       to, " has reserved ", target.reserved));
   }
 }
 

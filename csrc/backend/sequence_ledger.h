@@ -14,8 +14,10 @@ namespace skywork_rt {
 /// what it says or throws Error and changes nothing.
 class SKYWORK_RT_API SequenceLedger {
  public:
-  /// Of `traits` it looks at max_batch, max_cached_tokens, max_chunk, can_fork and can_truncate.
-  SequenceLedger(int vocab_size, const Traits& traits) : vocab_size_(vocab_size), traits_(traits) {}
+  /// Of `traits` it looks at max_batch, max_cached_tokens, max_chunk, can_fork and can_truncate. `max_length`: most
+  /// tokens of one sequence.
+  SequenceLedger(int vocab_size, std::size_t max_length, const Traits& traits)
+      : vocab_size_(vocab_size), max_length_(max_length), traits_(traits) {}
 
   /// As Backend::Open.
   SeqId Open(std::size_t max_tokens);
@@ -45,6 +47,7 @@ class SKYWORK_RT_API SequenceLedger {
   void CheckChunk(const Chunk& chunk) const;
 
   const int vocab_size_;
+  const std::size_t max_length_;
   const Traits traits_;
   std::unordered_map<SeqId, Sequence> sequences_;
   std::size_t reserved_ = 0;  // tokens, over all sequences

@@ -35,10 +35,11 @@ py::tuple FitOptions(const py::dict& values, const ModelSpec& model, std::size_t
 void BindOpening(py::module_& module) {
   module.def("read_bundle_model", &ReadBundleModel, py::arg("directory"),
              "The model of a bundle, whose model.json and files' sizes are checked as when it is opened.");
-  module.def("fit_options", &FitOptions, py::arg("options"), py::arg("model"), py::arg("weights"), py::arg("work"),
-             py::arg("bytes_per_token"),
-             "(options, sequences open at once): complete, and bounded by the memory that is available beside `weights` "
-             "and `work` bytes. Raises CapacityError when it does not suffice.");
+  module.def(
+      "fit_options", &FitOptions, py::arg("options"), py::arg("model"), py::arg("weights"), py::arg("work"),
+      py::arg("bytes_per_token"),
+      "(options, sequences open at once): complete, and bounded by the memory that is available beside `weights` "
+      "and `work` bytes. Raises CapacityError when it does not suffice.");
 }
 
 }  // namespace skywork_rt::bindings

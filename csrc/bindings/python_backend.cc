@@ -189,7 +189,7 @@ PythonBackend::PythonBackend(py::object object)
     : object_(std::move(object)),
       model_(ReadModel(object_)),
       traits_(ReadTraits(object_)),
-      ledger_(model_.vocab_size, traits_) {}
+      ledger_(model_.vocab_size, static_cast<std::size_t>(model_.max_length), traits_) {}
 
 PythonBackend::~PythonBackend() {
   if (InterpreterEnds()) {
@@ -270,9 +270,9 @@ void PythonBackend::TakeLogits(const py::object& result, Span<float> logits) con
   const bool is_float = py::isinstance<py::array_t<float>>(result);
   const auto array = is_float ? result.cast<py::array>() : py::array();
   if (!is_float || array.ndim() != 2 || array.shape(0) != rows || array.shape(1) != vocab) {
-    throw Error(ErrorCode::kBackend, StrCat(ClassName(object_), ".forward returned ", Describe(result),
-                                            ", but must return float32 [", rows, ", ", vocab, "]: a row of logits for ",
-                                            "each of the wanted rows"));
+    throw Error(ErrorCode::kBackend,
+                StrCat(ClassName(object_), ".forward returned ", Describe(result), ", but must return float32 [", rows,
+                       ", ", vocab, "]: a row of logits for ", "each of the wanted rows"));
   }
   const auto plain = py::array_t<float, py::array::c_style | py::array::forcecast>::ensure(array);
   if (!plain) throw py::error_already_set();

@@ -67,7 +67,8 @@ void BindRawBackend(py::module_& module) {
                       "One backend without an engine, for parity tests. Not safe for two threads at once.")
       .def(py::init(&OpenBackend), py::arg("bundle"), py::arg("options") = py::dict())
       .def_static(
-          "over", [](py::object backend) -> std::unique_ptr<Backend> {
+          "over",
+          [](py::object backend) -> std::unique_ptr<Backend> {
             return std::make_unique<PythonBackend>(std::move(backend));
           },
           py::arg("backend"), "Over a skywork_rt.backends.PythonBackend.")
@@ -89,9 +90,10 @@ void BindRawBackend(py::module_& module) {
                              })
       .def("open", &Backend::Open, py::arg("max_tokens"))
       .def("length", &Backend::Length, py::arg("seq"))
-      .def("forward", &Forward, py::arg("chunks"), py::arg("give_up_at") = 0,
-           "Logits float32 [sum of logit rows, vocabulary] of chunks (sequence, token ids, logit rows). With give_up_at "
-           "the step is given up when the backend asks for the so-many-th time; then None.")
+      .def(
+          "forward", &Forward, py::arg("chunks"), py::arg("give_up_at") = 0,
+          "Logits float32 [sum of logit rows, vocabulary] of chunks (sequence, token ids, logit rows). With give_up_at "
+          "the step is given up when the backend asks for the so-many-th time; then None.")
       .def(
           "reorder",
           [](Backend& backend, const std::vector<SeqId>& from, const std::vector<SeqId>& to) {

@@ -39,8 +39,8 @@ class Generator:
     Use it as a context manager, or call `close()`. Options are keywords; they are listed below, and what each may be is
     in docs/reference/generator-options.md. Opening a bundle downloads and changes nothing.
 
-    bundle: directory written by `skywork-rt export`. For backend="mindspore" also whatever that command takes, such as a
-        MindSpore checkpoint; for a PythonBackend None too, and then the generator takes and gives ids only.
+    bundle: directory written by `skywork-rt export`. For backend="mindspore" also whatever that command takes, such as
+        a MindSpore checkpoint; for a PythonBackend None too, and then the generator takes and gives ids only.
 
     Raises BundleNotFoundError, CorruptBundleError, UnsupportedError, BackendUnavailableError, InvalidArgumentError.
     """

@@ -98,7 +98,7 @@ class PythonBackend(abc.ABC):
     name: str = ""
     """What `Generator.options["backend"]` says; empty: the name of the class."""
 
-    choices: Mapping[str, str] = {}  # noqa: RUF012 - a Mapping, which nobody changes
+    choices: Mapping[str, str] = {}
     """What this backend chose of `device`, `weights`, `activations` and `kv_cache`. A caller who asks for another value
     is refused, as is one who asks for anything that is not here."""
 
@@ -110,7 +110,7 @@ class PythonBackend(abc.ABC):
         `watch.give_up` said so. A logit may be -inf, which is never drawn; one that is NaN or +inf ends its request.
         """
 
-    def open(self, seq: int, max_tokens: int) -> None:
+    def open(self, seq: int, max_tokens: int) -> None:  # noqa: B027 - who needs it, has it
         """A new, empty sequence that will hold at most `max_tokens`."""
 
     def copy(self, moves: Sequence[Move]) -> None:
@@ -121,13 +121,13 @@ class PythonBackend(abc.ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has no copy()")
 
-    def truncate(self, seq: int, length: int) -> None:
+    def truncate(self, seq: int, length: int) -> None:  # noqa: B027 - who needs it, has it
         """All but the first `length` tokens are forgotten. The next chunk's `start` says so too."""
 
-    def close(self, seq: int) -> None:
+    def close(self, seq: int) -> None:  # noqa: B027 - who needs it, has it
         """The sequence is over; its number does not come again."""
 
-    def shutdown(self) -> None:
+    def shutdown(self) -> None:  # noqa: B027 - who needs it, has it
         """The generator is closed: give back what the model takes. The last call."""
 
     def get_name(self) -> str:

@@ -8,7 +8,6 @@ from numpy_llama import NumpyLlama
 from random_models import CASES, SEED
 
 from bundles import BACKENDS, random_bundle
-from skywork_rt import Generator
 from skywork_rt._core import RawBackend
 from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 
