@@ -14,7 +14,14 @@ from skywork_rt.backends import Chunk, ModelSpec, Move, PythonBackend, RopeSpec,
 from skywork_rt.checkpoints.model import Float32Array, ModelConfig
 from skywork_rt.export.graph.contract import FULL, INCREMENTAL, MASKED, Contract
 from skywork_rt.export.graph.reference import rotary_tables
-from skywork_rt.mindspore_backend.sizes import FULL_CHUNKS, SINGLE, least_at_least, row_counts, slot_counts
+from skywork_rt.mindspore_backend.sizes import (
+    LONGEST_CHUNK,
+    SINGLE,
+    chunk_size,
+    least_at_least,
+    row_counts,
+    slot_counts,
+)
 from skywork_rt.mindspore_backend.slot_cache import SlotCache
 
 __all__ = ["Limits", "MindSporeBackend", "Runner", "spec_of"]
@@ -61,7 +68,6 @@ class MindSporeBackend(PythonBackend):
         self._config = config
         self._runner: Runner | None = runner
         self._full_only = full_only
-        self._chunks = (SINGLE, *FULL_CHUNKS) if full_only else FULL_CHUNKS
         self._slot_counts = slot_counts(limits.max_length)
         self._row_counts = row_counts(limits.sequences)
         self._cache = SlotCache(config, limits.sequences, self._slot_counts[0])
@@ -71,7 +77,7 @@ class MindSporeBackend(PythonBackend):
         self.traits = Traits(
             max_batch=limits.sequences,
             max_cached_tokens=limits.max_cached_tokens,
-            max_chunk=FULL_CHUNKS[-1],
+            max_chunk=LONGEST_CHUNK,
             can_fork=True,
             bytes_per_token=bytes_per_token(config),
         )
@@ -97,18 +103,36 @@ class MindSporeBackend(PythonBackend):
         self._fit(max((*self._cache.lengths, *(chunk.start + len(chunk.tokens) for chunk in chunks))))
         single = [] if self._full_only else [chunk for chunk in chunks if len(chunk.tokens) == SINGLE]
         alone = [chunk for chunk in chunks if self._full_only or len(chunk.tokens) > SINGLE]
+        pieces = [piece for chunk in alone for piece in self._pieces(chunk)]
         first = self._gather(single)  # before anything is written: slots move with their length
-        calls: list[Callable[[], dict[int, Float32Array]]] = [partial(self._run_full, chunk) for chunk in alone]
+        calls: list[Callable[[], list[tuple[int, Float32Array]]]] = [partial(self._run_full, piece) for piece in pieces]
         if single:
             calls.append(partial(self._run_incremental, single, first))
-        logits: dict[int, Float32Array] = {}
+        logits: dict[int, list[Float32Array]] = {chunk.seq: [] for chunk in chunks}
         for done, call in enumerate(calls):
             if done and watch.give_up(done, len(calls)):
                 return None  # no length has changed yet
-            logits |= call()
+            for seq, rows in call():
+                logits[seq].append(rows)
         for chunk in chunks:
             self._cache.lengths[self._slots[chunk.seq]] = chunk.start + len(chunk.tokens)
-        return np.concatenate([logits[chunk.seq] for chunk in chunks])
+        return np.concatenate([rows for chunk in chunks for rows in logits[chunk.seq]])
+
+    def _pieces(self, chunk: Chunk) -> list[_Piece]:
+        """A chunk as calls of the full graph, one after the other."""
+        pieces: list[_Piece] = []
+        done = 0
+        while done < len(chunk.tokens):
+            slots = least_at_least(self._slot_counts, chunk.start + done)
+            size = chunk_size(len(chunk.tokens) - done, slots, singles=self._full_only)
+            rows = chunk.logit_rows[(chunk.logit_rows >= done) & (chunk.logit_rows < done + size)] - done
+            pieces.append(
+                _Piece(
+                    chunk.seq, chunk.start + done, chunk.tokens[done : done + size], rows.astype(np.int32), size, slots
+                )
+            )
+            done += size
+        return pieces
 
     def _fit(self, longest: int) -> None:
         positions = least_at_least(self._slot_counts, longest)
@@ -129,29 +153,27 @@ class MindSporeBackend(PythonBackend):
             self._slots = {seq: exchanged.get(slot, slot) for seq, slot in self._slots.items()}
         return 0
 
-    def _run_full(self, chunk: Chunk) -> dict[int, Float32Array]:
-        slot, count, wanted = self._slots[chunk.seq], len(chunk.tokens), len(chunk.logit_rows)
-        new = least_at_least(self._chunks, count)
-        cos, sin = rotary_tables(self._config, np.arange(chunk.start, chunk.start + new))
+    def _run_full(self, piece: _Piece) -> list[tuple[int, Float32Array]]:
+        slot, new, wanted = self._slots[piece.seq], piece.size, len(piece.logit_rows)
+        cos, sin = rotary_tables(self._config, np.arange(piece.start, piece.start + new))
         later = np.triu(np.ones((new, new), np.bool_), 1)
         outputs = self._run(
             FULL,
-            slot,
-            1,
+            [part[slot : slot + 1, :, : piece.slots] for part in self._cache.parts],
             [
-                _filled(chunk.tokens, new)[None],
+                _filled(piece.tokens, new)[None],
                 cos[None, None],
                 sin[None, None],
-                self._mask([chunk.start]),
+                _mask([piece.start], piece.slots),
                 np.where(later, np.float32(MASKED), np.float32(0))[None, None],
-                _filled(chunk.logit_rows, 1 if wanted <= 1 else new),
+                _filled(piece.logit_rows, 1 if wanted <= 1 else new),
             ],
         )
         for part, values in enumerate(outputs[1:]):
-            self._cache.write(slot, chunk.start, part, values[0, :, :count])
-        return {chunk.seq: outputs[0][:wanted]}
+            self._cache.write(slot, piece.start, part, values[0, :, : len(piece.tokens)])
+        return [(piece.seq, outputs[0][:wanted])]
 
-    def _run_incremental(self, batch: Sequence[Chunk], first: int) -> dict[int, Float32Array]:
+    def _run_incremental(self, batch: Sequence[Chunk], first: int) -> list[tuple[int, Float32Array]]:
         rows = least_at_least(self._row_counts, len(batch))
         tokens, starts = np.zeros((rows, 1), np.int32), [0] * rows
         for chunk in batch:
@@ -159,25 +181,33 @@ class MindSporeBackend(PythonBackend):
             tokens[row], starts[row] = chunk.tokens, chunk.start
         cos, sin = rotary_tables(self._config, starts)
         outputs = self._run(
-            INCREMENTAL, first, rows, [tokens, cos[:, None, None], sin[:, None, None], self._mask(starts)]
+            INCREMENTAL,
+            [part[first : first + rows] for part in self._cache.parts],
+            [tokens, cos[:, None, None], sin[:, None, None], _mask(starts, self._cache.positions)],
         )
-        logits = {}
+        logits = []
         for chunk in batch:
             slot = self._slots[chunk.seq]
             for part, values in enumerate(outputs[1:]):
                 self._cache.write(slot, chunk.start, part, values[slot - first])
-            logits[chunk.seq] = outputs[0][slot - first : slot - first + len(chunk.logit_rows)]
+            logits.append((chunk.seq, outputs[0][slot - first : slot - first + len(chunk.logit_rows)]))
         return logits
 
-    def _run(self, contract: Contract, first: int, rows: int, inputs: list[NDArray[Any]]) -> list[Float32Array]:
+    def _run(self, contract: Contract, cache: list[Float32Array], inputs: list[NDArray[Any]]) -> list[Float32Array]:
         assert self._runner is not None, "nothing is computed after the end"
-        cache = [part[first : first + rows] for part in self._cache.parts]
-        return self._runner.run(contract, [*map(np.ascontiguousarray, inputs), *cache])
+        return self._runner.run(contract, [np.ascontiguousarray(values) for values in (*inputs, *cache)])
 
-    def _mask(self, lengths: Sequence[int]) -> Float32Array:
-        """[rows, 1, 1, positions]: open for what each row has cached."""
-        is_open = np.arange(self._cache.positions) < np.asarray(lengths)[:, None]
-        return np.where(is_open, np.float32(0), np.float32(MASKED))[:, None, None]
+
+@dataclass(frozen=True)
+class _Piece:
+    """One call of the full graph."""
+
+    seq: int
+    start: int
+    tokens: NDArray[np.int32]
+    logit_rows: NDArray[np.int32]
+    size: int  # new tokens, those that fill up included
+    slots: int  # of the cache
 
 
 def spec_of(config: ModelConfig) -> ModelSpec:
@@ -203,6 +233,12 @@ _SHAPE = (
 def bytes_per_token(config: ModelConfig) -> int:
     """Of keys and values in float32."""
     return 2 * config.layers * config.kv_heads * config.head_dim * 4
+
+
+def _mask(lengths: Sequence[int], slots: int) -> Float32Array:
+    """[rows, 1, 1, slots]: open for what each row has cached."""
+    is_open = np.arange(slots) < np.asarray(lengths)[:, None]
+    return np.where(is_open, np.float32(0), np.float32(MASKED))[:, None, None]
 
 
 def _filled(values: NDArray[np.int32], count: int) -> NDArray[np.int32]:

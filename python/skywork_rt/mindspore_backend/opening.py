@@ -12,13 +12,15 @@ from typing import Any
 
 from skywork_rt import _core
 from skywork_rt.bundle.info import BundleInfo
+from skywork_rt.checkpoints.model import ModelConfig
 from skywork_rt.checkpoints.open import open_source
-from skywork_rt.errors import BackendUnavailableError, UnsupportedError
+from skywork_rt.errors import BackendUnavailableError, CapacityError, UnsupportedError
 from skywork_rt.export.graph.weights import graph_weights
 from skywork_rt.export.texts import write_texts
 from skywork_rt.mindspore_backend.backend import Limits, MindSporeBackend, bytes_per_token, spec_of
 from skywork_rt.mindspore_backend.bundled import bundled_parameters, has_full_graph_only
 from skywork_rt.mindspore_backend.parameters import Parameters, SourceParameters
+from skywork_rt.mindspore_backend.sizes import work_bytes
 
 __all__ = ["OnMindSpore", "open_on_mindspore"]
 
@@ -26,10 +28,8 @@ _log = logging.getLogger("skywork_rt.mindspore_backend")
 
 _INSTALL = "pip install 'skywork-rt[export]'"
 
-# Resident memory of SmolLM2-135M and of a random model of 500 million parameters: MindSpore itself and what a dozen
-# compiled shapes take, and how often the weights are held while they are loaded.
-_WORK_BYTES = 1 << 30
-_WEIGHT_COPIES = 2.0
+# The largest tensors are there twice while they are loaded.
+_WEIGHT_COPIES = 1.25
 
 
 @dataclass
@@ -85,12 +85,10 @@ def _open_checkpoint(path: Path, given: Mapping[str, Any]) -> OnMindSpore:
 
 
 def _open(
-    parameters: Callable[[], Parameters], config: Any, given: Mapping[str, Any], *, full_only: bool
+    parameters: Callable[[], Parameters], config: ModelConfig, given: Mapping[str, Any], *, full_only: bool
 ) -> tuple[MindSporeBackend, dict[str, Any]]:
     held = sum(weight.nbytes for weight in graph_weights(config))
-    options, sequences = _core.fit_options(
-        _for_engine(given), spec_of(config), round(_WEIGHT_COPIES * held), _WORK_BYTES, bytes_per_token(config)
-    )
+    options, sequences = _fit(config, _for_engine(given), round(_WEIGHT_COPIES * held))
     from skywork_rt.mindspore_backend.cells import Cells  # here, where all that could be refused has been
 
     chosen = parameters()
@@ -100,6 +98,21 @@ def _open(
     backend = MindSporeBackend(config, cells, limits, choices, full_only=full_only)
     _log.info("opened %s on mindspore: weights %s in float32, %d sequences", config.name, chosen.choice, sequences)
     return backend, {name: value for name, value in options.items() if value not in (None, [])}
+
+
+def _fit(config: ModelConfig, options: dict[str, Any], weights: int) -> tuple[dict[str, Any], int]:
+    """The options, bounded by the memory that is available, and the sequences that will be open at once."""
+    longest, batch = options.get("max_length", config.max_length), options.get("max_batch", 16)
+    rows = batch + (max(1, batch // 2) if options.get("prefix_cache", True) else 0)
+    work = work_bytes(config, longest, rows) if _are_counts(longest, batch) else 0  # else the core refuses them
+    try:
+        return _core.fit_options(options, spec_of(config), weights, work, bytes_per_token(config))
+    except CapacityError as error:
+        raise CapacityError(f"{error}. MindSpore's work buffers grow with max_length, {longest}, too") from error
+
+
+def _are_counts(*values: object) -> bool:
+    return all(isinstance(value, int) and 0 < value < 1 << 31 for value in values)
 
 
 def _for_engine(given: Mapping[str, Any]) -> dict[str, Any]:
