@@ -51,6 +51,7 @@ PYTHON_ROOMS: Table = {
     "bundle": _rooms("errors", "support"),
     "text": _rooms("_core", "errors", "support", "bundle"),
     "checkpoints": _rooms("errors", "support", "bundle"),
+    "convert": _rooms("errors", "support", "checkpoints"),
     "lite": _rooms("errors", "support"),
     "export": _rooms("errors", "support", "text", "checkpoints", "lite"),
     "backends": _rooms("_core", "errors"),
@@ -61,7 +62,18 @@ PYTHON_ROOMS: Table = {
     "lm_eval": _rooms("evaluate"),
     "bench": _rooms("_core", "errors", "support", "bundle", "checkpoints", "export", "api", "skywork_rt"),
     "cli": _rooms(
-        "_core", "errors", "support", "bundle", "text", "checkpoints", "lite", "export", "api", "skywork_rt", "bench"
+        "_core",
+        "errors",
+        "support",
+        "bundle",
+        "text",
+        "checkpoints",
+        "convert",
+        "lite",
+        "export",
+        "api",
+        "skywork_rt",
+        "bench",
     ),
     "__main__": _rooms("cli"),
 }

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import MindSpore
 from skywork_rt.checkpoints.mindspore.wire import length_prefix, varint
 from skywork_rt.checkpoints.tensors.ckpt_file import CKPT_TYPES, CkptFile
 from skywork_rt.checkpoints.tensors.weight_file import STORAGE_TYPES
@@ -21,24 +22,17 @@ ROWS = np.arange(3300, dtype=np.float32).reshape(33, 100)
 
 
 @pytest.fixture(scope="module")
-def written(mindspore: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(mindspore: MindSpore, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every type, a number without dimensions, a tensor in 13 slices, texts and numbers of append_dict, and a CRC."""
-    parameters = {
-        name: mindspore.Parameter(
-            mindspore.Tensor(np.array([[1, 0, 2], [4, 3, 5]]), dtype=getattr(mindspore, name.replace("bool", "bool_"))),
-            name=name,
-            requires_grad=False,
-        )
-        for name in CKPT_TYPES
-    }
-    parameters["scalar"] = mindspore.Parameter(mindspore.Tensor(np.float32(3.5)), name="scalar")
-    parameters["rows"] = mindspore.Parameter(mindspore.Tensor(ROWS), name="rows")
-    path = tmp_path_factory.mktemp("written") / "all.ckpt"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mindspore.train.serialization, "SLICE_SIZE", 1)  # KiB
-        extra = {"epoch_num": 3, "lr": 0.5, "note": "hello 西安", "flag": True}
-        mindspore.save_checkpoint(parameters, str(path), crc_check=True, append_dict=extra)
-    return path
+    directory = tmp_path_factory.mktemp("written")
+    values = np.array([[1, 0, 2], [4, 3, 5]])
+    arrays: dict[str, Any] = {name: values.astype(STORAGE_TYPES[name]) for name in CKPT_TYPES if name != "bfloat16"}
+    arrays |= {"bfloat16:bfloat16": values.astype(np.float32), "scalar": np.float32(3.5), "rows": ROWS}
+    np.savez(directory / "arrays.npz", **arrays)
+    extra = {"epoch_num": 3, "lr": 0.5, "note": "hello 西安", "flag": True}
+    options = {"crc_check": True, "append_dict": extra, "slice_kib": 1}
+    mindspore.run("save", directory / "arrays.npz", directory / "all.ckpt", options)
+    return directory / "all.ckpt"
 
 
 @pytest.mark.slow
