@@ -11,10 +11,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "backends"))
 
-from random_models import CASES, SEED  # noqa: E402
+from random_models import CASES, SEED
 
-from skywork_rt.checkpoints.synthetic.source import SyntheticSource  # noqa: E402
-from skywork_rt.mindspore_backend.backend import Limits, MindSporeBackend  # noqa: E402
+from skywork_rt.checkpoints.synthetic.source import SyntheticSource
+from skywork_rt.mindspore_backend.backend import Limits, MindSporeBackend
 
 MakeBackend = Callable[[str, int, int, int], MindSporeBackend]
 

@@ -101,12 +101,13 @@ def test_shapes_compile_once(make_backend: MakeBackend) -> None:
 
     backend._runner = Counting()
     with Generator(None, backend=backend, prefix_cache=False) as generator:
-        for lengths in ((3, 40, 5, 17), (7, 60, 2, 30)):
+        for batches in (((3,), (3, 40, 5, 17)), ((7, 60, 2, 30), (50,))):
             seen.append(set())
-            prompts = [[4] * length for length in lengths]
-            generator.generate(prompts, temperature=0, max_tokens=60, ignore_eos=True)
+            for lengths in batches:
+                prompts = [[4] * length for length in lengths]
+                generator.generate(prompts, temperature=0, max_tokens=60, ignore_eos=True)
     assert seen[1] <= seen[0]
-    assert len(seen[0]) <= 6
+    assert len(seen[0]) <= 5
 
 
 @pytest.mark.skipif("lite" not in BACKENDS, reason="SKYWORK_RT_TEST_BACKENDS leaves out lite")
@@ -141,10 +142,10 @@ def test_dequantised_weights_give_the_ids_of_the_native_backend(tiny_bundle: Pat
 
 
 def test_smollm2_continues_as_transformers_does(smollm2_bundle: Path) -> None:
-    golden = SmolGolden.load()
-    names = ("provinces", "function")
+    """From the weights inside of Lite's graph, as the packed ones are quantised."""
+    prompt = next(prompt for prompt in SmolGolden.load().prompts.values() if 8 <= len(prompt.ids) <= 16)
     with Generator(smollm2_bundle, backend="mindspore", max_batch=1, max_length=128, prefix_cache=False) as generator:
-        for name in names:
-            prompt = golden.prompts[name]
-            result = generator.generate(prompt.ids, temperature=0, max_tokens=12, ignore_eos=True)
-            assert result.token_ids == list(prompt.greedy)[:12], name
+        assert generator.options["weights"] == "f32"
+        result = generator.generate(prompt.ids, temperature=0, max_tokens=20, ignore_eos=True)
+    assert result.token_ids == prompt.greedy[:20]
+    assert min(prompt.margins[:20]) > 1e-3, "the prompt is one whose best token is never nearly equalled"
