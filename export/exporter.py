@@ -19,7 +19,10 @@ from skywork_rt.export.template_check import check_template
 from skywork_rt.support.atomic_directory import AtomicDirectory
 from skywork_rt.support.stages import Progress, no_progress
 
-__all__ = ["TARGETS", "WEIGHTS", "export"]
+__all__ = ["GRAPHS", "TARGETS", "WEIGHTS", "export", "unusable_templates", "write_small_files"]
+
+GRAPHS = ("both", "full")
+"""What the argument `graphs` may be."""
 
 _log = logging.getLogger("skywork_rt.export")
 
@@ -40,6 +43,7 @@ def export(
     overwrite: bool = False,
     progress: Progress | None = None,
     verify: bool = True,
+    graphs: str = "both",
 ) -> Path:
     """Writes the bundle `out` from `source` and returns its path.
 
@@ -58,6 +62,8 @@ def export(
         overwrite: replace an existing bundle, in one step, when the new one is complete.
         progress: called as the steps proceed.
         verify: run each graph once and compare it with the source's weights before the bundle gets its name.
+        graphs: for the target lite, "both", or "full" for the full graph alone (MindFormers' use_past=False): half the
+            disk and memory, but a batch of sequences is computed one after the other.
 
     Raises CheckpointError for a damaged or incomplete checkpoint, UnsupportedError for a model that the runtime has no
     parts for, InvalidArgumentError for a wrong argument, CapacityError when the disk is too full.
@@ -70,20 +76,24 @@ def export(
         raise InvalidArgumentError(
             f"weights {', '.join(weights)} are for the target native, which is not among targets"
         )
+    if graphs not in GRAPHS:
+        raise InvalidArgumentError(f"graphs is {graphs!r}, but must be {' or '.join(GRAPHS)}")
     check_output(out, overwrite)
     checkpoint = _open(source, max_length, config, tokenizer)
     files = checkpoint.tokenizer()
-    unusable = _unusable_templates(files)
+    unusable = unusable_templates(files)
     targets = choose_targets(targets, checkpoint.config)
+    if graphs != "both" and "lite" not in targets:
+        raise InvalidArgumentError(f"graphs is {graphs!r}, but no graphs are made: that takes the target lite (--for)")
     chosen = tuple(weights) or (DEFAULT_WEIGHTS if "native" in targets else ())
     with AtomicDirectory(out, overwrite=overwrite) as directory:
         directory.require_space(_needed_bytes(checkpoint, "lite" in targets, chosen))
         writer = BundleWriter(directory, checkpoint.config, _describe(checkpoint, progress))
-        _write_small_files(writer, checkpoint, files, unusable)
+        write_small_files(writer, checkpoint, files, unusable)
         for name in chosen:
             _write_weights(writer, checkpoint, name, progress)
         if "lite" in targets:
-            _write_graphs(writer, checkpoint, progress, verify)
+            _write_graphs(writer, checkpoint, progress, verify, graphs)
         writer.finish(progress)
     return out
 
@@ -114,7 +124,7 @@ def _open(
     return source
 
 
-def _unusable_templates(tokenizer: TokenizerFiles | None) -> dict[str, str]:
+def unusable_templates(tokenizer: TokenizerFiles | None) -> dict[str, str]:
     """Names of chat templates that cannot be used, with the reason; the bundle does without them."""
     if tokenizer is None:
         return {}
@@ -134,7 +144,7 @@ def _describe(checkpoint: Checkpoint, progress: Progress) -> dict[str, Any]:
     return {"kind": checkpoint.kind, "name": checkpoint.name, "sha256": checkpoint.sha256(progress)}
 
 
-def _write_small_files(
+def write_small_files(
     writer: BundleWriter, checkpoint: Checkpoint, tokenizer: TokenizerFiles | None, unusable: Mapping[str, str]
 ) -> None:
     if tokenizer is not None:
@@ -154,13 +164,15 @@ def _write_weights(writer: BundleWriter, checkpoint: Checkpoint, name: str, prog
     writer.add_weights(name, file)
 
 
-def _write_graphs(writer: BundleWriter, checkpoint: Checkpoint, progress: Progress, verify: bool) -> None:
+def _write_graphs(writer: BundleWriter, checkpoint: Checkpoint, progress: Progress, verify: bool, which: str) -> None:
     """Graphs are made in a directory of their own, so that what their steps leave behind never reaches the bundle."""
     from skywork_rt.export.graph import build_graphs
+    from skywork_rt.export.graph.contract import CONTRACTS, FULL
 
     work = writer.path / "work"
     work.mkdir()
-    graphs = build_graphs(checkpoint, work, progress, verify=verify)
+    contracts = CONTRACTS if which == "both" else (FULL,)
+    graphs = build_graphs(checkpoint, work, progress, contracts=contracts, verify=verify)
     for graph in graphs:
         for name in (graph.file, str(Path(graph.file).with_suffix(".msw"))):
             if (work / name).exists():

@@ -44,6 +44,10 @@ class WeightType:
     Raises CheckpointError, with the tensor's name, for weights that the type cannot hold.
     """
 
+    unpack: Callable[[NDArray[np.uint8], int], Float32Array]
+    """(panels, columns): the weights that they stand for, float32 [16 * panels, columns], to the bit what the kernels
+    take them for. Rows that filled the last panel up are still there."""
+
     lossless: bool = False
     """Whether `pack` keeps every float32 as it is."""
 

@@ -39,6 +39,13 @@ def export(
             show_default=False,
         ),
     ] = None,
+    graphs: Annotated[
+        str,
+        typer.Option(
+            help="For lite: both, or full for the full graph alone (MindFormers' use_past False): half the size, but "
+            "sequences of a batch are computed one after the other."
+        ),
+    ] = "both",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
     verify: Annotated[bool, typer.Option(help="Compare one forward pass with the source's weights.")] = True,
 ) -> None:
@@ -60,6 +67,7 @@ def export(
             tokenizer=tokenizer,
             overwrite=overwrite,
             verify=verify,
+            graphs=graphs,
             progress=progress,
             **given,
         )
