@@ -9,7 +9,22 @@ import traceback
 import typer
 
 from skywork_rt.bench.commands import app as bench
-from skywork_rt.cli import chat, convert, doctor, export, generate, info, launch, lite, merge, prepare, rank_table, split, synth, train
+from skywork_rt.cli import (
+    chat,
+    convert,
+    doctor,
+    export,
+    generate,
+    info,
+    launch,
+    lite,
+    merge,
+    prepare,
+    rank_table,
+    split,
+    synth,
+    train,
+)
 from skywork_rt.cli.terminal import drop_output, note_unshown, prepare_streams
 from skywork_rt.errors import (
     BackendUnavailableError,
