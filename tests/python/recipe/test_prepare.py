@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 import sentencepiece
+from capitals import LIST, texts, train_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from recipe.chinese import LIST, texts, train_tokenizer
 from skywork_rt.errors import CheckpointError, InvalidArgumentError
 from skywork_rt.recipe.prepare import Report, documents, prepare
 from skywork_rt.recipe.prepare.layouts import IGNORED, LAYOUTS, TokenDocument, make_layout
