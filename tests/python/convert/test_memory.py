@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import struct
 import subprocess
@@ -37,10 +38,10 @@ def large_model(directory: Path, wide: int) -> Path:
         shapes |= {f"{layer}self_attn.{part}_proj.weight": (HIDDEN, HIDDEN) for part in "qkvo"}
         shapes |= {f"{layer}mlp.{part}_proj.weight": (wide, HIDDEN) for part in ("gate", "up")}
         shapes |= {f"{layer}mlp.down_proj.weight": (HIDDEN, wide)}
-        shapes |= {f"{layer}{part}_layernorm.weight": (HIDDEN,) for part in ("input", "post_attention")}  # type: ignore[dict-item]
+        shapes |= {f"{layer}{part}_layernorm.weight": (HIDDEN,) for part in ("input", "post_attention")}
     position, header = 0, {}
     for name, shape in shapes.items():
-        size = 2 * int.__mul__(*(*shape, 1)[:2])
+        size = 2 * math.prod(shape)
         header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [position, position + size]}
         position += size
     text = json.dumps(header).encode()
