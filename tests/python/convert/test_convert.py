@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from checkpoints import GgufBuilder
 from models import (
     UNTIED,
     arrays_of,
@@ -467,3 +468,26 @@ def test_updates_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no weight model\.layers\.9\.attention\.wq\.weight"):
         convert(plain, tmp_path / "out.ckpt", merge_lora=write_file(tmp_path / "o.ckpt", other), lora_alpha=8)
     assert not (tmp_path / "out.ckpt").exists()
+
+
+def test_a_gguf_file_is_refused_with_what_reads_it(tmp_path: Path) -> None:
+    path = GgufBuilder(small()).write(tmp_path / "model.gguf")
+    with pytest.raises(UnsupportedError, match=r"gguf checkpoint, which is not converted.*'skywork-rt export'"):
+        convert(path, tmp_path / "out.ckpt")
+
+
+def test_hugging_faces_safetensors_alone_is_refused_with_its_directory(tmp_path: Path) -> None:
+    source = hugging_face(tmp_path / "hf", small())
+    for use in (lambda path: convert(path, tmp_path / "out.ckpt"), open_source):
+        with pytest.raises(CheckpointError, match=r"Hugging Face's names: give (its|the) directory"):
+            use(source / "model.safetensors")
+
+
+def test_a_directory_with_one_ckpt_stands_for_it(tmp_path: Path) -> None:
+    convert(hugging_face(tmp_path / "hf", small()), tmp_path / "ms" / "model.ckpt")
+    assert open_source(tmp_path / "ms").kind == "mindspore"
+    convert(tmp_path / "ms", tmp_path / "back")
+    convert(tmp_path / "ms" / "model.ckpt", tmp_path / "ms" / "second.ckpt")
+    (tmp_path / "ms" / "config.json").unlink()
+    with pytest.raises(CheckpointError, match="2 checkpoints of MindSpore"):
+        open_source(tmp_path / "ms")
