@@ -56,6 +56,7 @@ PYTHON_ROOMS: Table = {
     "export": _rooms("errors", "support", "text", "checkpoints", "lite"),
     "api": _rooms("_core", "errors", "support", "bundle", "text"),
     "skywork_rt": _rooms("_core", "errors", "api"),
+    "recipe": _rooms("_core", "errors", "support", "text", "checkpoints"),
     "evaluate": _rooms("errors", "support", "bundle", "text", "api", "skywork_rt"),
     "lm_eval": _rooms("evaluate"),
     "bench": _rooms("_core", "errors", "support", "bundle", "checkpoints", "export", "api", "skywork_rt"),
@@ -72,6 +73,7 @@ PYTHON_ROOMS: Table = {
         "api",
         "skywork_rt",
         "bench",
+        "recipe",
     ),
     "__main__": _rooms("cli"),
 }
