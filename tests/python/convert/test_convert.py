@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 from checkpoints import GgufBuilder
-from models import (
+from small_checkpoints import (
     UNTIED,
     arrays_of,
     assert_equal,
@@ -491,3 +491,20 @@ def test_a_directory_with_one_ckpt_stands_for_it(tmp_path: Path) -> None:
     (tmp_path / "ms" / "config.json").unlink()
     with pytest.raises(CheckpointError, match="2 checkpoints of MindSpore"):
         open_source(tmp_path / "ms")
+
+
+def test_a_tokenizer_under_another_name_goes_alone_under_the_usual_one(tmp_path: Path) -> None:
+    config = small()
+    source = hugging_face(tmp_path / "hf", config, tokenizer="sentencepiece")
+    path = write_file(tmp_path / "ms" / "model.ckpt", mindspore_arrays(config))
+    (source / "tokenizer.model").rename(source / "zh.model")
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(mindformers_yaml(config)))
+    options = {"config": tmp_path / "run.yaml", "tokenizer": source / "zh.model"}
+    convert(path, tmp_path / "out", **options)
+    assert (tmp_path / "out" / "tokenizer.model").read_bytes() == (source / "zh.model").read_bytes()
+    assert not (tmp_path / "out" / "tokenizer_config.json").exists()
+    tokenizer = open_source(path, **options).tokenizer()
+    assert tokenizer is not None
+    assert tokenizer.prefix_ids == (1,)
+    with pytest.raises(CheckpointError, match="nothing does not exist"):
+        open_source(path, config=tmp_path / "run.yaml", tokenizer=tmp_path / "nothing")

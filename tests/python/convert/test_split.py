@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import UNTIED, arrays_of, assert_equal, mindspore_arrays, small, write_file
+from small_checkpoints import UNTIED, arrays_of, assert_equal, mindspore_arrays, small, write_file
 
 from skywork_rt.checkpoints.mindspore.strategy import ParameterLayout, read_strategy, strategy_bytes
 from skywork_rt.cli.app import run as cli
