@@ -203,7 +203,8 @@ def test_a_killed_split_goes_on_and_its_processes_end(tmp_path: Path, whole: Pat
 
 def workers() -> list[psutil.Process]:
     """Our processes that write tensors."""
-    return [child for child in psutil.Process().children() if "skywork_rt.convert.worker" in child.cmdline()]
+    alive = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in alive if "skywork_rt.convert.worker" in child.cmdline()]
 
 
 @pytest.mark.slow
