@@ -9,7 +9,21 @@ import traceback
 import typer
 
 from skywork_rt.bench.commands import app as bench
-from skywork_rt.cli import chat, convert, doctor, export, generate, info, launch, lite, rank_table, synth, train
+from skywork_rt.cli import (
+    chat,
+    convert,
+    doctor,
+    export,
+    generate,
+    info,
+    launch,
+    lite,
+    merge,
+    rank_table,
+    split,
+    synth,
+    train,
+)
 from skywork_rt.cli.terminal import drop_output, note_unshown, prepare_streams
 from skywork_rt.errors import (
     BackendUnavailableError,
@@ -44,6 +58,8 @@ def _options(
 
 app.command("export")(export.export)
 app.command("convert")(convert.convert)
+app.command("split")(split.split)
+app.command("merge")(merge.merge)
 app.command("synth")(synth.synth)
 app.command("generate")(generate.generate)
 app.command("chat")(chat.chat)

@@ -18,7 +18,7 @@ from skywork_rt.errors import InvalidArgumentError
 from skywork_rt.support.host import peak_memory
 from skywork_rt.support.stages import Progress
 
-__all__ = ["Job", "Outcome", "run", "share_out"]
+__all__ = ["Job", "Outcome", "check_workers", "job_of", "plain", "run", "share_out"]
 
 
 class Job(Protocol):
@@ -118,7 +118,7 @@ def job_of(request: dict[str, Any]) -> Job:
     return maker(request["job"])
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any) -> dict[str, Any]:
     """A dataclass of paths and plain values as JSON has it."""
-    body = dataclasses.asdict(value)
+    body: dict[str, Any] = dataclasses.asdict(value)
     return {name: str(item) if isinstance(item, Path) else item for name, item in body.items()}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skywork_rt.checkpoints.mindspore.source import LORA
+from skywork_rt.checkpoints.mindspore.names import LORA
 from skywork_rt.checkpoints.model import Float32Array
 from skywork_rt.checkpoints.tensors.weight_file import FLOAT_TYPES, STORAGE_TYPES, TensorInfo, WeightFile, to_float32
 from skywork_rt.convert.casting import in_dtype

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +17,8 @@ from skywork_rt.checkpoints.huggingface.json_file import read_json_object
 from skywork_rt.checkpoints.huggingface.names import hugging_face_name
 from skywork_rt.checkpoints.huggingface.source import HuggingFaceSource
 from skywork_rt.checkpoints.mindspore.config import Configuration, find_configuration, read_configuration
-from skywork_rt.checkpoints.mindspore.names import canonical_name, is_training_state, mindspore_name
-from skywork_rt.checkpoints.mindspore.source import CONCATENATED, MindSporeSource, open_weight_file
+from skywork_rt.checkpoints.mindspore.names import check_known, is_training_state, mindspore_name
+from skywork_rt.checkpoints.mindspore.source import MindSporeSource, open_weight_file
 from skywork_rt.checkpoints.open import mindspore_file_of, open_source
 from skywork_rt.checkpoints.tensors.ckpt_file import CkptFile
 from skywork_rt.checkpoints.tensors.file_layout import TensorSpec
@@ -109,9 +108,8 @@ def _same_names(request: Request, file: WeightFile, merged: bool) -> Weights:
     left_out: list[str] = []
     tensors = []
     for name, info in file.tensors.items():
+        check_known(name, file.path.name)
         state = is_training_state(name)
-        if not state and canonical_name(name) is None and not CONCATENATED.fullmatch(name):
-            raise CheckpointError(f"{file.path.name}: {_stranger(name)}")
         if state and merged:
             left_out.append(name)
             continue
@@ -122,20 +120,6 @@ def _same_names(request: Request, file: WeightFile, merged: bool) -> Weights:
         left_out += file.texts
     configuration = _configuration(request)
     return Weights(tensors, [], _companions(request, configuration) if configuration else None, left_out)
-
-
-def _stranger(name: str) -> str:
-    known = [mindspore_name(part) for part in ("embed_tokens", "norm", "lm_head")]
-    layer = name.split(".")[2] if name.startswith("model.layers.") and name.count(".") > 2 else "0"
-    parts = ("input_norm", "post_attention_norm", "q_proj", "k_proj", "v_proj", "o_proj", "q_bias", "k_bias", "v_bias")
-    known += [
-        mindspore_name(f"layers.{layer if layer.isdecimal() else 0}.{part}")
-        for part in (*parts, "gate_proj", "up_proj", "down_proj")
-    ]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    lora = "; low-rank updates (LoRA) are merged with --merge-lora" if "mindpet_delta_lora" in name else ""
-    hint = f"; the nearest known name is {near[0]}" if near and not lora else lora
-    return f"tensor {name} does not belong to MindFormers' LlamaForCausalLM{hint}"
 
 
 def _from_checkpoint(request: Request, names: Names) -> Weights:

@@ -1,51 +1,12 @@
-"""MindSpore itself, which says what a checkpoint has to be."""
+"""MindSpore for the tests of this folder."""
 
 from __future__ import annotations
 
 import importlib.util
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-import mindspore_child
 import pytest
-
-
-class MindSpore:
-    """A process that has imported MindSpore; `run` lets it do a task of `mindspore_child`."""
-
-    def __init__(self, directory: Path) -> None:
-        self._log = (directory / "log").open("w+")
-        self._process = subprocess.Popen(
-            [sys.executable, mindspore_child.__file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            cwd=directory,
-        )
-
-    def run(self, task: str, *arguments: Any) -> Any:
-        """The task's result. Fails with the process's own traceback."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        plain = [str(item) if isinstance(item, Path) else item for item in arguments]
-        self._process.stdin.write(json.dumps([task, plain]) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            self._log.seek(0)
-            pytest.fail("MindSpore's process ended: " + self._log.read()[-2000:])
-        good, answer = json.loads(line.removeprefix(mindspore_child.PREFIX))
-        assert good, answer
-        return answer
-
-    def close(self) -> None:
-        self._process.communicate()
-        self._log.close()
+from mindspore_oracle import MindSpore
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,14 @@ import numpy as np
 
 PREFIX = "answer: "
 
+PRECISE = {
+    **dict.fromkeys(("compute_dtype", "param_init_type", "softmax_compute_type", "rotary_dtype"), "float32"),
+    "use_past": False,
+    "fused_rms_norm": False,
+    "use_rope_slice": True,
+}
+"""float32 throughout, and no kernel that the CPU lacks."""
+
 
 def save(arrays: str, out: str, options: dict[str, Any]) -> None:
     """mindspore.save_checkpoint of the arrays of an .npz; a name that ends in ":bfloat16" is one of that type."""
@@ -69,15 +77,14 @@ def merge_strategies(directory: str, out: str) -> None:
     ms.merge_pipeline_strategys(directory, out)
 
 
-def lora_forward(base: dict[str, int], out: str, seed: int) -> dict[str, Any]:
+def lora_forward(base: dict[str, Any], out: str, seed: int) -> dict[str, Any]:
     """A small LlamaForCausalLM of MindFormers with LoRA: its checkpoint in `out`, and its logits in `out`.npy."""
     import mindspore as ms
     from mindformers import LlamaConfig, LlamaForCausalLM
     from mindformers.pet import LoraConfig, LoraModel
 
     ms.set_context(mode=1, device_target="CPU")
-    common = {"compute_dtype": "float32", "param_init_type": "float32", "softmax_compute_type": "float32"}
-    net = LlamaForCausalLM(LlamaConfig(**base, **common, rotary_dtype="float32", use_past=False))
+    net = LlamaForCausalLM(LlamaConfig(**base, **PRECISE))
     lora = LoraConfig(lora_rank=4, lora_alpha=12, lora_dropout=0.0, target_modules=".*wq|.*wk|.*wv|.*wo|.*w1|.*w2|.*w3")
     net = LoraModel(lora, net)
     draw = np.random.default_rng(seed)
@@ -87,14 +94,13 @@ def lora_forward(base: dict[str, int], out: str, seed: int) -> dict[str, Any]:
     return {"names": [parameter.name for parameter in net.get_parameters()], **_logits(net, base, out)}
 
 
-def forward(base: dict[str, int], checkpoint: str, out: str) -> dict[str, Any]:
+def forward(base: dict[str, Any], checkpoint: str, out: str) -> dict[str, Any]:
     """The same network without LoRA, its weights from a checkpoint: its logits in `out`.npy."""
     import mindspore as ms
     from mindformers import LlamaConfig, LlamaForCausalLM
 
     ms.set_context(mode=1, device_target="CPU")
-    common = {"compute_dtype": "float32", "param_init_type": "float32", "softmax_compute_type": "float32"}
-    net = LlamaForCausalLM(LlamaConfig(**base, **common, rotary_dtype="float32", use_past=False))
+    net = LlamaForCausalLM(LlamaConfig(**base, **PRECISE))
     missing, _ = ms.load_param_into_net(net, ms.load_checkpoint(checkpoint), strict_load=True)
     return {"missing": missing, **_logits(net, base, out)}
 
@@ -105,11 +111,11 @@ def parameter_names(base: dict[str, Any]) -> list[str]:
     from mindformers import LlamaConfig, LlamaForCausalLM
 
     ms.set_context(mode=1, device_target="CPU")
-    net = LlamaForCausalLM(LlamaConfig(**base, compute_dtype="float32", param_init_type="float32", use_past=False))
+    net = LlamaForCausalLM(LlamaConfig(**base, **PRECISE))
     return [parameter.name for parameter in net.get_parameters()]
 
 
-def _logits(net: Any, base: dict[str, int], out: str) -> dict[str, Any]:
+def _logits(net: Any, base: dict[str, Any], out: str) -> dict[str, Any]:
     import mindspore as ms
 
     net.set_train(False)

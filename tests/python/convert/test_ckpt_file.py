@@ -28,10 +28,8 @@ def written(mindspore: MindSpore, tmp_path_factory: pytest.TempPathFactory) -> P
     values = np.array([[1, 0, 2], [4, 3, 5]])
     arrays: dict[str, Any] = {name: values.astype(STORAGE_TYPES[name]) for name in CKPT_TYPES if name != "bfloat16"}
     arrays |= {"bfloat16:bfloat16": values.astype(np.float32), "scalar": np.float32(3.5), "rows": ROWS}
-    np.savez(directory / "arrays.npz", **arrays)
     extra = {"epoch_num": 3, "lr": 0.5, "note": "hello 西安", "flag": True}
-    options = {"crc_check": True, "append_dict": extra, "slice_kib": 1}
-    mindspore.run("save", directory / "arrays.npz", directory / "all.ckpt", options)
+    mindspore.save(arrays, directory / "all.ckpt", crc_check=True, append_dict=extra, slice_kib=1)
     return directory / "all.ckpt"
 
 

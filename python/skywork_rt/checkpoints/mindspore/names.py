@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 
-__all__ = ["canonical_name", "is_training_state", "mindspore_name", "moment_of"]
+from skywork_rt.errors import CheckpointError
+
+__all__ = [
+    "CONCATENATED",
+    "LORA",
+    "canonical_name",
+    "check_known",
+    "is_training_state",
+    "mindspore_name",
+    "moment_of",
+]
 
 _MODULES = {
     "input_norm": "attention_norm.weight",
@@ -40,6 +51,12 @@ _STATE = re.compile(
     r"|growth_counter|.*\.kvcache_mgr\.(key|value)_past|.*\.paged_attention_mgr\.(key|value)_cache"
 )
 
+LORA = re.compile(r"(.+)\.mindpet_delta_lora_([abAB])")
+"""A factor of a low-rank update: the layer, and which of both."""
+
+CONCATENATED = re.compile(r"model\.layers\.\d+\.(attention\.w_qkv\.(weight|bias)|feed_forward\.w_gate_hidden\.weight)")
+"""Matrices that MindFormers' `qkv_concat` joins."""
+
 
 def mindspore_name(name: str) -> str:
     """The name in a MindFormers checkpoint of the tensor that we call `name`. Raises KeyError for a name that is none
@@ -72,3 +89,22 @@ def moment_of(name: str) -> str | None:
 def is_training_state(name: str) -> bool:
     """Whether `name` is of the optimizer, the loss scale, counters of steps or a cache, and no weight of the model."""
     return moment_of(name) is not None or _STATE.fullmatch(name) is not None
+
+
+def check_known(name: str, where: str, *, lora: bool = False) -> None:
+    """Raises CheckpointError for a name that no parameter of MindFormers' LlamaForCausalLM has, with the nearest one.
+
+    `lora`: whether factors of low-rank updates are known.
+    """
+    factor = LORA.fullmatch(name) is not None
+    if canonical_name(name) or CONCATENATED.fullmatch(name) or is_training_state(name) or (lora and factor):
+        return
+    hint = "; low-rank updates (LoRA) are merged with convert --merge-lora" if factor else _nearest(name)
+    raise CheckpointError(f"{where}: tensor {name} does not belong to MindFormers' LlamaForCausalLM{hint}")
+
+
+def _nearest(name: str) -> str:
+    layer = re.match(r"model\.layers\.(\d+)\.", name)
+    prefix = f"model.layers.{layer[1] if layer else 0}."
+    near = difflib.get_close_matches(name, [*_TOP_NAMES, *(prefix + part for part in _PARTS)], n=1, cutoff=0.5)
+    return f"; the nearest known name is {near[0]}" if near else ""

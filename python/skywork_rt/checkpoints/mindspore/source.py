@@ -6,7 +6,6 @@ beside the weights (the optimizer's moments, counters) is left where it is.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +19,7 @@ from skywork_rt.checkpoints.huggingface.config import read_config
 from skywork_rt.checkpoints.huggingface.json_file import read_json_object
 from skywork_rt.checkpoints.huggingface.tokenizer import read_tokenizer, read_tokenizer_file
 from skywork_rt.checkpoints.mindspore.config import Configuration, find_configuration, read_configuration
-from skywork_rt.checkpoints.mindspore.names import is_training_state, mindspore_name
+from skywork_rt.checkpoints.mindspore.names import CONCATENATED, LORA, is_training_state, mindspore_name
 from skywork_rt.checkpoints.model import ModelConfig
 from skywork_rt.checkpoints.tensors.ckpt_file import CkptFile
 from skywork_rt.checkpoints.tensors.safetensors_file import SafetensorsFile
@@ -30,13 +29,7 @@ from skywork_rt.checkpoints.wrong_file import refuse_stand_in
 from skywork_rt.errors import CheckpointError
 from skywork_rt.support.stages import Progress, no_progress
 
-__all__ = ["CONCATENATED", "LORA", "MindSporeSource", "open_weight_file"]
-
-LORA = re.compile(r"(.+)\.mindpet_delta_lora_([abAB])")
-"""A factor of a low-rank update: the layer, and which of both."""
-
-CONCATENATED = re.compile(r"model\.layers\.\d+\.(attention\.w_qkv\.(weight|bias)|feed_forward\.w_gate_hidden\.weight)")
-"""Matrices that MindFormers' `qkv_concat` joins."""
+__all__ = ["MindSporeSource", "open_weight_file"]
 
 
 def open_weight_file(path: Path) -> WeightFile:

@@ -19,8 +19,8 @@ class CkptLayout:
     """See `FileLayout`. Raises UnsupportedError for a tensor that the format cannot hold: one without elements would
     come back as a number without dimensions."""
 
-    def __init__(self, tensors: Sequence[TensorSpec], slice_bytes: int = SLICE_BYTES) -> None:
-        self._tensors, self._slice = list(tensors), slice_bytes
+    def __init__(self, tensors: Sequence[TensorSpec]) -> None:
+        self._tensors, self._slice = list(tensors), SLICE_BYTES
         self._spans: list[tuple[int, int]] = []
         position = 0
         for tensor in self._tensors:
