@@ -56,10 +56,10 @@ PYTHON_ROOMS: Table = {
     "export": _rooms("errors", "support", "text", "checkpoints", "lite"),
     "api": _rooms("_core", "errors", "support", "bundle", "text"),
     "skywork_rt": _rooms("_core", "errors", "api"),
+    "recipe": _rooms("_core", "errors", "support", "bundle", "text", "checkpoints", "convert"),
     "evaluate": _rooms("errors", "support", "bundle", "text", "api", "skywork_rt"),
     "lm_eval": _rooms("evaluate"),
     "bench": _rooms("_core", "errors", "support", "bundle", "checkpoints", "export", "api", "skywork_rt"),
-    "recipe": _rooms("errors", "support", "bundle", "text", "checkpoints", "convert"),
     "cli": _rooms(
         "_core",
         "errors",

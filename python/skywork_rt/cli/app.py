@@ -19,6 +19,7 @@ from skywork_rt.cli import (
     launch,
     lite,
     merge,
+    prepare,
     rank_table,
     split,
     synth,
@@ -60,6 +61,7 @@ app.command("export")(export.export)
 app.command("convert")(convert.convert)
 app.command("split")(split.split)
 app.command("merge")(merge.merge)
+app.command("prepare")(prepare.prepare)
 app.command("synth")(synth.synth)
 app.command("generate")(generate.generate)
 app.command("chat")(chat.chat)

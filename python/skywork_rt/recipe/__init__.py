@@ -1,1 +1,1 @@
-"""The recipe: preparing data for MindFormers and training with it."""
+"""The recipe of Skywork-13B on MindFormers around the runtime: preparing data, training."""
