@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,17 @@ pytestmark = pytest.mark.slow
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "training.json").read_text(encoding="utf-8"))
 EVALUATION = ["--set", "do_eval=True", "--set", "eval_step_interval=10", "--eval-dataset", "eval.mindrecord"]
+
+EVEN = [
+    "--train-dataset",
+    "even.mindrecord",
+    "--set",
+    "model.model_config.num_layers=1",
+    "--set",
+    "runner_config.epochs=1",
+]
+EVEN += ["--set", "do_eval=True", "--set", "eval_step_interval=6", "--eval-dataset", "eval.mindrecord"]
+TWO = ["--use_parallel", "True", "--set", "parallel_config.data_parallel=2", "--set", "runner_config.batch_size=2"]
 
 
 @dataclass(frozen=True)
@@ -45,10 +54,9 @@ class Trained:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
-    """All trainings of this file but the interrupted one, in one process."""
+    """All trainings of this file, in one process (and the ranks that it starts)."""
     folder = tmp_path_factory.mktemp("training")
     _write_inputs(folder)
-    _interrupt(folder)
     before = {path.name for path in folder.iterdir()}
     start = ["--run-mode", "finetune", "--load-checkpoint", "start.ckpt"]
     lora = "model.model_config.pet_config={pet_type: lora, lora_rank: 4, lora_alpha: 8, lora_dropout: 0.0, "
@@ -59,6 +67,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     done = run_all(
         {
             "whole": [*config, *start, *EVALUATION, "--output-dir", "whole"],
+            "interrupted": [*config, *start, "--output-dir", "interrupted"],
             "resumed": [*config, "--resume-training", "True", "--output-dir", "interrupted"],
             "eval": [*config, "--run_mode", "eval", "--load_checkpoint", "whole/checkpoint", *EVALUATION[4:]],
             "lora": [*config, *one, "--load-checkpoint", "one.ckpt", "--output-dir", "lora", "--set", lora, *_steps(4)],
@@ -73,6 +82,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
                 *_steps(3),
             ],
             "nan": [*config, *one, "--load-checkpoint", "nan.ckpt", "--output-dir", "nan"],
+            "one": [*config, *EVEN, "--output-dir", "one"],
+            "two": [*config, *EVEN, *TWO, "--output-dir", "two"],
+            "short": [*config, "--train-dataset", "short.mindrecord", "--output-dir", "short"],
+            "foreign": [*config, "--train-dataset", "foreign.mindrecord", "--output-dir", "foreign"],
             "again": [*config, *start, "--output-dir", "whole"],
             "complete": [*config, "--resume_training", "True", "--output_dir", "whole"],
             "weights": [*config, "--resume-training", "True", "--load-checkpoint", "start.ckpt", "--output-dir", "x"],
@@ -92,6 +105,10 @@ def _write_inputs(folder: Path) -> None:
     ids, labels = tiny.golden_data()
     data = tiny.write_mindrecord(folder / "train.mindrecord", ids, labels)
     tiny.write_mindrecord(folder / "eval.mindrecord", tiny.records(10, seed=9))
+    # Here all ids count, so that the mean over both ranks is the mean over all.
+    tiny.write_mindrecord(folder / "even.mindrecord", tiny.records(24, seed=5))
+    tiny.write_mindrecord(folder / "short.mindrecord", tiny.records(8, length=tiny.LENGTH - 1))
+    tiny.write_mindrecord(folder / "foreign.mindrecord", tiny.records(8) + np.int32(100))
     settings = tiny.settings(data, runner_config__epochs=2)
     settings["eval_dataset"] = {"input_columns": ["input_ids", "labels"], "batch_size": 4}
     tiny.write_settings(folder / "tiny.yaml", settings)
@@ -102,20 +119,6 @@ def _write_inputs(folder: Path) -> None:
     for name, tensors in {"start": weights, "one": one, "nan": damaged, "steep": steep}.items():
         listed = [{"name": key, "data": ms.Tensor(value)} for key, value in tensors.items()]
         ms.save_checkpoint(listed, str(folder / f"{name}.ckpt"))
-
-
-def _interrupt(folder: Path) -> None:
-    """The same training as `whole`, asked to stop as soon as its first step is seen."""
-    command = [sys.executable, "-m", "skywork_rt", "train", "--config", "tiny.yaml", "--output-dir", "interrupted"]
-    command += ["--run-mode", "finetune", "--load-checkpoint", "start.ckpt"]
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    first = process.stdout.readline()
-    process.send_signal(signal.SIGINT)
-    rest, errors = process.communicate(timeout=120)
-    assert first.startswith("step 1/40"), first + errors
-    assert process.returncode - 128 in (signal.SIGINT, signal.SIGTERM), errors
-    assert "stopped as asked" in rest
 
 
 def test_losses_equal_torch_adamw_over_20_steps(trained: Trained) -> None:
@@ -162,6 +165,38 @@ def test_a_resumed_training_ends_bit_equal_to_one_that_was_not_interrupted(train
         assert whole.read_bytes(name) == resumed.read_bytes(name), name
 
 
+def test_ctrl_c_saves_the_state_and_says_how_to_go_on(trained: Trained) -> None:
+    done = trained.done["interrupted"]
+    assert done.status - 128 in (signal.SIGINT, signal.SIGTERM), done.err
+    assert "which is saved; --resume-training True goes on from there" in done.out
+    assert int(done.out.split("stopped as asked (Ctrl-C or SIGTERM) after step ")[1].split(",")[0]) < 40
+
+
+def test_two_ranks_train_as_one_does_with_twice_the_batch(trained: Trained) -> None:
+    assert trained.done["one"].status == 0, trained.done["one"].err
+    assert trained.done["two"].status == 0, trained.done["two"].err
+    one, two = trained.log("one"), trained.log("two")
+    assert len(one) == len(two) == 6
+    for alone, together in zip(one, two, strict=True):
+        assert together.loss == pytest.approx(alone.loss, abs=2e-6)
+        assert together.grad_norm == pytest.approx(alone.grad_norm, rel=1e-5)
+    assert two[-1].eval_loss == pytest.approx(one[-1].eval_loss, abs=2e-6)
+    folder = trained.folder / "two" / "checkpoint"
+    files = [CkptFile(folder / f"rank_{rank}" / f"tiny_rank_{rank}-1_6.ckpt") for rank in range(2)]
+    alone_file = CkptFile(trained.folder / "one" / "checkpoint" / "rank_0" / "tiny_rank_0-1_6.ckpt")
+    for name in alone_file.tensors:
+        assert files[0].read_bytes(name) == files[1].read_bytes(name), name
+        if name.startswith(("model.", "lm_head")):
+            assert files[0].read(name) == pytest.approx(alone_file.read(name), abs=1e-5), name
+
+
+def test_records_of_another_length_or_vocabulary_are_refused_before_the_first_step(trained: Trained) -> None:
+    for name, said in (("short", "has 16 ids; training at"), ("foreign", "which is not in the vocabulary of 128")):
+        assert trained.done[name].status == 2
+        assert said in trained.done[name].err
+        assert not (trained.folder / name / "checkpoint").exists()
+
+
 def test_the_log_of_a_resumed_training_has_every_step_once(trained: Trained) -> None:
     whole, resumed = trained.log("whole"), trained.log("interrupted")
     assert [(r.step, r.epoch, r.loss) for r in resumed] == [(r.step, r.epoch, r.loss) for r in whole]
@@ -200,7 +235,8 @@ def test_curve_and_tensorboard_have_what_the_log_has(trained: Trained) -> None:
 
 def test_nothing_is_written_outside_of_the_output_folder(trained: Trained) -> None:
     made = {path.name for path in trained.folder.iterdir()} - trained.before
-    assert made == {"whole", "lora", "nan", "overflow", "output"}  # output is of eval, which was given no folder
+    folders = {"whole", "interrupted", "lora", "nan", "overflow", "one", "two", "short", "foreign"}
+    assert made == {*folders, "output"}  # output is of eval, which was given no folder
     assert not list((trained.folder / "output").rglob("*.ckpt"))
 
 
