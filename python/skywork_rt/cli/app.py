@@ -88,7 +88,7 @@ _HINTS: list[tuple[type[SkyworkError], str]] = [
     (BundleNotFoundError, "a bundle is the directory that 'skywork-rt export SOURCE OUT' writes"),
     (CorruptBundleError, "'skywork-rt info BUNDLE --verify' checks every file; export it again to repair it"),
     (BackendUnavailableError, "'skywork-rt doctor' tells what is missing and how to get it"),
-    (CheckpointError, "nothing was written; 'skywork-rt export --help' lists what is supported"),
+    (CheckpointError, "nothing has got its final name; 'skywork-rt COMMAND --help' lists what is supported"),
     (InternalError, "this is our own mistake: please report it with the output of --debug"),
     (InvalidArgumentError, "'skywork-rt COMMAND --help' lists the options and their ranges"),
 ]

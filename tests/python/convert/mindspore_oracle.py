@@ -11,7 +11,7 @@ from typing import Any
 import mindspore_child
 import numpy as np
 import pytest
-from models import Arrays
+from small_checkpoints import Arrays
 
 
 class MindSpore:

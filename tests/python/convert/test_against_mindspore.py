@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from mindspore_oracle import MindSpore
-from models import UNTIED, Arrays, arrays_of, assert_equal
 from numpy.typing import NDArray
+from small_checkpoints import UNTIED, Arrays, arrays_of, assert_equal
 
 from skywork_rt.checkpoints.mindspore.names import mindspore_name
 from skywork_rt.checkpoints.mindspore.strategy import ParameterLayout, read_strategy, strategy_bytes

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from models import (
+from checkpoints import GgufBuilder
+from small_checkpoints import (
     UNTIED,
     arrays_of,
     assert_equal,
@@ -467,3 +468,43 @@ def test_updates_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no weight model\.layers\.9\.attention\.wq\.weight"):
         convert(plain, tmp_path / "out.ckpt", merge_lora=write_file(tmp_path / "o.ckpt", other), lora_alpha=8)
     assert not (tmp_path / "out.ckpt").exists()
+
+
+def test_a_gguf_file_is_refused_with_what_reads_it(tmp_path: Path) -> None:
+    path = GgufBuilder(small()).write(tmp_path / "model.gguf")
+    with pytest.raises(UnsupportedError, match=r"gguf checkpoint, which is not converted.*'skywork-rt export'"):
+        convert(path, tmp_path / "out.ckpt")
+
+
+def test_hugging_faces_safetensors_alone_is_refused_with_its_directory(tmp_path: Path) -> None:
+    source = hugging_face(tmp_path / "hf", small())
+    for use in (lambda path: convert(path, tmp_path / "out.ckpt"), open_source):
+        with pytest.raises(CheckpointError, match=r"Hugging Face's names: give (its|the) directory"):
+            use(source / "model.safetensors")
+
+
+def test_a_directory_with_one_ckpt_stands_for_it(tmp_path: Path) -> None:
+    convert(hugging_face(tmp_path / "hf", small()), tmp_path / "ms" / "model.ckpt")
+    assert open_source(tmp_path / "ms").kind == "mindspore"
+    convert(tmp_path / "ms", tmp_path / "back")
+    convert(tmp_path / "ms" / "model.ckpt", tmp_path / "ms" / "second.ckpt")
+    (tmp_path / "ms" / "config.json").unlink()
+    with pytest.raises(CheckpointError, match="2 checkpoints of MindSpore"):
+        open_source(tmp_path / "ms")
+
+
+def test_a_tokenizer_under_another_name_goes_alone_under_the_usual_one(tmp_path: Path) -> None:
+    config = small()
+    source = hugging_face(tmp_path / "hf", config, tokenizer="sentencepiece")
+    path = write_file(tmp_path / "ms" / "model.ckpt", mindspore_arrays(config))
+    (source / "tokenizer.model").rename(source / "zh.model")
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(mindformers_yaml(config)))
+    options = {"config": tmp_path / "run.yaml", "tokenizer": source / "zh.model"}
+    convert(path, tmp_path / "out", **options)
+    assert (tmp_path / "out" / "tokenizer.model").read_bytes() == (source / "zh.model").read_bytes()
+    assert not (tmp_path / "out" / "tokenizer_config.json").exists()
+    tokenizer = open_source(path, **options).tokenizer()
+    assert tokenizer is not None
+    assert tokenizer.prefix_ids == (1,)
+    with pytest.raises(CheckpointError, match="nothing does not exist"):
+        open_source(path, config=tmp_path / "run.yaml", tokenizer=tmp_path / "nothing")
