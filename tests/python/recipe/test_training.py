@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,17 @@ pytestmark = pytest.mark.slow
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "training.json").read_text(encoding="utf-8"))
 EVALUATION = ["--set", "do_eval=True", "--set", "eval_step_interval=10", "--eval-dataset", "eval.mindrecord"]
+
+EVEN = [
+    "--train-dataset",
+    "even.mindrecord",
+    "--set",
+    "model.model_config.num_layers=1",
+    "--set",
+    "runner_config.epochs=1",
+]
+EVEN += ["--set", "do_eval=True", "--set", "eval_step_interval=6", "--eval-dataset", "eval.mindrecord"]
+TWO = ["--use_parallel", "True", "--set", "parallel_config.data_parallel=2", "--set", "runner_config.batch_size=2"]
 
 
 @dataclass(frozen=True)
@@ -45,23 +54,38 @@ class Trained:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
-    """All trainings of this file but the interrupted one, in one process."""
+    """All trainings of this file, in one process (and the ranks that it starts)."""
     folder = tmp_path_factory.mktemp("training")
     _write_inputs(folder)
-    _interrupt(folder)
     before = {path.name for path in folder.iterdir()}
     start = ["--run-mode", "finetune", "--load-checkpoint", "start.ckpt"]
     lora = "model.model_config.pet_config={pet_type: lora, lora_rank: 4, lora_alpha: 8, lora_dropout: 0.0, "
     lora += "target_modules: '.*wq|.*w2'}"
-    scale = "runner_wrapper.scale_sense.loss_scale_value=1e38"
+    one = ["--set", "model.model_config.num_layers=1", "--run-mode", "finetune"]
+    scale = ["--set", "runner_wrapper.scale_sense.loss_scale_value=3e38"]
     config = ["train", "--config", "tiny.yaml"]
     done = run_all(
         {
             "whole": [*config, *start, *EVALUATION, "--output-dir", "whole"],
+            "interrupted": [*config, *start, "--output-dir", "interrupted"],
             "resumed": [*config, "--resume-training", "True", "--output-dir", "interrupted"],
             "eval": [*config, "--run_mode", "eval", "--load_checkpoint", "whole/checkpoint", *EVALUATION[4:]],
-            "lora": [*config, *start, "--output-dir", "lora", "--set", lora, "--set", scale, *_steps(4)],
-            "nan": [*config, *start[:3], "nan.ckpt", "--output-dir", "nan"],
+            "lora": [*config, *one, "--load-checkpoint", "one.ckpt", "--output-dir", "lora", "--set", lora, *_steps(4)],
+            "overflow": [
+                *config,
+                *one,
+                "--load-checkpoint",
+                "steep.ckpt",
+                "--output-dir",
+                "overflow",
+                *scale,
+                *_steps(3),
+            ],
+            "nan": [*config, *one, "--load-checkpoint", "nan.ckpt", "--output-dir", "nan"],
+            "one": [*config, *EVEN, "--output-dir", "one"],
+            "two": [*config, *EVEN, *TWO, "--output-dir", "two"],
+            "short": [*config, "--train-dataset", "short.mindrecord", "--output-dir", "short"],
+            "foreign": [*config, "--train-dataset", "foreign.mindrecord", "--output-dir", "foreign"],
             "again": [*config, *start, "--output-dir", "whole"],
             "complete": [*config, "--resume_training", "True", "--output_dir", "whole"],
             "weights": [*config, "--resume-training", "True", "--load-checkpoint", "start.ckpt", "--output-dir", "x"],
@@ -81,27 +105,20 @@ def _write_inputs(folder: Path) -> None:
     ids, labels = tiny.golden_data()
     data = tiny.write_mindrecord(folder / "train.mindrecord", ids, labels)
     tiny.write_mindrecord(folder / "eval.mindrecord", tiny.records(10, seed=9))
+    # Here all ids count, so that the mean over both ranks is the mean over all.
+    tiny.write_mindrecord(folder / "even.mindrecord", tiny.records(24, seed=5))
+    tiny.write_mindrecord(folder / "short.mindrecord", tiny.records(8, length=tiny.LENGTH - 1))
+    tiny.write_mindrecord(folder / "foreign.mindrecord", tiny.records(8) + np.int32(100))
     settings = tiny.settings(data, runner_config__epochs=2)
     settings["eval_dataset"] = {"input_columns": ["input_ids", "labels"], "batch_size": 4}
     tiny.write_settings(folder / "tiny.yaml", settings)
     weights = tiny.initial_weights()
-    ms.save_checkpoint([{"name": n, "data": ms.Tensor(v)} for n, v in weights.items()], str(folder / "start.ckpt"))
-    weights["model.norm_out.weight"] = weights["model.norm_out.weight"] * np.float32("nan")
-    ms.save_checkpoint([{"name": n, "data": ms.Tensor(v)} for n, v in weights.items()], str(folder / "nan.ckpt"))
-
-
-def _interrupt(folder: Path) -> None:
-    """The same training as `whole`, asked to stop as soon as its first step is seen."""
-    command = [sys.executable, "-m", "skywork_rt", "train", "--config", "tiny.yaml", "--output-dir", "interrupted"]
-    command += ["--run-mode", "finetune", "--load-checkpoint", "start.ckpt"]
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    first = process.stdout.readline()
-    process.send_signal(signal.SIGINT)
-    rest, errors = process.communicate(timeout=120)
-    assert first.startswith("step 1/40"), first + errors
-    assert process.returncode - 128 in (signal.SIGINT, signal.SIGTERM), errors
-    assert "stopped as asked" in rest
+    one = {name: value for name, value in weights.items() if ".layers.1." not in name}
+    damaged = {**one, "model.norm_out.weight": one["model.norm_out.weight"] * np.float32("nan")}
+    steep = {**one, "lm_head.weight": one["lm_head.weight"] * np.float32(50)}
+    for name, tensors in {"start": weights, "one": one, "nan": damaged, "steep": steep}.items():
+        listed = [{"name": key, "data": ms.Tensor(value)} for key, value in tensors.items()]
+        ms.save_checkpoint(listed, str(folder / f"{name}.ckpt"))
 
 
 def test_losses_equal_torch_adamw_over_20_steps(trained: Trained) -> None:
@@ -115,20 +132,7 @@ def test_losses_equal_torch_adamw_over_20_steps(trained: Trained) -> None:
 
 
 def test_weights_equal_torch_adamw_after_20_steps(trained: Trained) -> None:
-    # step 16 and 24 are saved; the learning rate after step 20 is its last one, so 24 is not compared
-    file = trained.checkpoint("short", 20) if (trained.folder / "short").exists() else None
-    if file is None:
-        done = run_all(
-            {
-                "short": [
-                    *["train", "--config", "tiny.yaml", "--run-mode", "finetune", "--load-checkpoint", "start.ckpt"],
-                    *["--output-dir", "short", *_steps(20)],
-                ]
-            },
-            trained.folder,
-        )
-        assert done["short"].status == 0, done["short"].err
-        file = trained.checkpoint("short", 20)
+    file = trained.checkpoint("whole", 20)
     for name, golden in GOLDEN["weights"].items():
         values = file.read(name).reshape(-1).astype(np.float64)
         places = np.linspace(0, values.size - 1, 8).astype(int)
@@ -136,17 +140,20 @@ def test_weights_equal_torch_adamw_after_20_steps(trained: Trained) -> None:
         assert np.sqrt((values**2).sum()) == pytest.approx(golden["norm"], rel=1e-5), name
 
 
-def test_the_last_step_is_saved_and_every_name_is_right(trained: Trained) -> None:
-    """40 steps, saved every 16: the last file is of step 40, and what it says inside is what its name says."""
+def test_a_checkpoint_says_inside_what_its_name_says(trained: Trained) -> None:
     folder = trained.folder / "whole" / "checkpoint" / "rank_0"
     files = sorted(path.name for path in folder.glob("*.ckpt"))
-    assert files == ["tiny_rank_0-1_16.ckpt", "tiny_rank_0-2_12.ckpt", "tiny_rank_0-2_20.ckpt"]
-    for step in (16, 32, 40):
+    assert files == [f"tiny_rank_0-{epoch}_{step}.ckpt" for epoch in (1, 2) for step in (10, 20)]
+    for step in (10, 20, 30, 40):
         file = trained.checkpoint("whole", step)
         assert int(file.read_array("step_num")) == step
         assert int(file.read_array("epoch_num")) == (step - 1) // 20 + 1
         assert int(file.read_array("global_step")[0]) == step
     assert json.loads((folder / "meta.json").read_text())["last_ckpt_file"] == "tiny_rank_0-2_20.ckpt"
+
+
+def test_the_last_step_is_saved_though_no_interval_ends_with_it(trained: Trained) -> None:
+    assert int(trained.checkpoint("lora", 4).read_array("step_num")) == 4
 
 
 def test_a_resumed_training_ends_bit_equal_to_one_that_was_not_interrupted(trained: Trained) -> None:
@@ -156,6 +163,38 @@ def test_a_resumed_training_ends_bit_equal_to_one_that_was_not_interrupted(train
     assert any(name.startswith("adam_m.") for name in whole.tensors)
     for name in whole.tensors:
         assert whole.read_bytes(name) == resumed.read_bytes(name), name
+
+
+def test_ctrl_c_saves_the_state_and_says_how_to_go_on(trained: Trained) -> None:
+    done = trained.done["interrupted"]
+    assert done.status - 128 in (signal.SIGINT, signal.SIGTERM), done.err
+    assert "which is saved; --resume-training True goes on from there" in done.out
+    assert int(done.out.split("stopped as asked (Ctrl-C or SIGTERM) after step ")[1].split(",")[0]) < 40
+
+
+def test_two_ranks_train_as_one_does_with_twice_the_batch(trained: Trained) -> None:
+    assert trained.done["one"].status == 0, trained.done["one"].err
+    assert trained.done["two"].status == 0, trained.done["two"].err
+    one, two = trained.log("one"), trained.log("two")
+    assert len(one) == len(two) == 6
+    for alone, together in zip(one, two, strict=True):
+        assert together.loss == pytest.approx(alone.loss, abs=2e-6)
+        assert together.grad_norm == pytest.approx(alone.grad_norm, rel=1e-5)
+    assert two[-1].eval_loss == pytest.approx(one[-1].eval_loss, abs=2e-6)
+    folder = trained.folder / "two" / "checkpoint"
+    files = [CkptFile(folder / f"rank_{rank}" / f"tiny_rank_{rank}-1_6.ckpt") for rank in range(2)]
+    alone_file = CkptFile(trained.folder / "one" / "checkpoint" / "rank_0" / "tiny_rank_0-1_6.ckpt")
+    for name in alone_file.tensors:
+        assert files[0].read_bytes(name) == files[1].read_bytes(name), name
+        if name.startswith(("model.", "lm_head")):
+            assert files[0].read(name) == pytest.approx(alone_file.read(name), abs=1e-5), name
+
+
+def test_records_of_another_length_or_vocabulary_are_refused_before_the_first_step(trained: Trained) -> None:
+    for name, said in (("short", "has 16 ids; training at"), ("foreign", "which is not in the vocabulary of 128")):
+        assert trained.done[name].status == 2
+        assert said in trained.done[name].err
+        assert not (trained.folder / name / "checkpoint").exists()
 
 
 def test_the_log_of_a_resumed_training_has_every_step_once(trained: Trained) -> None:
@@ -195,29 +234,33 @@ def test_curve_and_tensorboard_have_what_the_log_has(trained: Trained) -> None:
 
 
 def test_nothing_is_written_outside_of_the_output_folder(trained: Trained) -> None:
-    made = {path.name for path in trained.folder.iterdir()} - trained.before - {"short"}
-    assert made == {"whole", "lora", "nan", "output"}  # output is of eval, which was given no folder
+    made = {path.name for path in trained.folder.iterdir()} - trained.before
+    folders = {"whole", "interrupted", "lora", "nan", "overflow", "one", "two", "short", "foreign"}
+    assert made == {*folders, "output"}  # output is of eval, which was given no folder
     assert not list((trained.folder / "output").rglob("*.ckpt"))
 
 
 def test_lora_trains_its_matrices_alone(trained: Trained) -> None:
     done = trained.done["lora"]
     assert done.status == 0, done.err
-    file, start = trained.checkpoint("lora", 4), tiny.initial_weights()
-    for name, value in start.items():
-        assert np.array_equal(file.read(name), value), name
+    file, start = trained.checkpoint("lora", 4), CkptFile(trained.folder / "one.ckpt")
+    for name in start.tensors:
+        assert file.read_bytes(name) == start.read_bytes(name), name
     added = [name for name in file.tensors if "mindpet_delta_lora" in name and not name.startswith("adam_")]
-    assert len(added) == 8
+    assert len(added) == 4
     assert all(np.abs(file.read(name)).max() > 0 for name in added)
 
 
 def test_an_overflow_skips_the_step_and_halves_the_scale(trained: Trained) -> None:
-    first, second, *_ = trained.log("lora")
+    assert trained.done["overflow"].status == 0, trained.done["overflow"].err
+    first, second, third = trained.log("overflow")
     assert first.overflow
-    assert "overflow: step skipped" in trained.done["lora"].out
-    assert second.loss_scale == pytest.approx(5e37)
-    assert not trained.log("lora")[-1].overflow
-    assert trained.log("lora")[-1].learning_rate == trained.log("whole")[2].learning_rate
+    assert "overflow: step skipped" in trained.done["overflow"].out
+    assert first.loss_scale == pytest.approx(1.5e38)
+    rates = [trained.log("whole")[step].learning_rate for step in range(2)]
+    assert [record.learning_rate for record in (first, second)] == [rates[0], rates[0]], "a skipped step does not count"
+    if not second.overflow:
+        assert third.learning_rate == rates[1]
 
 
 def test_weights_that_are_no_numbers_end_the_training_with_a_reason(trained: Trained) -> None:
@@ -231,7 +274,7 @@ def test_weights_that_are_no_numbers_end_the_training_with_a_reason(trained: Tra
 def test_an_earlier_training_is_not_overwritten(trained: Trained) -> None:
     done = trained.done["again"]
     assert done.status == 2
-    assert "3 checkpoints of an earlier training" in done.err
+    assert "4 checkpoints of an earlier training" in done.err
     assert "--overwrite" in done.err
 
 

@@ -56,7 +56,7 @@ def settings(data: Path, **changes: Any) -> dict[str, Any]:
         },
         "callbacks": [
             {"type": "MFLossMonitor", "per_print_times": 1},
-            {"type": "CheckpointMonitor", "prefix": "tiny", "save_checkpoint_steps": 16, "integrated_save": False},
+            {"type": "CheckpointMonitor", "prefix": "tiny", "save_checkpoint_steps": 10, "integrated_save": False},
         ],
         "runner_wrapper": {
             "type": "MFTrainOneStepCell",

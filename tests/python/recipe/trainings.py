@@ -1,7 +1,7 @@
 """Runs command lines of skywork-rt, several in one process: importing MindSpore takes longer than these trainings.
 
-``python trainings.py OUT.json`` reads a JSON list of command lines from standard input, and writes the status and the
-output of each. What is imported before the last line is on purpose: nothing but what a user's command imports.
+``python trainings.py OUT.json`` reads command lines by name from standard input, JSON, and writes the status and the
+output of each. One whose name begins with "interrupted" gets Ctrl-C as soon as its first step is seen.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ import contextlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,12 +41,20 @@ def run_all(commands: Mapping[str, Sequence[str]], folder: Path) -> dict[str, Do
     return {name: Done(**values) for name, values in found.items()}
 
 
+def _interrupt_at_the_first_step(out: io.StringIO) -> None:
+    while "step 1/" not in out.getvalue():
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 def main() -> None:
     from skywork_rt.cli.app import run
 
     results = {}
     for name, words in json.load(sys.stdin).items():
         out, err = io.StringIO(), io.StringIO()
+        if name.startswith("interrupted"):
+            threading.Thread(target=_interrupt_at_the_first_step, args=(out,), daemon=True).start()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             status = run(words)
         results[name] = {"status": status, "out": out.getvalue(), "err": err.getvalue()}

@@ -6,10 +6,11 @@ import re
 import signal
 from pathlib import Path
 
-__all__ = ["describe_exit", "reason_in"]
+__all__ = ["describe_exit", "first_failure", "reason_in"]
 
 _TAIL = 64 << 10
 _OUR_ERROR = re.compile(r"^error: (.+)$")
+_MSRUN = re.compile(r"Worker process (\d+) exit with exception\. Error code: (-?\d+)")
 _EXCEPTION = re.compile(r"^(?:\[ERROR\].*?)?([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit))\b:?(.*)$")
 
 
@@ -28,6 +29,15 @@ def reason_in(log: Path) -> str:
                 return match[0].removeprefix("error: ").strip()
     said = [line.strip() for line in lines if line.strip()]
     return " / ".join(said[-3:])
+
+
+def first_failure(log: Path) -> tuple[int, int] | None:
+    """Process and status of the worker that msrun says has failed; None when its log says nothing of the kind."""
+    try:
+        match = _MSRUN.search(log.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return None
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def describe_exit(code: int | None) -> str:

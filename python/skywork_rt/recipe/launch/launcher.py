@@ -23,7 +23,7 @@ from pathlib import Path
 from types import FrameType
 
 from skywork_rt.errors import BackendError, InvalidArgumentError, UnsupportedError
-from skywork_rt.recipe.launch.failure import describe_exit, reason_in
+from skywork_rt.recipe.launch.failure import describe_exit, first_failure, reason_in
 from skywork_rt.recipe.launch.processes import RankProcess, find_ranks
 
 __all__ = ["Launch", "Launched", "free_port", "python_command", "run_ranks"]
@@ -194,12 +194,24 @@ class _Watched:
                 f"msrun did not start the ranks: {reason_in(self._launch.log_dir / 'msrun.log')}; its log is in "
                 f"{self._launch.log_dir}"
             )
+        failed = self._first_of(failed)
         log = self._launch.log_dir / f"worker_{failed.rank}.log"
         reason = reason_in(log)
         raise BackendError(
             f"rank {failed.rank} {describe_exit(failed.code)}{': ' + reason if reason else ''}; the other ranks were "
             f"ended, the whole text is in {log}"
         )
+
+    def _first_of(self, failed: RankProcess) -> RankProcess:
+        """The rank that failed first: msrun may have seen it before us, and have killed `failed` for it."""
+        said = first_failure(self._launch.log_dir / "msrun.log") if failed.code == -signal.SIGKILL else None
+        if said is None or said[0] == failed.process.pid:
+            return failed
+        known = next((one for one in self._known if one.process.pid == said[0]), None)
+        seen = {one.rank for one in self._known}
+        unseen = [rank for rank in range(self._launch.ranks) if rank not in seen]
+        rank = known.rank if known is not None else unseen[0] if len(unseen) == 1 else failed.rank
+        return RankProcess(rank, failed.process, True, said[1])
 
     def kill_all(self) -> None:
         """No process of the launch is left afterwards."""

@@ -145,17 +145,18 @@ def latest_step(folders: Iterable[Path]) -> int | None:
     return max((step for step in common if step is not None), default=None)
 
 
-def check_tensors(start: Start, config: Mapping[str, Any], *, resume: bool, whole: bool) -> None:
+def check_tensors(start: Start, config: Mapping[str, Any], *, resume: bool, whole: bool, complete: bool = True) -> None:
     """Compares the tensors at `start` with those of the model that `model.model_config` describes.
 
     `whole` is False where every rank has a part of each tensor (tensor parallelism, optimizer shard): names only are
-    compared then. Raises CheckpointError that names what is missing, surplus or of another shape.
+    compared then. `complete` is False where a rank has some of the layers (pipeline): nothing counts as missing.
+    Raises CheckpointError that names what is missing, surplus or of another shape.
     """
     weights = expected_tensors(config)
     added = lora_tensors(config)
     found = _table(start, config)
     where = f"load_checkpoint {start.path}"
-    needed = {**weights, **(added if resume else {})}
+    needed = {**weights, **(added if resume else {})} if complete else {}
     _refuse_missing(where, needed, found, "of the model")
     surplus = [name for name in found if name not in weights and name not in added and not is_training_state(name)]
     if surplus:
@@ -166,7 +167,7 @@ def check_tensors(start: Start, config: Mapping[str, Any], *, resume: bool, whol
     if whole:
         _refuse_shapes(where, {**weights, **added}, found)
     if resume:
-        _check_state(where, start, found, added or weights)
+        _check_state(where, start, found, [name for name in added or weights if name in found])
 
 
 def _table(start: Start, config: Mapping[str, Any]) -> Shapes:

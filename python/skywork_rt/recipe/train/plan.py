@@ -15,7 +15,7 @@ from skywork_rt.recipe.train.datasets import DataFiles, data_files
 from skywork_rt.recipe.train.limits import adapt_to_device, check_limits, parallel_mode
 from skywork_rt.recipe.train.model_shape import model_shape
 from skywork_rt.recipe.train.output import Output
-from skywork_rt.recipe.train.prepare_start import split_degrees
+from skywork_rt.recipe.train.prepare_start import splits_tensors
 from skywork_rt.recipe.train.ranks import role, this_rank
 from skywork_rt.recipe.train.schema import check_schema
 from skywork_rt.recipe.train.settings import Settings, apply_changes, at, callbacks_of, put, read_settings
@@ -155,7 +155,7 @@ def _with_files(settings: Settings, mode: str, options: TrainOptions, warnings: 
 def _check_start(settings: Settings, start: Start, given: Path, resume: bool, parallel: str) -> None:
     """Whole tensors for whole layers, parts for parts; what is split first is whole before."""
     model = at(settings, "model.model_config")
-    parted = parallel not in ("stand_alone", "data_parallel") and _splits(settings)
+    parted = parallel not in ("stand_alone", "data_parallel") and splits_tensors(settings)
     parts_given = given.is_dir() and bool(rank_folders(given))
     if at(settings, "auto_trans_ckpt"):
         merged = parts_given and bool(settings.get("src_strategy_path_or_dir"))
@@ -167,12 +167,8 @@ def _check_start(settings: Settings, start: Start, given: Path, resume: bool, pa
             f"load_checkpoint {given} has whole tensors, and this training splits them between its ranks; split it "
             "first by --auto-trans-ckpt True"
         )
-    check_tensors(start, model, resume=resume, whole=not parted)
-
-
-def _splits(settings: Settings) -> bool:
-    degrees = split_degrees(settings)
-    return bool(degrees["model_parallel"] != 1 or degrees["pipeline_stages"] != 1 or degrees["optimizer_shard"])
+    staged = parts_given and int(at(settings, "parallel_config.pipeline_stage", 1)) > 1 and parted
+    check_tensors(start, model, resume=resume, whole=not parted, complete=not staged)
 
 
 def _given_checkpoint(settings: Settings, output: Output, resume: bool | str, mode: str) -> Path | None:

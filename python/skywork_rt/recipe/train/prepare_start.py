@@ -11,7 +11,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from skywork_rt.errors import BackendError, CheckpointError, InvalidArgumentError
 from skywork_rt.recipe.train.checkpoint_files import rank_folders
@@ -22,23 +22,21 @@ from skywork_rt.support.stages import Progress
 if TYPE_CHECKING:
     from skywork_rt.recipe.train.plan import Plan
 
-__all__ = ["prepare_start", "split_degrees"]
+__all__ = ["prepare_start", "splits_tensors"]
 
 _PATIENCE = 4 * 3600.0
 """Seconds that a rank waits for rank 0 to convert a checkpoint: far longer than 28 GB take."""
 
 
-def split_degrees(settings: Settings) -> dict[str, int | bool]:
-    """The arguments of `skywork_rt.convert.Parallelism` that the configuration asks for."""
+def splits_tensors(settings: Settings) -> bool:
+    """Whether the configuration divides tensors, or layers, among ranks."""
+    degrees = (at(settings, f"parallel_config.{name}", 1) for name in ("model_parallel", "pipeline_stage"))
+    return any(degree != 1 for degree in degrees) or _optimizer_shard(settings)
+
+
+def _optimizer_shard(settings: Settings) -> bool:
     shard = at(settings, "parallel_config.optimizer_shard")
-    if shard is None:
-        shard = at(settings, "parallel.enable_parallel_optimizer", False)
-    return {
-        "data_parallel": int(at(settings, "parallel_config.data_parallel", 1)),
-        "model_parallel": int(at(settings, "parallel_config.model_parallel", 1)),
-        "pipeline_stages": int(at(settings, "parallel_config.pipeline_stage", 1)),
-        "optimizer_shard": bool(shard),
-    }
+    return bool(at(settings, "parallel.enable_parallel_optimizer", False) if shard is None else shard)
 
 
 def prepare_start(plan: Plan, progress: Progress) -> Path | None:
@@ -62,13 +60,19 @@ def _transformed(plan: Plan, source: Path, progress: Progress) -> Path:
         whole = plan.start.path
     else:
         whole = _as_ckpt(plan, plan.start.path, progress)
-    degrees = split_degrees(plan.settings)
-    splits = degrees["model_parallel"] != 1 or degrees["pipeline_stages"] != 1 or degrees["optimizer_shard"]
-    if plan.parallel in ("stand_alone", "data_parallel") or not splits:
+    if plan.parallel in ("stand_alone", "data_parallel") or not splits_tensors(plan.settings):
         return whole
-    room = _convert_room()
-    out = _place(plan, whole, f"split {sorted(degrees.items())}")
-    return _made_once(out, lambda: room.split(whole, out, room.Parallelism(**degrees), progress=progress), plan)
+    from skywork_rt.convert import Parallelism, split
+
+    parallelism = Parallelism(
+        data_parallel=int(at(plan.settings, "parallel_config.data_parallel", 1)),
+        model_parallel=int(at(plan.settings, "parallel_config.model_parallel", 1)),
+        pipeline_stages=int(at(plan.settings, "parallel_config.pipeline_stage", 1)),
+        optimizer_shard=_optimizer_shard(plan.settings),
+        vocab_emb_dp=bool(at(plan.settings, "parallel_config.vocab_emb_dp", True)),
+    )
+    out = _place(plan, whole, f"split {parallelism}")
+    return _made_once(out, lambda: split(whole, out, parallelism, progress=progress), plan)
 
 
 def _merged(plan: Plan, source: Path, progress: Progress) -> Path:
@@ -82,15 +86,10 @@ def _merged(plan: Plan, source: Path, progress: Progress) -> Path:
             f"auto_trans_ckpt: {source} has the parts of {len(rank_folders(source))} ranks; give the strategy by which "
             "they were split as src_strategy_path_or_dir"
         )
-    room = _convert_room()
+    from skywork_rt.convert import merge
+
     out = _place(plan, source, f"merge {strategy}") / "model.ckpt"
-    return _made_once(out, lambda: room.merge(source, Path(str(strategy)).absolute(), out, progress=progress), plan)
-
-
-def _convert_room() -> Any:
-    import skywork_rt.convert
-
-    return skywork_rt.convert
+    return _made_once(out, lambda: merge(source, Path(str(strategy)).absolute(), out, progress=progress), plan)
 
 
 def _as_ckpt(plan: Plan, source: Path, progress: Progress) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -10,21 +9,22 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from skywork_rt.support.environment import MSRUN_RANK, MSRUN_RANKS, MSRUN_ROLE
+
 __all__ = ["Ranks", "role", "this_rank"]
 
 
 def role() -> Literal["alone", "worker", "scheduler"]:
     """What msrun started this process as; `alone` without msrun."""
     names: dict[str, Literal["worker", "scheduler"]] = {"MS_WORKER": "worker", "MS_SCHED": "scheduler"}
-    return names.get(os.environ.get("MS_ROLE", ""), "alone")
+    return names.get(MSRUN_ROLE.value() or "", "alone")
 
 
 def this_rank() -> tuple[int, int]:
     """Rank and number of ranks, from what msrun sets; (0, 1) without it."""
     if role() == "alone":
         return 0, 1
-    size = os.environ.get("RANK_SIZE") or os.environ.get("MS_WORKER_NUM") or "1"
-    return int(os.environ.get("RANK_ID") or os.environ.get("MS_NODE_ID") or 0), int(size)
+    return int(MSRUN_RANK.value() or 0), int(MSRUN_RANKS.value() or 1)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ __all__ = ["LossLog", "StepRecord", "read_log"]
 class StepRecord:
     """One step of the optimizer, or several under sink mode, after it was done.
 
-    `loss` is the mean over all ranks of data parallel training; it is NaN or infinite where the step overflowed.
+    `loss` is the mean over all ranks of data parallel training; `loss_scale` is that of the next step, halved already
+    after an overflow.
     `tokens_per_second` is of one card, None in the first step, which compiles the graph. `eval_loss` and
     `eval_perplexity` are there after steps that evaluated.
     """

@@ -19,6 +19,7 @@ from skywork_rt.recipe.train.prepare_start import prepare_start
 from skywork_rt.recipe.train.quiet import aside, set_environment
 from skywork_rt.recipe.train.ranks import Ranks, role
 from skywork_rt.recipe.train.settings import at, callbacks_of, dump_settings
+from skywork_rt.support.mindspore_import import import_mindspore
 from skywork_rt.support.stages import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -88,21 +89,21 @@ def _be_scheduler(plan: Plan) -> Outcome:
 
 def _build(plan: Plan, load: Path | None) -> Any:
     """MindFormers' configuration, with its context built."""
-    from mindformers import MindFormerConfig, build_context
-
+    import_mindspore("training", "recipe")
+    mindformers = import_mindspore("training", "recipe", "mindformers")
     path = (
         plan.output.run_file(plan.rank) if role() != "scheduler" else plan.output.folder / "config" / "scheduler.yaml"
     )
     settings = settings_for_mindformers(plan, load)
     settings["run_mode"] = "train"  # MindFormers' eval would build for generating
     dump_settings(settings, path)
-    config = MindFormerConfig(str(path))
+    config = mindformers.MindFormerConfig(str(path))
     config.callbacks = [entry for entry in config.callbacks if entry["type"] != "MFLossMonitor"]
     if device_target(plan.settings) == "CPU":
         from skywork_rt.recipe.train import step_cell
 
         step_cell.replace_barrier()
-    build_context(config)
+    mindformers.build_context(config)
     return config
 
 

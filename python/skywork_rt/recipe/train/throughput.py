@@ -13,9 +13,6 @@ DEVICE_PEAKS: dict[str, float] = {
     "Ascend910A": 256e12,
     "Ascend910ProA": 256e12,
     "Ascend910ProB": 256e12,
-    "Ascend910B1": 376e12,
-    "Ascend910B2": 353e12,
-    "Ascend910B2C": 353e12,
     "Ascend910B3": 313e12,
     "Ascend910B4": 280e12,
     "A100": 312e12,
@@ -23,7 +20,8 @@ DEVICE_PEAKS: dict[str, float] = {
     "H100": 989e12,
     "H800": 989e12,
 }
-"""Dense float16 operations a second, as the makers publish them, by the beginning of the device's name."""
+"""Dense float16 operations a second, as the makers publish them, by the beginning of the device's name;
+others are given by hand (--peak-tflops)."""
 
 
 def peak_of(device: str) -> float | None:
