@@ -73,6 +73,7 @@ PYTHON_ROOMS: Table = {
         "export",
         "api",
         "skywork_rt",
+        "mindspore_backend",
         "bench",
     ),
     "__main__": _rooms("cli"),

@@ -125,8 +125,8 @@ def _check_options(given: Mapping[str, Any]) -> None:
     for name in ("activations", "kv_cache"):
         if given.get(name, "auto") not in ("auto", "f32"):
             raise UnsupportedError(
-                f'the backend mindspore computes with {name} "f32" only, not {given[name]!r}; backend="native" knows '
-                "others"
+                f'the backend mindspore computes with {name} "f32" only, not "{given[name]}"; backend="native" '
+                "knows others"
             )
     for name in ("mmap", "affinity"):
         if given.get(name):
