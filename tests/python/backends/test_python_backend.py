@@ -71,6 +71,14 @@ def test_it_may_come_with_a_bundles_texts(tiny_bundle: Path) -> None:
         Generator(tiny_bundle, backend=Counting())
 
 
+def test_the_example_of_the_docs_runs() -> None:
+    page = Path(__file__).parents[3] / "docs" / "python-backends.md"
+    example = page.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    ended = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, timeout=60, check=False)
+    (stated,) = re.findall(r"# (\[.*\])\n", example)
+    assert (ended.returncode, ended.stdout.strip(), ended.stderr) == (0, stated, "")
+
+
 def test_an_event_loop_and_it_take_turns() -> None:
     async def run() -> list[list[int]]:
         async with AsyncGenerator(None, backend=Counting(0.001)) as generator:
