@@ -10,14 +10,15 @@ from typing import Any, Literal
 
 from skywork_rt.checkpoints.hashing import hash_files
 from skywork_rt.checkpoints.model import ModelConfig
+from skywork_rt.checkpoints.tokenizers.section import tokenizer_section
 from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles
 from skywork_rt.checkpoints.tokenizers.vocabulary import encode_vocabulary
 from skywork_rt.errors import InternalError, InvalidArgumentError
-from skywork_rt.export.atomic_directory import AtomicDirectory
 from skywork_rt.export.graph.graph_file import GraphFile
+from skywork_rt.support.atomic_directory import AtomicDirectory
 from skywork_rt.support.stages import Progress, no_progress
 
-__all__ = ["BundleWriter", "Role", "check_output", "tokenizer_section"]
+__all__ = ["BundleWriter", "Role", "check_output"]
 
 Role = Literal["graph", "weights", "vocabulary", "tokenizer", "generation_config"]
 
@@ -49,28 +50,6 @@ def _is_bundle(directory: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(body, dict) and body.get("format") == _FORMAT
-
-
-def tokenizer_section(tokenizer: TokenizerFiles, unusable: Mapping[str, str]) -> dict[str, Any]:
-    """The section `tokenizer` of model.json."""
-    templates = {name: text for name, text in tokenizer.chat_templates.items() if name not in unusable}
-    section: dict[str, Any] = {
-        "kind": tokenizer.kind,
-        "file": tokenizer.file,
-        "vocabulary": "vocab.bin",
-        "add_bos": bool(tokenizer.prefix_ids),
-        "prefix_ids": list(tokenizer.prefix_ids),
-        "suffix_ids": list(tokenizer.suffix_ids),
-        "special_tokens": dict(tokenizer.special_tokens),
-        "chat_template": templates.pop("default", None),
-        "chat_templates": templates,
-    }
-    if "default" in unusable:
-        section["chat_template_error"] = unusable["default"]
-    if tokenizer.kind == "sentencepiece":
-        section["space_prefix"] = tokenizer.space_prefix
-        section["added_tokens"] = [{"id": index} | token.to_json() for index, token in tokenizer.added.items()]
-    return section
 
 
 class BundleWriter:

@@ -12,11 +12,11 @@ from typing import Any
 from skywork_rt.checkpoints.open import Checkpoint, open_source
 from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles
 from skywork_rt.errors import InvalidArgumentError
-from skywork_rt.export.atomic_directory import AtomicDirectory
 from skywork_rt.export.bundle_writer import BundleWriter, check_output
 from skywork_rt.export.quantise import DEFAULT_WEIGHTS, WEIGHTS, largest_weights_bytes, quantise_weights
 from skywork_rt.export.targets import TARGETS, choose_targets
 from skywork_rt.export.template_check import check_template
+from skywork_rt.support.atomic_directory import AtomicDirectory
 from skywork_rt.support.stages import Progress, no_progress
 
 __all__ = ["GRAPHS", "TARGETS", "WEIGHTS", "export", "unusable_templates", "write_small_files"]

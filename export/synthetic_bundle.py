@@ -11,9 +11,9 @@ from skywork_rt.checkpoints.model import ModelConfig
 from skywork_rt.checkpoints.tokenizers.byte_level import CHARACTER_OF_BYTE
 from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles
 from skywork_rt.errors import InvalidArgumentError
-from skywork_rt.export.atomic_directory import AtomicDirectory
 from skywork_rt.export.bundle_writer import BundleWriter, check_output
 from skywork_rt.export.quantise import RANDOM_WEIGHTS, largest_weights_bytes, write_random_weights
+from skywork_rt.support.atomic_directory import AtomicDirectory
 from skywork_rt.support.stages import Progress, no_progress
 
 __all__ = ["number_tokenizer", "write_random_bundle"]

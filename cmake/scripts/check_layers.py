@@ -58,6 +58,7 @@ PYTHON_ROOMS: Table = {
     "mindspore_backend": _rooms("_core", "errors", "support", "bundle", "checkpoints", "export", "backends"),
     "api": _rooms("_core", "errors", "support", "bundle", "text", "backends", "mindspore_backend"),
     "skywork_rt": _rooms("_core", "errors", "api"),
+    "recipe": _rooms("_core", "errors", "support", "text", "checkpoints"),
     "evaluate": _rooms("errors", "support", "bundle", "text", "api", "skywork_rt"),
     "lm_eval": _rooms("evaluate"),
     "bench": _rooms("_core", "errors", "support", "bundle", "checkpoints", "export", "api", "skywork_rt"),
@@ -75,6 +76,7 @@ PYTHON_ROOMS: Table = {
         "skywork_rt",
         "mindspore_backend",
         "bench",
+        "recipe",
     ),
     "__main__": _rooms("cli"),
 }

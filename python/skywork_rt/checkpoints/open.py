@@ -71,8 +71,8 @@ def _open_file(path: Path, max_length: int | None) -> Checkpoint:
         raise UnsupportedError(f"{path.name} is a GGUF file of another byte order; fetch the little-endian file")
     if magic != _GGUF:
         raise CheckpointError(
-            f"{path.name} is no GGUF file (it begins with {magic!r}); of others give the directory that holds them, "
-            "of a checkpoint of MindSpore the .ckpt"
+            f"{path.name} is no GGUF file (it begins with {magic!r}); of other files give the directory that "
+            "holds them, of a checkpoint of MindSpore the .ckpt"
         )
     from skywork_rt.checkpoints.gguf.source import GgufSource
 

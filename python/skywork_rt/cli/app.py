@@ -9,7 +9,7 @@ import traceback
 import typer
 
 from skywork_rt.bench.commands import app as bench
-from skywork_rt.cli import chat, convert, doctor, export, generate, info, lite, merge, split, synth
+from skywork_rt.cli import chat, convert, doctor, export, generate, info, lite, merge, prepare, split, synth
 from skywork_rt.cli.terminal import drop_output, note_unshown, prepare_streams
 from skywork_rt.errors import (
     BackendUnavailableError,
@@ -46,6 +46,7 @@ app.command("export")(export.export)
 app.command("convert")(convert.convert)
 app.command("split")(split.split)
 app.command("merge")(merge.merge)
+app.command("prepare")(prepare.prepare)
 app.command("synth")(synth.synth)
 app.command("generate")(generate.generate)
 app.command("chat")(chat.chat)
@@ -69,7 +70,7 @@ _HINTS: list[tuple[type[SkyworkError], str]] = [
     (BundleNotFoundError, "a bundle is the directory that 'skywork-rt export SOURCE OUT' writes"),
     (CorruptBundleError, "'skywork-rt info BUNDLE --verify' checks every file; export it again to repair it"),
     (BackendUnavailableError, "'skywork-rt doctor' tells what is missing and how to get it"),
-    (CheckpointError, "nothing was written; 'skywork-rt export --help' lists what is supported"),
+    (CheckpointError, "nothing has got its final name; 'skywork-rt COMMAND --help' lists what is supported"),
     (InternalError, "this is our own mistake: please report it with the output of --debug"),
     (InvalidArgumentError, "'skywork-rt COMMAND --help' lists the options and their ranges"),
 ]

@@ -17,6 +17,7 @@ DTYPES = ("float16", "bfloat16", "float32")
 """What weights may be converted to."""
 
 _LARGEST_FLOAT16 = 65504.0
+_BLOCK = 1 << 20
 
 
 def check_dtype(dtype: str | None) -> None:
@@ -37,7 +38,7 @@ def in_dtype(name: str, values: NDArray[Any], stored: str, wanted: str) -> NDArr
     """
     result = converted(values, stored, wanted)
     if wanted == "float16" and stored != "float16":
-        lost = int(np.count_nonzero(np.isinf(result)) - _infinite(values, stored))
+        lost = _infinite(result, wanted) - _infinite(values, stored)
         if lost:
             raise InvalidArgumentError(
                 f"tensor {name} has {lost} numbers beyond {_LARGEST_FLOAT16:.0f}, the largest of float16; choose dtype "
@@ -47,6 +48,9 @@ def in_dtype(name: str, values: NDArray[Any], stored: str, wanted: str) -> NDArr
 
 
 def _infinite(values: NDArray[Any], stored: str) -> int:
+    """How many are infinite; a part at a time, since each takes a copy."""
+    flat = values.reshape(-1)
+    parts = (flat[start : start + _BLOCK] for start in range(0, flat.size, _BLOCK))
     if stored == "bfloat16":
-        return int(np.count_nonzero((values & np.uint16(0x7FFF)) == np.uint16(0x7F80)))
-    return int(np.count_nonzero(np.isinf(values)))
+        return sum(int(np.count_nonzero((part & np.uint16(0x7FFF)) == np.uint16(0x7F80))) for part in parts)
+    return sum(int(np.count_nonzero(np.isinf(part))) for part in parts)

@@ -15,8 +15,8 @@ from skywork_rt.errors import CheckpointError
 __all__ = ["Companions"]
 
 _TOKENIZER = (
+    "tokenizer.json",  # as `read_tokenizer` prefers it
     "tokenizer.model",
-    "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -84,12 +84,12 @@ class Companions:
             return {}
         directory = self._tokenizer if self._tokenizer.is_dir() else self._tokenizer.parent
         found = {name: directory / name for name in _TOKENIZER if (directory / name).is_file()}
-        if self._tokenizer.is_file():
-            standard = "tokenizer.json" if self._tokenizer.suffix == ".json" else "tokenizer.model"
-            found.pop({"tokenizer.json": "tokenizer.model"}.get(standard, "tokenizer.json"), None)
-            found[standard] = self._tokenizer
         if (directory / _TEMPLATES).is_dir():
             found[_TEMPLATES] = directory / _TEMPLATES
+        if self._tokenizer.is_file() and self._tokenizer.name != next(iter(found), None):
+            # Not what its directory is read by: it goes alone, as `open_tokenizer_files` reads it.
+            standard = "tokenizer.json" if self._tokenizer.suffix == ".json" else "tokenizer.model"
+            found = {standard: self._tokenizer}
         return found | self._code()
 
     def _code(self) -> dict[str, Path]:

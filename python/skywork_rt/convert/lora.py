@@ -22,7 +22,7 @@ from skywork_rt.errors import CheckpointError, UnsupportedError
 
 __all__ = ["LoraFactors", "MergedFile", "read_lora"]
 
-_BLOCK_ELEMENTS = 1 << 22
+_BLOCK_ELEMENTS = 1 << 20
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import threading
@@ -18,6 +19,7 @@ from skywork_rt.support.host import peak_memory
 def main() -> int:
     """Reads the task from standard input; what is wrong goes to the parent as a message."""
     task: dict[str, Any] = json.loads(sys.stdin.readline())
+    logging.getLogger("skywork_rt").setLevel(logging.ERROR)  # the parent has warned already
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         plan = job_of(task).plan()

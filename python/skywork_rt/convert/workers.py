@@ -90,7 +90,10 @@ class _Child:
     def _read(self, number: int, messages: queue.SimpleQueue[tuple[int, dict[str, Any] | None]]) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            message = json.loads(line)
+            try:
+                message = json.loads(line)
+            except ValueError:
+                break  # it was killed in the middle of a line
             self._done = self._done or "peak" in message
             messages.put((number, message))
         messages.put((number, None))

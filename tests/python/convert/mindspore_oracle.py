@@ -11,9 +11,7 @@ from typing import Any
 import mindspore_child
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-
-Arrays = dict[str, NDArray[Any]]
+from small_checkpoints import Arrays
 
 
 class MindSpore:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mindspore_oracle import Arrays, MindSpore
+from mindspore_oracle import MindSpore
 from numpy.typing import NDArray
+from small_checkpoints import UNTIED, Arrays, arrays_of, assert_equal
 
 from skywork_rt.checkpoints.mindspore.names import mindspore_name
 from skywork_rt.checkpoints.mindspore.strategy import ParameterLayout, read_strategy, strategy_bytes
@@ -22,14 +23,6 @@ from skywork_rt.convert import Parallelism, convert, merge, split
 from skywork_rt.convert.ranks import RankedCheckpoint
 
 pytestmark = pytest.mark.slow
-
-UNTIED = with_changes(preset("tiny"), vocab_size=1001, tied_embeddings=False, layers=4)
-
-
-def arrays_of(path: Path) -> Arrays:
-    """A checkpoint's tensors as they are stored."""
-    file = CkptFile(path) if path.suffix == ".ckpt" else SafetensorsFile(path)
-    return {name: file.read_array(name) for name in file.tensors}
 
 
 def for_mindspore(path: Path) -> Arrays:
@@ -147,13 +140,6 @@ def transformed(
     mindspore.run("transform", directory / "whole", directory / "theirs", prefix, None, directory / "merged.ckpt")
     ranks = sorted(int(path.name[5:]) for path in (directory / "theirs").iterdir())
     return {rank: arrays_of(directory / "theirs" / f"rank_{rank}" / f"{prefix}{rank}.ckpt") for rank in ranks}
-
-
-def assert_equal(found: Arrays, expected: Arrays) -> None:
-    assert sorted(found) == sorted(expected)
-    for name, values in expected.items():
-        assert found[name].dtype == values.dtype
-        np.testing.assert_array_equal(found[name], values, err_msg=name)
 
 
 @pytest.fixture(scope="module")

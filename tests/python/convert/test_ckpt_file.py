@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mindspore_oracle import MindSpore
 
-from conftest import MindSpore
 from skywork_rt.checkpoints.mindspore.wire import length_prefix, varint
 from skywork_rt.checkpoints.tensors.ckpt_file import CKPT_TYPES, CkptFile
 from skywork_rt.checkpoints.tensors.weight_file import STORAGE_TYPES

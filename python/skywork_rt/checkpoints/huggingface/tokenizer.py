@@ -15,7 +15,7 @@ from skywork_rt.checkpoints.tokenizers.tokenizer_files import SpecialTokens, Tok
 from skywork_rt.checkpoints.wrong_file import refuse_stand_in
 from skywork_rt.errors import CheckpointError, UnsupportedError
 
-__all__ = ["read_tokenizer", "read_tokenizer_file"]
+__all__ = ["read_tokenizer"]
 
 _LARGEST_MODEL = 256 << 20
 
@@ -27,9 +27,9 @@ def read_tokenizer(directory: Path) -> TokenizerFiles | None:
     the directory has a tokenizer of another kind (vocab.json and merges.txt alone).
     """
     if (directory / "tokenizer.json").exists():
-        return read_tokenizer_file(directory / "tokenizer.json")
+        return _from_json(directory, TokenizerSettings(directory))
     if (directory / "tokenizer.model").exists():
-        return read_tokenizer_file(directory / "tokenizer.model")
+        return _from_sentencepiece(directory, TokenizerSettings(directory))
     if (directory / "vocab.json").exists():
         raise UnsupportedError(
             f"{directory.name} has vocab.json but neither tokenizer.json nor tokenizer.model; "
@@ -38,17 +38,11 @@ def read_tokenizer(directory: Path) -> TokenizerFiles | None:
     return None
 
 
-def read_tokenizer_file(path: Path) -> TokenizerFiles:
-    """A tokenizer.json or a SentencePiece model of any name, with the settings beside it. Raises CheckpointError."""
-    settings = TokenizerSettings(path.parent)
-    return _from_json(path, settings) if path.suffix == ".json" else _from_sentencepiece(path, settings)
-
-
-def _from_json(path: Path, settings: TokenizerSettings) -> TokenizerFiles:
+def _from_json(directory: Path, settings: TokenizerSettings) -> TokenizerFiles:
     from skywork_rt.checkpoints.tokenizers.tokenizer_json import load_tokenizer, tokenizer_json_files
 
-    content = read_text(path)
-    tokenizer = load_tokenizer(content, path.name)
+    content = read_text(directory / "tokenizer.json")
+    tokenizer = load_tokenizer(content, "tokenizer.json")
     special = settings.special_tokens(lambda text: tokenizer.token_to_id(text) is not None, sentencepiece=False)
     missing = _missing(tokenizer, settings, special)
     if missing:
@@ -81,18 +75,19 @@ def _missing(tokenizer: Any, settings: TokenizerSettings, special: dict[str, lis
     ]
 
 
-def _from_sentencepiece(path: Path, settings: TokenizerSettings) -> TokenizerFiles:
+def _from_sentencepiece(directory: Path, settings: TokenizerSettings) -> TokenizerFiles:
     from skywork_rt.checkpoints.tokenizers.sentencepiece_model import (
         parse_model,
         sentencepiece_files,
         user_defined_pieces,
     )
 
+    path = directory / "tokenizer.model"
     refuse_stand_in(path)
     if path.stat().st_size > _LARGEST_MODEL:
-        raise CheckpointError(f"{path.name} has {path.stat().st_size} bytes; more than {_LARGEST_MODEL} is none")
+        raise CheckpointError(f"tokenizer.model has {path.stat().st_size} bytes; more than {_LARGEST_MODEL} is none")
     content = path.read_bytes()
-    proto = parse_model(content, path.name)
+    proto = parse_model(content, "tokenizer.model")
     ids = {piece.piece: index for index, piece in enumerate(proto.pieces)}
     added = user_defined_pieces(proto) if settings.converted() else {}
     added |= {ids.get(token.content, index): token for index, token in settings.added.items()}
@@ -100,7 +95,7 @@ def _from_sentencepiece(path: Path, settings: TokenizerSettings) -> TokenizerFil
     _add_special(added, ids, special)
     if not settings.converted():  # sentencepiece itself has no normalised text that tokens could be looked for in
         added = {index: dataclasses.replace(token, normalized=False) for index, token in added.items()}
-    files = sentencepiece_files(content, where=path.name, added=added, space_prefix=_space_prefix(settings))
+    files = sentencepiece_files(content, added=added, space_prefix=_space_prefix(settings))
     return _finish(files, settings, special, ids.get)
 
 

@@ -17,10 +17,11 @@ from skywork_rt.checkpoints.file_source import FileSource, Place
 from skywork_rt.checkpoints.hashing import hash_files
 from skywork_rt.checkpoints.huggingface.config import read_config
 from skywork_rt.checkpoints.huggingface.json_file import read_json_object
-from skywork_rt.checkpoints.huggingface.tokenizer import read_tokenizer, read_tokenizer_file
+from skywork_rt.checkpoints.huggingface.tokenizer import read_tokenizer
 from skywork_rt.checkpoints.mindspore.config import Configuration, find_configuration, read_configuration
 from skywork_rt.checkpoints.mindspore.names import CONCATENATED, LORA, is_training_state, mindspore_name
 from skywork_rt.checkpoints.model import ModelConfig
+from skywork_rt.checkpoints.open_tokenizer import open_tokenizer_files
 from skywork_rt.checkpoints.tensors.ckpt_file import CkptFile
 from skywork_rt.checkpoints.tensors.safetensors_file import SafetensorsFile
 from skywork_rt.checkpoints.tensors.weight_file import WeightFile
@@ -63,7 +64,7 @@ class MindSporeSource(FileSource):
         self._file = file or open_weight_file(path)
         self.configuration = read_configuration(config) if config else find_configuration(path)
         self.tokenizer_path = tokenizer or path.parent
-        self._tokenizer = _read_tokenizer(self.tokenizer_path)
+        self._tokenizer = open_tokenizer_files(tokenizer) if tokenizer else read_tokenizer(path.parent)
         self._generation = _generation(self.configuration)
         model = read_config(
             self.configuration.values,
@@ -90,14 +91,6 @@ class MindSporeSource(FileSource):
 
     def generation_config(self) -> dict[str, Any] | None:
         return self._generation
-
-
-def _read_tokenizer(path: Path) -> TokenizerFiles | None:
-    if path.is_dir():
-        return read_tokenizer(path)
-    if not path.exists():
-        raise CheckpointError(f"the tokenizer {path} does not exist")
-    return read_tokenizer_file(path)
 
 
 def _generation(configuration: Configuration) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from skywork_rt.checkpoints.tensors.weight_file import FLOAT_TYPES, STORAGE_TYPE
 
 __all__ = ["as_bfloat16_bits", "converted"]
 
-_BLOCK = 1 << 22  # elements that are in float32 at a time, so that a large tensor takes little beside itself
+_BLOCK = 1 << 20  # elements that are in float32 at a time, so that a large tensor takes little beside itself
 
 
 def as_bfloat16_bits(values: Float32Array) -> NDArray[np.uint16]:

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import sentencepiece
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
-from sentencepiece import sentencepiece_model_pb2
 
 from skywork_rt.bundle.added_token import AddedToken, SpacePrefix
 from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles, VocabularyEntry
 from skywork_rt.checkpoints.tokenizers.vocabulary import sentencepiece_entry
 from skywork_rt.errors import CheckpointError, UnsupportedError
+from skywork_rt.support.mindspore_import import choose_protobuf
+
+choose_protobuf()
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]  # noqa: E402
+from sentencepiece import sentencepiece_model_pb2  # noqa: E402
 
 schema: Any = sentencepiece_model_pb2  # generated code without types
 

@@ -56,7 +56,7 @@ class AtomicDirectory:
         free = shutil.disk_usage(self.path).free
         if free < needed:
             raise CapacityError(
-                f"the export needs about {_gigabytes(needed)} beside {self._final.name}, {_gigabytes(free)} are free"
+                f"writing {self._final.name} needs about {_gigabytes(needed)} beside it, {_gigabytes(free)} are free"
             )
 
     def publish(self) -> None:
@@ -81,7 +81,9 @@ class AtomicDirectory:
         try:
             rename_new(self.path, self._final)
         except OSError as error:
-            raise InvalidArgumentError(f"{self._final} appeared while the export ran; it was left alone") from error
+            raise InvalidArgumentError(
+                f"{self._final} appeared while it was being written; it was left alone"
+            ) from error
 
     def _remove_abandoned(self) -> None:
         for left in self._final.parent.glob(f".{_glob_escape(self._final.name)}.*{_SUFFIX}"):
@@ -93,7 +95,7 @@ class AtomicDirectory:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(left, ignore_errors=True)
             except BlockingIOError:
-                pass  # another export is at work
+                pass  # another process is at work
             finally:
                 os.close(handle)
 

@@ -14,7 +14,7 @@ from checkpoints import names_in
 
 import skywork_rt.errors
 from skywork_rt.errors import CapacityError, InvalidArgumentError
-from skywork_rt.export.atomic_directory import AtomicDirectory
+from skywork_rt.support.atomic_directory import AtomicDirectory
 
 
 def _publish(final: Path, content: str, *, overwrite: bool = False) -> None:
@@ -57,7 +57,7 @@ def test_overwriting_keeps_the_old_one_until_the_new_one_is_whole(tmp_path: Path
 def test_a_name_taken_meanwhile_is_left_alone(tmp_path: Path) -> None:
     final = tmp_path / "out"
     with (
-        pytest.raises(InvalidArgumentError, match="appeared while the export ran"),
+        pytest.raises(InvalidArgumentError, match="appeared while it was being written"),
         AtomicDirectory(final) as directory,
     ):
         final.mkdir()
@@ -78,7 +78,7 @@ def test_the_published_directory_obeys_the_umask(tmp_path: Path) -> None:
 def test_a_full_disk_is_refused_with_the_numbers(tmp_path: Path) -> None:
     with AtomicDirectory(tmp_path / "out") as directory:
         directory.require_space(1)
-        with pytest.raises(CapacityError, match=r"needs about 1000000000\.00 GB beside out, \d+\.\d+ GB are free"):
+        with pytest.raises(CapacityError, match=r"needs about 1000000000\.00 GB beside it, \d+\.\d+ GB are free"):
             directory.require_space(10**18)
 
 
@@ -91,7 +91,7 @@ def test_a_place_that_cannot_be_written_says_why(tmp_path: Path) -> None:
 def test_remains_of_a_killed_process_go_with_the_next_and_a_living_one_keeps_its_own(tmp_path: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path\n"
-        "from skywork_rt.export.atomic_directory import AtomicDirectory\n"
+        "from skywork_rt.support.atomic_directory import AtomicDirectory\n"
         "with AtomicDirectory(Path(sys.argv[1])) as d: print('ready', flush=True); time.sleep(60)\n"
     )
     package = Path(skywork_rt.errors.__file__).parents[1]
