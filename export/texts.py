@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from skywork_rt.checkpoints.open import Checkpoint
-from skywork_rt.export.atomic_directory import AtomicDirectory
 from skywork_rt.export.bundle_writer import BundleWriter
 from skywork_rt.export.exporter import unusable_templates, write_small_files
+from skywork_rt.support.atomic_directory import AtomicDirectory
 
 __all__ = ["write_texts"]
 
