@@ -74,6 +74,7 @@ PYTHON_ROOMS: Table = {
         "export",
         "api",
         "skywork_rt",
+        "mindspore_backend",
         "bench",
         "recipe",
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import reprlib
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ def open_model(path: str | os.PathLike[str] | None, given: Mapping[str, Any]) ->
         return on_backend(backend, options, bundle)
     if backend is not None and not isinstance(backend, str):
         raise InvalidArgumentError(
-            f"backend is a {type(backend).__name__}; give a backend's name, or an object of a class that derives from "
+            f"backend is {reprlib.repr(backend)}, but must be a backend's name, or an object whose class derives from "
             "skywork_rt.backends.PythonBackend"
         )
     if path is None:

@@ -15,7 +15,7 @@ from skywork_rt.export.quantise.types import TYPES
 from skywork_rt.mindspore_backend.parameters import GraphParameters, Parameters, SourceParameters
 from skywork_rt.support.stages import no_progress
 
-__all__ = ["bundled_parameters", "has_full_graph_only", "weights_choices"]
+__all__ = ["bundled_parameters", "describe_choices", "has_full_graph_only", "weights_choices"]
 
 
 def bundled_parameters(bundle: BundleInfo, weights: str) -> Parameters:
@@ -25,10 +25,10 @@ def bundled_parameters(bundle: BundleInfo, weights: str) -> Parameters:
     SHA-256 is always compared.
     """
     choices = weights_choices(bundle)
-    if weights != "auto" and weights not in choices:
+    if not choices or weights not in ("auto", *choices):
         raise UnsupportedError(
             f"weights is {weights!r}, but the bundle {bundle.directory} has for the backend mindspore: "
-            f"{', '.join(choices)}"
+            f"{', '.join(choices) or 'none'}"
         )
     chosen = choices[0] if weights == "auto" else weights
     config = ModelConfig.from_json(bundle.section("model"))
@@ -45,6 +45,18 @@ def weights_choices(bundle: BundleInfo) -> Sequence[str]:
     """What the option `weights` may be, the most exact first; a graph of Lite gives f32."""
     packed = bundle.section("weights")
     return [name for name in TYPES if name in packed or (name == "f32" and _graph_files(bundle))]
+
+
+def describe_choices(bundle: BundleInfo) -> str:
+    """A sentence for people: what is computed with unasked, and what the option `weights` may choose instead."""
+    choices = weights_choices(bundle)
+    if not choices:
+        return "nothing that it reads: export with --for native, or graphs of up to 2 GiB"
+    said = [name if TYPES[name].scale_bytes == 0 else f"{name}, dequantised" for name in choices]
+    if choices[0] == "f32" and "f32" not in bundle.section("weights"):
+        said[0] = "f32, those of the graph"
+    others = f" (or: {'; '.join(said[1:])})" if said[1:] else ""
+    return f"computes in float32, with weights {said[0]}{others}"
 
 
 def has_full_graph_only(bundle: BundleInfo) -> bool:

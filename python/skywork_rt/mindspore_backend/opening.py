@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import tempfile
 from collections.abc import Callable, Mapping
@@ -14,19 +13,18 @@ from skywork_rt import _core
 from skywork_rt.bundle.info import BundleInfo
 from skywork_rt.checkpoints.model import ModelConfig
 from skywork_rt.checkpoints.open import open_source
-from skywork_rt.errors import BackendUnavailableError, CapacityError, UnsupportedError
+from skywork_rt.errors import CapacityError, UnsupportedError
 from skywork_rt.export.graph.weights import graph_weights
 from skywork_rt.export.texts import write_texts
 from skywork_rt.mindspore_backend.backend import Limits, MindSporeBackend, bytes_per_token, spec_of
 from skywork_rt.mindspore_backend.bundled import bundled_parameters, has_full_graph_only
 from skywork_rt.mindspore_backend.parameters import Parameters, SourceParameters
 from skywork_rt.mindspore_backend.sizes import work_bytes
+from skywork_rt.support.mindspore_import import import_mindspore
 
 __all__ = ["OnMindSpore", "open_on_mindspore"]
 
 _log = logging.getLogger("skywork_rt.mindspore_backend")
-
-_INSTALL = "pip install 'skywork-rt[export]'"
 
 # The largest tensors are there twice while they are loaded.
 _WEIGHT_COPIES = 1.25
@@ -49,17 +47,11 @@ def open_on_mindspore(path: Path, given: Mapping[str, Any]) -> OnMindSpore:
     Raises BackendUnavailableError without MindSpore, UnsupportedError for an option that means nothing here or that
     nothing in the bundle can serve, CapacityError when memory does not suffice, and what reading the model raises.
     """
-    require_mindspore()
     _check_options(given)
+    import_mindspore('backend="mindspore"', "export")  # before a tokenizer's reader imports protobuf its own way
     if (path / "model.json").exists():
         return _open_bundle(path, given)
     return _open_checkpoint(path, given)
-
-
-def require_mindspore() -> None:
-    """Raises BackendUnavailableError, naming the pip command, when MindSpore is not installed."""
-    if importlib.util.find_spec("mindspore") is None:
-        raise BackendUnavailableError(f"the backend mindspore needs MindSpore, which is not installed: {_INSTALL}")
 
 
 def _open_bundle(path: Path, given: Mapping[str, Any]) -> OnMindSpore:
@@ -125,8 +117,8 @@ def _check_options(given: Mapping[str, Any]) -> None:
     for name in ("activations", "kv_cache"):
         if given.get(name, "auto") not in ("auto", "f32"):
             raise UnsupportedError(
-                f'the backend mindspore computes with {name} "f32" only, not {given[name]!r}; backend="native" knows '
-                "others"
+                f'the backend mindspore computes with {name} "f32" only, not "{given[name]}"; backend="native" '
+                "knows others"
             )
     for name in ("mmap", "affinity"):
         if given.get(name):

@@ -71,6 +71,14 @@ def test_it_may_come_with_a_bundles_texts(tiny_bundle: Path) -> None:
         Generator(tiny_bundle, backend=Counting())
 
 
+def test_the_example_of_the_docs_runs() -> None:
+    page = Path(__file__).parents[3] / "docs" / "python-backends.md"
+    example = page.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    ended = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, timeout=60, check=False)
+    (stated,) = re.findall(r"# (\[.*\])\n", example)
+    assert (ended.returncode, ended.stdout.strip(), ended.stderr) == (0, stated, "")
+
+
 def test_an_event_loop_and_it_take_turns() -> None:
     async def run() -> list[list[int]]:
         async with AsyncGenerator(None, backend=Counting(0.001)) as generator:
@@ -200,7 +208,7 @@ def test_what_it_cannot_do_is_refused_when_the_request_comes() -> None:
         with pytest.raises(UnsupportedError, match="this backend cannot fork a sequence"):
             generator.generate([1], temperature=1.0, max_tokens=3, n=2)
         assert [r.token_ids for r in generator.generate([[1], [2], [3]], **GREEDY)][2] == [4, 5, 6, 7, 8]
-    with pytest.raises(InvalidArgumentError, match="backend is a int; give a backend's name, or an object of a class"):
+    with pytest.raises(InvalidArgumentError, match="backend is 3, but must be a backend's name, or an object"):
         Generator("no bundle", backend=3)  # type: ignore[typeddict-item]
     with pytest.raises(InvalidArgumentError, match="no bundle is given"):
         Generator(None, backend="native")
