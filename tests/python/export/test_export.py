@@ -260,7 +260,7 @@ def test_wrong_arguments_are_refused_before_any_work(
 
 def test_a_model_that_does_not_fit_on_the_disk_is_refused_before_it_is_read(out: Path) -> None:
     huge = preset("skywork-13b").to_json() | {"layers": 4096, "intermediate_size": 1 << 22, "name": "huge"}
-    with pytest.raises(CapacityError, match=r"needs about \d+\.\d\d GB beside tiny, \d+\.\d\d GB are free"):
+    with pytest.raises(CapacityError, match=r"needs about \d+\.\d\d GB beside it, \d+\.\d\d GB are free"):
         _native(SyntheticSource(ModelConfig.from_json(huge)), out)
     assert names_in(out.parent) == []
 
