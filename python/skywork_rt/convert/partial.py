@@ -74,6 +74,8 @@ class PartialOutput:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         os.close(self.lock)
+        if kind is not None and issubclass(kind, KeyboardInterrupt | CapacityError) and self._progress.exists():
+            _log.warning("%s keeps what is written; the same command goes on from there", self.path)
 
     @property
     def _progress(self) -> Path:

@@ -115,6 +115,24 @@ def parameter_names(base: dict[str, Any]) -> list[str]:
     return [parameter.name for parameter in net.get_parameters()]
 
 
+def cosines(head_dim: int, length: int, theta: float, extend_method: str, scaling_factor: Any, out: str) -> None:
+    """MindFormers' table of cosines, [length, head_dim], in `out`."""
+    import mindspore as ms
+    from mindformers.modules.layers import FreqsMgr
+
+    ms.set_context(mode=1, device_target="CPU")
+    table = FreqsMgr(
+        head_dim,
+        seq_length=length,
+        max_position_embedding=length,
+        rotary_dtype=ms.float32,
+        theta=theta,
+        scaling_factor=scaling_factor,
+        extend_method=extend_method,
+    )
+    np.save(out, table.freqs_cos.asnumpy())
+
+
 def _logits(net: Any, base: dict[str, Any], out: str) -> dict[str, Any]:
     import mindspore as ms
 
@@ -125,7 +143,8 @@ def _logits(net: Any, base: dict[str, Any], out: str) -> dict[str, Any]:
 
 
 TASKS: dict[str, Callable[..., Any]] = {
-    task.__name__: task for task in (save, load, transform, merge_strategies, lora_forward, forward, parameter_names)
+    task.__name__: task
+    for task in (save, load, transform, merge_strategies, lora_forward, forward, parameter_names, cosines)
 }
 
 

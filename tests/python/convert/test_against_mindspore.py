@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from mindspore_oracle import MindSpore
 from numpy.typing import NDArray
 from small_checkpoints import UNTIED, Arrays, arrays_of, assert_equal
 
+from skywork_rt.checkpoints.huggingface.config import read_config
+from skywork_rt.checkpoints.mindspore.config import read_configuration
 from skywork_rt.checkpoints.mindspore.names import mindspore_name
 from skywork_rt.checkpoints.mindspore.strategy import ParameterLayout, read_strategy, strategy_bytes
 from skywork_rt.checkpoints.synthetic.huggingface_directory import write_random_hf
@@ -115,6 +118,44 @@ def test_names_are_those_of_mindformers_network(
     }
     found = mindspore.run("parameter_names", base | options)
     assert sorted(found) == sorted(mindspore_name(name) for name in config.tensor_shapes())
+
+
+YARN = {"factor": 4.0, "beta_fast": 32, "beta_slow": 1, "mscale": 1.0, "mscale_all_dim": 0.5}
+LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("method", "scaling"),
+    [
+        ("None", 1.0),
+        ("PI", 4.0),
+        ("NTK", 2.0),
+        ("LLAMA3", {**LLAMA3, "original_max_position_embeddings": 64}),
+        ("YARN", {**YARN, "original_max_position_embeddings": 64}),
+    ],
+)
+def test_rotary_angles_are_those_of_mindformers(
+    mindspore: MindSpore, tmp_path: Path, method: str, scaling: Any
+) -> None:
+    """Up to the table of cosines. MindFormers 1.8.0 itself refuses every factor of its method "linear"."""
+    config = preset("tiny")
+    mindspore.run("cosines", 32, 256, 10000.0, method, scaling, tmp_path / "table.npy")
+    section = {
+        "num_layers": config.layers,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_heads": config.hidden_size // 32,
+        "n_kv_heads": 1,
+        "vocab_size": config.vocab_size,
+        "seq_length": 256,
+        "extend_method": method,
+        "scaling_factor": scaling,
+    }
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump({"model": {"model_config": section}}))
+    rope = read_config(read_configuration(tmp_path / "run.yaml").values, "model").rope
+    angles = np.outer(np.arange(256), np.array(rope.inverse_frequencies))
+    ours = np.cos(np.concatenate([angles, angles], axis=1)) * rope.attention_factor
+    np.testing.assert_allclose(ours, np.load(tmp_path / "table.npy"), atol=5e-5)
 
 
 # Split and merge

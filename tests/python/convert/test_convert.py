@@ -210,6 +210,7 @@ def test_a_mindformers_yaml_describes_the_model(tmp_path: Path) -> None:
     ("changes", "rope"),
     [
         ({"extend_method": "PI", "scaling_factor": 4.0}, "linear"),
+        ({"extend_method": "linear", "scaling_factor": {"factor": 4.0}}, "linear"),
         ({"extend_method": "NTK", "scaling_factor": 2.0}, "default"),
         (
             {

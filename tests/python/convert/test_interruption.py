@@ -203,7 +203,8 @@ def test_a_killed_split_goes_on_and_its_processes_end(tmp_path: Path, whole: Pat
 
 def workers() -> list[psutil.Process]:
     """Our processes that write tensors."""
-    return [child for child in psutil.Process().children() if "skywork_rt.convert.worker" in child.cmdline()]
+    alive = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in alive if "skywork_rt.convert.worker" in child.cmdline()]
 
 
 @pytest.mark.slow
@@ -234,12 +235,15 @@ def test_what_a_process_finds_wrong_is_the_error_of_the_call(tmp_path: Path, who
     assert not (tmp_path / "ranks").exists()
 
 
-def test_an_interrupted_merge_goes_on(tmp_path: Path, whole: Path) -> None:
+def test_an_interrupted_merge_goes_on_and_says_so(
+    tmp_path: Path, whole: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     split(whole, tmp_path / "ranks", Parallelism(2, 2, optimizer_shard=True), workers=1)
     ranks, strategy = tmp_path / "ranks", tmp_path / "ranks" / "strategy"
     with pytest.raises(KeyboardInterrupt):
         merge(ranks, strategy, tmp_path / "back.ckpt", workers=1, progress=stopped_at(0.5))
     assert not (tmp_path / "back.ckpt").exists()
+    assert "back.ckpt.partial keeps what is written; the same command goes on" in caplog.text
     assert merge(ranks, strategy, tmp_path / "back.ckpt", workers=1).resumed > 0
     assert_equal(arrays_of(tmp_path / "back.ckpt"), arrays_of(whole))
 
