@@ -53,6 +53,7 @@ def open_model(path: str | os.PathLike[str] | None, given: Mapping[str, Any]) ->
             f"backend is {reprlib.repr(backend)}, but must be a backend's name, or an object whose class derives from "
             "skywork_rt.backends.PythonBackend"
         )
+    _check_name(backend or "auto")
     if path is None:
         raise InvalidArgumentError("no bundle is given; only a backend that is a PythonBackend does without one")
     options = options_for_core(given)
@@ -80,6 +81,14 @@ def on_backend(
     opened._at_exit = close
     atexit.register(close)
     return opened
+
+
+def _check_name(backend: str) -> None:
+    known = ["auto", *(name for name, _ in _core.backends()), MINDSPORE]
+    if backend not in known:
+        raise InvalidArgumentError(
+            f'backend is "{backend}", but must be {", ".join(known)}, or a PythonBackend of your own'
+        )
 
 
 def _open_mindspore(path: str, options: dict[str, Any]) -> Opened:

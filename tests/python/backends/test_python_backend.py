@@ -210,6 +210,8 @@ def test_what_it_cannot_do_is_refused_when_the_request_comes() -> None:
         assert [r.token_ids for r in generator.generate([[1], [2], [3]], **GREEDY)][2] == [4, 5, 6, 7, 8]
     with pytest.raises(InvalidArgumentError, match="backend is 3, but must be a backend's name, or an object"):
         Generator("no bundle", backend=3)  # type: ignore[typeddict-item]
+    with pytest.raises(InvalidArgumentError, match=r'backend is "mindspor", but must be auto, .*, mindspore, or a Py'):
+        Generator("no bundle", backend="mindspor")
     with pytest.raises(InvalidArgumentError, match="no bundle is given"):
         Generator(None, backend="native")
 
