@@ -39,6 +39,12 @@ demo: $(VENV)/.installed  ## install, prepare Lite, export SmolLM2-135M and stre
 	$(if $(LITE_HOME),,$(BIN)/skywork-rt lite install)
 	$(BIN)/python examples/demo.py --bundle "$(BUNDLE)"
 
+.PHONY: demo-recipe
+demo-recipe: $(VENV)/.requirements-export-recipe $(VENV)/.installed  ## train a tiny Chinese model, convert, export, and answer on every backend
+	$(if $(LITE_HOME),,$(BIN)/skywork-rt lite install)
+	rm -rf build/demo-recipe
+	$(BIN)/python examples/demo_recipe.py --out build/demo-recipe
+
 .PHONY: test
 test: lint test-cpp test-sanitizers test-python  ## lint, sanitizers, fuzzing and every test, C++ and Python
 

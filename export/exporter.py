@@ -26,7 +26,10 @@ from skywork_rt.export.template_check import check_template
 from skywork_rt.support.atomic_directory import AtomicDirectory
 from skywork_rt.support.stages import Progress, no_progress
 
-__all__ = ["TARGETS", "WEIGHTS", "export"]
+__all__ = ["GRAPHS", "TARGETS", "WEIGHTS", "export", "unusable_templates", "write_small_files"]
+
+GRAPHS = ("both", "full")
+"""What the argument `graphs` may be."""
 
 _log = logging.getLogger("skywork_rt.export")
 
@@ -42,14 +45,18 @@ def export(
     targets: Sequence[str] | None = None,
     weights: Sequence[str] = (),
     max_length: int | None = None,
+    config: Path | str | None = None,
+    tokenizer: Path | str | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
     verify: bool = True,
+    graphs: str = "both",
 ) -> Path:
     """Writes the bundle `out` from `source` and returns its path.
 
     Args:
-        source: a GGUF file, a Hugging Face directory, or a source that is already open (`SyntheticSource`).
+        source: a GGUF file, a Hugging Face directory, a checkpoint of MindSpore (.ckpt, or .safetensors with
+            MindFormers' names), or a source that is already open (`SyntheticSource`).
         out: the bundle's directory, which must not exist unless `overwrite` is set. It appears when it is complete;
             after any failure nothing of it is left.
         targets: any of `TARGETS`. None means native, and lite too for models of up to `LITE_PARAMETERS` where MindSpore
@@ -57,9 +64,14 @@ def export(
         weights: any of `WEIGHTS`, for the target native; none given means "gguf", which keeps the weights as they are,
             for a GGUF file, and `DEFAULT_WEIGHTS` for others.
         max_length: tokens of prompt and output together; None takes what the model was made for.
+        config: of a checkpoint of MindSpore, config.json or a MindFormers YAML; None takes the one beside it.
+        tokenizer: of a checkpoint of MindSpore, tokenizer.json, tokenizer.model or a directory with one; None takes the
+            one beside it.
         overwrite: replace an existing bundle, in one step, when the new one is complete.
         progress: called as the steps proceed.
         verify: run each graph once and compare it with the source's weights before the bundle gets its name.
+        graphs: for the target lite, "both", or "full" for the full graph alone (MindFormers' use_past=False): half the
+            disk and memory, but a batch of sequences is computed one after the other.
 
     Raises CheckpointError for a damaged or incomplete checkpoint, UnsupportedError for a model that the runtime has no
     parts for, InvalidArgumentError for a wrong argument, CapacityError when the disk is too full.
@@ -72,21 +84,25 @@ def export(
         raise InvalidArgumentError(
             f"weights {', '.join(weights)} are for the target native, which is not among targets"
         )
+    if graphs not in GRAPHS:
+        raise InvalidArgumentError(f"graphs is {graphs!r}, but must be {' or '.join(GRAPHS)}")
     check_output(out, overwrite)
-    checkpoint = _open(source, max_length)
-    tokenizer = checkpoint.tokenizer()
-    unusable = _unusable_templates(tokenizer)
+    checkpoint = _open(source, max_length, config, tokenizer)
+    files = checkpoint.tokenizer()
+    unusable = unusable_templates(files)
     targets = choose_targets(targets, checkpoint.config)
     chosen = tuple(weights) or (_default_weights(checkpoint) if "native" in targets else ())
     needed = _needed_bytes(checkpoint, "lite" in targets, chosen)
+    if graphs != "both" and "lite" not in targets:
+        raise InvalidArgumentError(f"graphs is {graphs!r}, but no graphs are made: that takes the target lite (--for)")
     with AtomicDirectory(out, overwrite=overwrite) as directory:
         directory.require_space(needed)
         writer = BundleWriter(directory, checkpoint.config, _describe(checkpoint, progress))
-        _write_small_files(writer, checkpoint, tokenizer, unusable)
+        write_small_files(writer, checkpoint, files, unusable)
         for name in chosen:
             _write_weights(writer, checkpoint, name, progress)
         if "lite" in targets:
-            _write_graphs(writer, checkpoint, progress, verify)
+            _write_graphs(writer, checkpoint, progress, verify, graphs)
         writer.finish(progress)
     return out
 
@@ -107,15 +123,21 @@ def _check_choice(what: str, given: Sequence[str], known: Sequence[str]) -> None
         raise InvalidArgumentError(f"no target; give one or more of {', '.join(known)}")
 
 
-def _open(source: Path | str | Checkpoint, max_length: int | None) -> Checkpoint:
+def _open(
+    source: Path | str | Checkpoint, max_length: int | None, config: Path | str | None, tokenizer: Path | str | None
+) -> Checkpoint:
     if isinstance(source, Path | str):
-        return open_source(Path(source), max_length)
-    if max_length is not None:
-        raise InvalidArgumentError("max_length is chosen when a source is opened; this one is already open")
+        return open_source(
+            Path(source), max_length, Path(config) if config else None, Path(tokenizer) if tokenizer else None
+        )
+    given = {"max_length": max_length, "config": config, "tokenizer": tokenizer}
+    for name, value in given.items():
+        if value is not None:
+            raise InvalidArgumentError(f"{name} is chosen when a source is opened; this one is already open")
     return source
 
 
-def _unusable_templates(tokenizer: TokenizerFiles | None) -> dict[str, str]:
+def unusable_templates(tokenizer: TokenizerFiles | None) -> dict[str, str]:
     """Names of chat templates that cannot be used, with the reason; the bundle does without them."""
     if tokenizer is None:
         return {}
@@ -138,7 +160,7 @@ def _describe(checkpoint: Checkpoint, progress: Progress) -> dict[str, Any]:
     return {"kind": checkpoint.kind, "name": checkpoint.name, "sha256": checkpoint.sha256(progress)}
 
 
-def _write_small_files(
+def write_small_files(
     writer: BundleWriter, checkpoint: Checkpoint, tokenizer: TokenizerFiles | None, unusable: Mapping[str, str]
 ) -> None:
     if tokenizer is not None:
@@ -158,13 +180,15 @@ def _write_weights(writer: BundleWriter, checkpoint: Checkpoint, name: str, prog
     writer.add_weights(name, file)
 
 
-def _write_graphs(writer: BundleWriter, checkpoint: Checkpoint, progress: Progress, verify: bool) -> None:
+def _write_graphs(writer: BundleWriter, checkpoint: Checkpoint, progress: Progress, verify: bool, which: str) -> None:
     """Graphs are made in a directory of their own, so that what their steps leave behind never reaches the bundle."""
     from skywork_rt.export.graph import build_graphs
+    from skywork_rt.export.graph.contract import CONTRACTS, FULL
 
     work = writer.path / "work"
     work.mkdir()
-    graphs = build_graphs(checkpoint, work, progress, verify=verify)
+    contracts = CONTRACTS if which == "both" else (FULL,)
+    graphs = build_graphs(checkpoint, work, progress, contracts=contracts, verify=verify)
     for graph in graphs:
         for name in (graph.file, str(Path(graph.file).with_suffix(".msw"))):
             if (work / name).exists():

@@ -93,6 +93,9 @@ def backends() -> str:
         "bundle; when none can, the error has the reason of each. A shared library `skywork_rt_NAME.so` in a folder of "
         "`SKYWORK_RT_BACKENDS` is the backend NAME.\n",
         table(("name", "what it is"), ((f"`{name}`", text) for name, text in _core.backends())),
+        '\nIn Python there are two more, which `"auto"` never takes: `"mindspore"`, the exporter\'s graphs run by '
+        "MindSpore, and any object whose class derives from `skywork_rt.backends.PythonBackend` "
+        "([python-backends.md](../python-backends.md)).\n",
     )
 
 

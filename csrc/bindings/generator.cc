@@ -11,6 +11,7 @@
 
 #include "bindings/mailbox.h"
 #include "bindings/options.h"
+#include "bindings/python_backend.h"
 #include "skywork_rt/generator.h"
 #include "support/format.h"
 
@@ -156,13 +157,50 @@ struct DestroyWithoutGil {
 };
 using GeneratorHolder = std::unique_ptr<Generator, DestroyWithoutGil>;
 
+ModelSpec MakeModelSpec(int vocab_size, int max_length, const std::string& name, const std::string& architecture,
+                        int layers, int hidden_size, int intermediate_size, int heads, int kv_heads, int head_dim,
+                        double rms_norm_eps, bool qkv_bias, bool tied_embeddings, const RopeSpec& rope, TokenId bos_id,
+                        TokenId pad_id, const std::vector<TokenId>& eos_ids) {
+  ModelSpec model;
+  model.name = name;
+  model.architecture = architecture;
+  model.layers = layers;
+  model.hidden_size = hidden_size;
+  model.intermediate_size = intermediate_size;
+  model.heads = heads;
+  model.kv_heads = kv_heads;
+  model.head_dim = head_dim;
+  model.vocab_size = vocab_size;
+  model.max_length = max_length;
+  model.rms_norm_eps = rms_norm_eps;
+  model.qkv_bias = qkv_bias;
+  model.tied_embeddings = tied_embeddings;
+  model.rope = rope;
+  model.bos_id = bos_id;
+  model.pad_id = pad_id;
+  model.eos_ids = eos_ids;
+  return model;
+}
+
 void BindModelSpec(py::module_& module) {
   py::class_<RopeSpec>(module, "RopeSpec", "Rotary position embedding, scaling folded in.")
+      .def(py::init([](const std::string& type, double theta, const std::vector<float>& frequencies, float factor) {
+             return RopeSpec{type, theta, frequencies, factor};
+           }),
+           py::kw_only(), py::arg("type") = "default", py::arg("theta") = 10000.0,
+           py::arg("inverse_frequencies") = std::vector<float>(), py::arg("attention_factor") = 1.0F)
       .def_readonly("type", &RopeSpec::type)
       .def_readonly("theta", &RopeSpec::theta)
       .def_readonly("inverse_frequencies", &RopeSpec::inverse_frequencies)
       .def_readonly("attention_factor", &RopeSpec::attention_factor);
   py::class_<ModelSpec>(module, "ModelSpec", "The shape of the model, as model.json states it.")
+      .def(py::init(&MakeModelSpec), py::kw_only(), py::arg("vocab_size"), py::arg("max_length"), py::arg("name") = "",
+           py::arg("architecture") = "", py::arg("layers") = 0, py::arg("hidden_size") = 0,
+           py::arg("intermediate_size") = 0, py::arg("heads") = 0, py::arg("kv_heads") = 0, py::arg("head_dim") = 0,
+           py::arg("rms_norm_eps") = 1e-5, py::arg("qkv_bias") = false, py::arg("tied_embeddings") = false,
+           py::arg("rope") = RopeSpec(), py::arg("bos_id") = -1, py::arg("pad_id") = -1,
+           py::arg("eos_ids") = std::vector<TokenId>(),
+           "What a backend of one's own says of its model: the vocabulary, and where a sequence ends.")
       .def_readonly("name", &ModelSpec::name)
       .def_readonly("architecture", &ModelSpec::architecture)
       .def_readonly("layers", &ModelSpec::layers)
@@ -282,6 +320,16 @@ void BindGeneratorClass(py::module_& module) {
              return GeneratorHolder(new Generator(bundle, options));
            }),
            py::arg("bundle"), py::arg("options") = py::dict())
+      .def_static(
+          "on_backend",
+          [](py::object backend, const py::dict& values, const std::string& vocabulary) {
+            const GeneratorOptions options = ReadGeneratorOptions(values);
+            auto opened = std::make_unique<PythonBackend>(std::move(backend));
+            const py::gil_scoped_release release;
+            return GeneratorHolder(new Generator(std::move(opened), options, vocabulary));
+          },
+          py::arg("backend"), py::arg("options") = py::dict(), py::arg("vocabulary") = "",
+          "On a skywork_rt.backends.PythonBackend. `vocabulary`: path of a vocab.bin, or empty.")
       .def_property_readonly("model", &Generator::model, py::return_value_policy::reference_internal)
       .def_property_readonly("options", [](const Generator& g) { return bindings::ToDict(g.options()); })
       .def("stats", [](const Generator& g) { return ToDict(g.stats()); })

@@ -6,7 +6,9 @@
 #include "bindings/generator.h"
 #include "bindings/host.h"
 #include "bindings/log.h"
+#include "bindings/opening.h"
 #include "bindings/options.h"
+#include "bindings/python_backend.h"
 #include "bindings/raw_backend.h"
 #include "bindings/tables.h"
 #include "bindings/text.h"
@@ -21,6 +23,8 @@ PYBIND11_MODULE(_core, module) {
   skywork_rt::bindings::BindGenerator(module);
   skywork_rt::bindings::BindLog(module);
   skywork_rt::bindings::BindRawBackend(module);
+  skywork_rt::bindings::BindPythonBackend(module);
+  skywork_rt::bindings::BindOpening(module);
   skywork_rt::bindings::BindText(module);
   auto bench = module.def_submodule("bench", "What `skywork-rt bench` measures below the public API.");
   skywork_rt::bindings::BindBench(bench);

@@ -10,6 +10,7 @@
 
 #include "backend/registry.h"
 #include "bindings/options.h"
+#include "bindings/python_backend.h"
 #include "bundle/bundle.h"
 #include "engine/memory_plan.h"
 #include "skywork_rt/error.h"
@@ -28,7 +29,18 @@ std::unique_ptr<Backend> OpenBackend(const std::string& directory, const py::dic
 /// (sequence, its new tokens, rows of them whose logits are wanted)
 using PyChunk = std::tuple<SeqId, std::vector<TokenId>, std::vector<int>>;
 
-py::array_t<float> Forward(Backend& backend, const std::vector<PyChunk>& chunks) {
+/// Gives a step up when it is asked for the time that it was made with, counted from 1; 0 is never.
+class GivingUp final : public ForwardWatch {
+ public:
+  explicit GivingUp(std::size_t at) : at_(at) {}
+  bool GiveUp(std::size_t /*done*/, std::size_t /*total*/) override { return ++asked_ == at_; }
+
+ private:
+  std::size_t at_;
+  std::size_t asked_ = 0;
+};
+
+py::object Forward(Backend& backend, const std::vector<PyChunk>& chunks, std::size_t give_up_at) {
   std::vector<Chunk> views;
   std::size_t rows = 0;
   for (const auto& [seq, tokens, logit_rows] : chunks) {
@@ -38,9 +50,14 @@ py::array_t<float> Forward(Backend& backend, const std::vector<PyChunk>& chunks)
   const auto vocab = static_cast<std::size_t>(backend.model().vocab_size);
   py::array_t<float> logits({rows, vocab});
   const Span<float> out(logits.mutable_data(), rows * vocab);
-  const py::gil_scoped_release release;
-  backend.Forward(Span<const Chunk>(views), out);
-  return logits;
+  GivingUp watch(give_up_at);
+  bool whole = false;
+  {
+    const py::gil_scoped_release release;
+    whole = backend.Forward(Span<const Chunk>(views), out, &watch);
+  }
+  if (!whole) return py::none();
+  return std::move(logits);
 }
 
 }  // namespace
@@ -49,6 +66,12 @@ void BindRawBackend(py::module_& module) {
   py::class_<Backend>(module, "RawBackend",
                       "One backend without an engine, for parity tests. Not safe for two threads at once.")
       .def(py::init(&OpenBackend), py::arg("bundle"), py::arg("options") = py::dict())
+      .def_static(
+          "over",
+          [](py::object backend) -> std::unique_ptr<Backend> {
+            return std::make_unique<PythonBackend>(std::move(backend));
+          },
+          py::arg("backend"), "Over a skywork_rt.backends.PythonBackend.")
       .def_property_readonly("model", &Backend::model, py::return_value_policy::reference_internal)
       .def_property_readonly("traits",
                              [](const Backend& backend) {
@@ -67,8 +90,10 @@ void BindRawBackend(py::module_& module) {
                              })
       .def("open", &Backend::Open, py::arg("max_tokens"))
       .def("length", &Backend::Length, py::arg("seq"))
-      .def("forward", &Forward, py::arg("chunks"),
-           "Logits float32 [sum of logit rows, vocabulary] of chunks (sequence, token ids, logit rows).")
+      .def(
+          "forward", &Forward, py::arg("chunks"), py::arg("give_up_at") = 0,
+          "Logits float32 [sum of logit rows, vocabulary] of chunks (sequence, token ids, logit rows). With give_up_at "
+          "the step is given up when the backend asks for the so-many-th time; then None.")
       .def(
           "reorder",
           [](Backend& backend, const std::vector<SeqId>& from, const std::vector<SeqId>& to) {

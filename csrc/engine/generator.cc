@@ -46,10 +46,23 @@ std::unique_ptr<Engine> OpenBundle(const std::string& path, const GeneratorOptio
   return engine;
 }
 
-std::unique_ptr<Engine> WrapBackend(std::unique_ptr<Backend> backend, const GeneratorOptions& options) {
+std::shared_ptr<const Vocabulary> LoadVocabulary(const std::string& path, const ModelSpec& model) {
+  if (path.empty()) return nullptr;
+  auto vocabulary = std::make_shared<const Vocabulary>(Vocabulary::Load(path));
+  if (vocabulary->size() != static_cast<std::size_t>(model.vocab_size)) {
+    throw Error(ErrorCode::kInvalidArgument,
+                StrCat(path, " holds ", vocabulary->size(), " tokens, but the backend's model has ", model.vocab_size,
+                       ": give the vocabulary of this model, or none"));
+  }
+  return vocabulary;
+}
+
+std::unique_ptr<Engine> WrapBackend(std::unique_ptr<Backend> backend, const GeneratorOptions& options,
+                                    const std::string& vocabulary) {
   if (backend == nullptr) throw Error(ErrorCode::kInvalidArgument, "backend is null: give one that is open");
   EngineConfig config;
   config.options = options;
+  config.vocabulary = LoadVocabulary(vocabulary, backend->model());
   return std::make_unique<Engine>(std::move(backend), std::move(config));
 }
 
@@ -126,8 +139,8 @@ class PendingList {
 Generator::Generator(const std::string& bundle, const GeneratorOptions& options)
     : impl_(std::make_unique<Impl>(OpenBundle(bundle, options))) {}
 
-Generator::Generator(std::unique_ptr<Backend> backend, const GeneratorOptions& options)
-    : impl_(std::make_unique<Impl>(WrapBackend(std::move(backend), options))) {}
+Generator::Generator(std::unique_ptr<Backend> backend, const GeneratorOptions& options, const std::string& vocabulary)
+    : impl_(std::make_unique<Impl>(WrapBackend(std::move(backend), options, vocabulary))) {}
 
 Generator::~Generator() = default;
 

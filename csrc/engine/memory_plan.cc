@@ -126,10 +126,16 @@ std::size_t PlanTokens(const GeneratorOptions& given, const GeneratorOptions& re
 }
 
 /// What the engine takes itself: the logits of a step, and a copy for the sampler; or those of a prompt.
-std::size_t LogitBytes(const Bundle& bundle, int max_batch) {
-  const std::size_t row = Product(static_cast<std::size_t>(bundle.model().vocab_size), sizeof(float));
+std::size_t LogitBytes(const ModelSpec& model, int max_batch) {
+  const std::size_t row = Product(static_cast<std::size_t>(model.vocab_size), sizeof(float));
   return std::max(Product(2 * static_cast<std::size_t>(std::max(1, max_batch)), row),
                   EngineConfig().prompt_logits_bytes);
+}
+
+GeneratorOptions FitMachine(const GeneratorOptions& given, GeneratorOptions resolved, const ModelSpec& model,
+                            BackendMemory needs) {
+  needs.work = Sum(needs.work, LogitBytes(model, resolved.max_batch));
+  return FitMemory(given, std::move(resolved), needs, ReadMemoryLimits().available);
 }
 
 }  // namespace
@@ -157,8 +163,11 @@ GeneratorOptions ResolveForBundle(const GeneratorOptions& given, const Bundle& b
   BackendMemory needs;
   needs.per_token = bundle.model().CacheBytesPerToken(sizeof(float));
   if (entry.memory != nullptr) needs = entry.memory(bundle, asked);
-  needs.work = Sum(needs.work, LogitBytes(bundle, resolved.max_batch));
-  return FitMemory(given, std::move(resolved), needs, ReadMemoryLimits().available);
+  return FitMachine(given, std::move(resolved), bundle.model(), needs);
+}
+
+GeneratorOptions ResolveForMemory(const GeneratorOptions& given, const ModelSpec& model, BackendMemory needs) {
+  return FitMachine(given, ResolveOptions(given, model), model, needs);
 }
 
 }  // namespace skywork_rt

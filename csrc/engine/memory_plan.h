@@ -25,6 +25,11 @@ namespace skywork_rt {
 GeneratorOptions FitMemory(const GeneratorOptions& given, GeneratorOptions resolved, const BackendMemory& needs,
                            std::size_t available);
 
+/// The options for a model that is not opened yet, complete: ResolveOptions, and FitMemory with what this process may
+/// take now. `needs` is what the backend will take; the engine's own work is added. Throws what these throw.
+SKYWORK_RT_API GeneratorOptions ResolveForMemory(const GeneratorOptions& given, const ModelSpec& model,
+                                                 BackendMemory needs);
+
 /// The options for `bundle`, complete: ResolveOptions, the backend that "auto" means, and FitMemory with what this
 /// process may take now. Throws what these throw.
 SKYWORK_RT_API GeneratorOptions ResolveForBundle(const GeneratorOptions& given, const Bundle& bundle);

@@ -4,6 +4,7 @@
 
 #include "backend/backend.h"
 #include "backend/backend_entry.h"
+#include "skywork_rt/export.h"
 #include "skywork_rt/generator.h"
 
 namespace skywork_rt {
@@ -17,6 +18,6 @@ GeneratorOptions LimitOptions(GeneratorOptions options, const Traits& traits);
 
 /// What the backend is asked for: the user's options, and some sequences more than run at once, which keep finished
 /// ones for prefix reuse.
-BackendOptions ToBackendOptions(const GeneratorOptions& resolved);
+SKYWORK_RT_API BackendOptions ToBackendOptions(const GeneratorOptions& resolved);
 
 }  // namespace skywork_rt

@@ -109,7 +109,7 @@ std::size_t FixedPromptTokens(const ModelSpec& model) {
   const std::size_t attention = 2 * hidden * head_dim * static_cast<std::size_t>(model.heads + model.kv_heads);
   const std::size_t feed_forward = 3 * hidden * static_cast<std::size_t>(model.intermediate_size);
   const std::size_t token = static_cast<std::size_t>(model.layers) * (attention + feed_forward);
-  return std::max(kStep, kMultiplyAdds / token / kStep * kStep);
+  return std::max(kStep, kMultiplyAdds / std::max<std::size_t>(1, token) / kStep * kStep);
 }
 
 }  // namespace skywork_rt

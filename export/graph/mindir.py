@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from skywork_rt.errors import UnsupportedError
+from skywork_rt.support.mindspore_import import choose_protobuf
 
 __all__ = ["INSTALL_HINT", "load_model", "model_class", "require_mindspore", "save_model"]
 
@@ -31,6 +32,7 @@ def require_mindspore() -> Path:
 @functools.cache
 def model_class() -> Any:
     """The message class ModelProto; its parts are reached through its fields."""
+    choose_protobuf()
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
     path = require_mindspore() / "train" / "mind_ir_pb2.py"

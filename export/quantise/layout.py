@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from skywork_rt.checkpoints.model import Float32Array
 
-__all__ = ["ALIGNMENT", "GROUP", "PANEL_ROWS", "filled", "joined", "panels_of", "panels_of_words"]
+__all__ = ["ALIGNMENT", "GROUP", "PANEL_ROWS", "filled", "joined", "panels_of", "panels_of_words", "parted", "rows_of"]
 
 GROUP = 32
 PANEL_ROWS = 16
@@ -58,3 +58,17 @@ def joined(scales: NDArray[np.generic] | None, codes: NDArray[np.generic]) -> ND
         parts = [flat, np.zeros((panels, -flat.shape[1] % ALIGNMENT), np.uint8)]
     parts.append(np.ascontiguousarray(codes).view(np.uint8).reshape(panels, -1))
     return np.concatenate(parts, axis=1)
+
+
+def parted(panels: NDArray[np.uint8], scale_bytes: int, code_bytes: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The inverse of `joined`: uint8 [panels, groups, scale_bytes] of scales, [panels, groups, code_bytes] of codes."""
+    count, size = panels.shape
+    groups = size // (scale_bytes + code_bytes)  # the padding behind the scales is less than a group
+    scales = np.ascontiguousarray(panels[:, : groups * scale_bytes]).reshape(count, groups, scale_bytes)
+    return scales, np.ascontiguousarray(panels[:, size - groups * code_bytes :]).reshape(count, groups, code_bytes)
+
+
+def rows_of(panels: NDArray[np.generic], columns: int) -> NDArray[np.generic]:
+    """The inverse of `panels_of`: [panels * 16, columns] of [panels, 16, groups, 32]; filled rows stay."""
+    count, rows, groups, width = panels.shape
+    return np.ascontiguousarray(panels.reshape(count * rows, groups * width)[:, :columns])

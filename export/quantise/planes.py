@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from skywork_rt.export.quantise.layout import GROUP, PANEL_ROWS
 
-__all__ = ["plane_bytes", "planes"]
+__all__ = ["codes_of", "plane_bytes", "planes"]
 
 
 def plane_bytes(*bits: int) -> int:
@@ -29,6 +29,27 @@ def planes(codes: NDArray[Any], *bits: int) -> NDArray[np.uint8]:
         parts.append(_plane((codes >> shift) & ((1 << one) - 1), one))
         shift += one
     return np.concatenate(parts, axis=-1)
+
+
+def codes_of(codes: NDArray[np.uint8], *bits: int) -> NDArray[np.uint8]:
+    """The inverse of `planes`: uint8 [panels * 16, groups, 32] of [panels, groups, bytes]."""
+    parts = np.split(codes, np.cumsum([plane_bytes(one) for one in bits])[:-1], axis=-1)
+    found, shift = np.zeros((len(codes) * PANEL_ROWS, codes.shape[1], GROUP), np.uint8), 0
+    for one, part in zip(bits, parts, strict=True):
+        found |= _of_plane(part, one) << shift
+        shift += one
+    return found
+
+
+def _of_plane(plane: NDArray[Any], bits: int) -> NDArray[np.uint8]:
+    panels, groups, _ = plane.shape
+    lines = (
+        plane.reshape(panels, groups, -1, 1, PANEL_ROWS, 4)
+        >> (bits * np.arange(8 // bits, dtype=np.uint8))[:, None, None]
+    )
+    quads = (lines & ((1 << bits) - 1)).transpose(0, 4, 1, 2, 3, 5)  # [panels, rows, groups, lines, quads, 4]
+    found: NDArray[np.uint8] = quads.reshape(panels * PANEL_ROWS, groups, GROUP)
+    return found
 
 
 def _plane(codes: NDArray[Any], bits: int) -> NDArray[np.uint8]:

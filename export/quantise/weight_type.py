@@ -38,6 +38,10 @@ class WeightType:
     code_bytes: int
     """That the codes of a group of 16 rows take."""
 
+    unpack: Callable[[NDArray[np.uint8], int], Float32Array]
+    """(panels, columns): the weights that they stand for, float32 [16 * panels, columns], to the bit what the kernels
+    take them for. Rows that filled the last panel up are still there."""
+
     scale_groups: int = 1
     """Groups whose scales lie together."""
 

@@ -37,11 +37,19 @@ CHAT_TEMPLATE = """\
 {%- endif %}"""
 
 
-def bundle_of(name: str, make_source: Callable[..., Path], weights: tuple[str, ...], **arguments: Any) -> Path:
-    """The bundle `name`, exported for every backend from what `make_source(directory)` writes."""
+def bundle_of(
+    name: str,
+    make_source: Callable[..., Path],
+    weights: tuple[str, ...],
+    *,
+    targets: tuple[str, ...] = BACKENDS,
+    graphs: str = "both",
+    **arguments: Any,
+) -> Path:
+    """The bundle `name`, exported for every backend, or for `targets`, from what `make_source(directory)` writes."""
     root = cache_directory() / "bundles" / "-".join(BACKENDS) / name
     root.mkdir(parents=True, exist_ok=True)
-    state = _state(weights, arguments)
+    state = _state(weights, targets, graphs, arguments)
     bundle = root / state
     with (root / ".lock").open("w") as lock:  # two test processes at once make it once
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -50,8 +58,8 @@ def bundle_of(name: str, make_source: Callable[..., Path], weights: tuple[str, .
                 shutil.rmtree(old)
             work = root / "source" / name
             shutil.rmtree(work, ignore_errors=True)
-            native = weights if "native" in BACKENDS else ()
-            export(make_source(work, **arguments), bundle, targets=BACKENDS, weights=native)
+            native = weights if "native" in targets else ()
+            export(make_source(work, **arguments), bundle, targets=targets, weights=native, graphs=graphs)
             shutil.rmtree(work, ignore_errors=True)
     return bundle
 
@@ -74,6 +82,12 @@ def random_source(directory: Path, case: Case) -> Path:
 def random_bundle(name: str) -> Path:
     """The bundle of one of the random models of the golden files."""
     return bundle_of(f"random-{name}", random_source, ("f32",), case=CASES[name])
+
+
+def full_graph_bundle() -> Path:
+    """A random GQA model with q/k/v biases of which there is the full graph for Lite and nothing else."""
+    case = CASES["qkv-bias"]
+    return bundle_of("full-graph-only", random_source, (), targets=("lite",), graphs="full", case=case)
 
 
 def smollm2_source(_directory: Path) -> Path:

@@ -19,6 +19,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS / "golden"), str(TESTS / "python"), str(TESTS / "python" / "export")]
+sys.path.append(str(TESTS.parent / "examples"))
 
 import skywork_rt  # noqa: E402
 from bundles import BACKENDS, bundle_of, smollm2_source, tiny_source  # noqa: E402

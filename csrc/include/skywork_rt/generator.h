@@ -167,8 +167,10 @@ class SKYWORK_RT_API Generator {
   /// Opens a bundle directory. Throws Error: kNotFound, kCorruptBundle, kUnsupported, kBackendUnavailable,
   /// kInvalidArgument.
   explicit Generator(const std::string& bundle, const GeneratorOptions& options = {});
-  /// Runs on a backend of the caller's own (tests, experiments). `options.backend` is not looked at.
-  Generator(std::unique_ptr<Backend> backend, const GeneratorOptions& options);
+  /// Runs on a backend of the caller's own (tests, experiments). `options.backend` is not looked at. `vocabulary`: path
+  /// of a vocab.bin (docs/bundle-format.md), which makes text of ids; empty: ids in, ids out. Throws what the file's
+  /// reader throws, and kInvalidArgument when it has not as many tokens as the backend's model.
+  Generator(std::unique_ptr<Backend> backend, const GeneratorOptions& options, const std::string& vocabulary = "");
   ~Generator();  // Close(kCancel); in a callback of its own, a thread does it that is started for this
   Generator(const Generator&) = delete;
   Generator& operator=(const Generator&) = delete;

@@ -14,7 +14,8 @@ namespace skywork_rt {
 /// This is the table of the options: the binding, the checks, the command line and the reference page come from it. Its
 /// twin for editors is python/skywork_rt/api/options.py, which a test holds equal to the last word.
 struct GeneratorOptions {
-  /// Name of a backend, or "auto": the first one that can run the bundle (docs/reference/backends.md).
+  /// Name of a backend, or "auto": the first one that can run the bundle (docs/reference/backends.md). In Python also
+  /// "mindspore", which "auto" never takes, and a PythonBackend of one's own.
   std::string backend = "auto";
   /// What to compute on: "cpu". Other names are for backends of other devices.
   std::string device = "cpu";

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from skywork_rt.checkpoints.model import Float32Array, RawTensor
 from skywork_rt.errors import CheckpointError
-from skywork_rt.export.quantise.codes import Codes, grouped, halves, inverse, to_half
-from skywork_rt.export.quantise.layout import GROUP, PANEL_ROWS, filled, joined
+from skywork_rt.export.quantise.codes import Codes, dequantised, grouped, halves, inverse, to_half
+from skywork_rt.export.quantise.layout import GROUP, PANEL_ROWS, filled, joined, parted
 from skywork_rt.export.quantise.weight_type import RandomCodes, WeightType
 
 __all__ = ["TYPE", "from_raw", "pack_codes", "quantised"]
@@ -108,11 +108,23 @@ def _fit(
     return to_half(slope, name), to_half(offset, name)
 
 
+def _unpack(panels: NDArray[np.uint8], columns: int) -> Float32Array:
+    scales, codes = parted(panels, _SCALE_BYTES, _CODE_BYTES)
+    groups = codes.shape[1]
+    eights = codes.reshape(-1, groups, GROUP // 8, PANEL_ROWS, 4).transpose(0, 3, 1, 2, 4)
+    nibbles = np.stack([eights & 0xF, eights >> 4], axis=-2)
+    of_rows = scales.view("<f2").reshape(-1, groups, 2, PANEL_ROWS).transpose(2, 0, 3, 1).reshape(2, -1, groups)
+    return dequantised(Codes(nibbles.reshape(-1, groups, GROUP), of_rows[0], of_rows[1]), columns)
+
+
+_SCALE_BYTES, _CODE_BYTES = 64, 256
+
 TYPE = WeightType(
     "int4",
-    scale_bytes=64,
-    code_bytes=256,
+    scale_bytes=_SCALE_BYTES,
+    code_bytes=_CODE_BYTES,
     pack=lambda rows, name: pack_codes(quantised(rows, name)),
+    unpack=_unpack,
     raw_types=("Q4_0", "Q4_1"),
     pack_raw=lambda raw, start, stop: pack_codes(from_raw(raw, start, stop)),
     vocabulary="int8",

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skywork_rt.checkpoints.model import Float32Array, RawTensor
-from skywork_rt.export.quantise.codes import Codes, grouped, halves, inverse, to_half
-from skywork_rt.export.quantise.layout import GROUP, PANEL_ROWS, filled, joined
+from skywork_rt.export.quantise.codes import Codes, dequantised, grouped, halves, inverse, to_half
+from skywork_rt.export.quantise.layout import GROUP, PANEL_ROWS, filled, joined, parted
 from skywork_rt.export.quantise.weight_type import RandomCodes, WeightType
 
 __all__ = ["TYPE", "from_raw", "pack_codes", "quantised"]
@@ -40,11 +40,22 @@ def pack_codes(codes: Codes) -> NDArray[np.uint8]:
     return joined(scales.reshape(panels, PANEL_ROWS, groups).transpose(0, 2, 1), fours)
 
 
+def _unpack(panels: NDArray[np.uint8], columns: int) -> Float32Array:
+    scales, codes = parted(panels, _SCALE_BYTES, _CODE_BYTES)
+    groups = codes.shape[1]
+    fours = codes.view(np.int8).reshape(-1, groups, GROUP // 4, PANEL_ROWS, 4).transpose(0, 3, 1, 2, 4)
+    of_rows = scales.view("<f2").transpose(0, 2, 1).reshape(-1, groups)
+    return dequantised(Codes(fours.reshape(-1, groups, GROUP), of_rows), columns)
+
+
+_SCALE_BYTES, _CODE_BYTES = 32, 512
+
 TYPE = WeightType(
     "int8",
-    scale_bytes=32,
-    code_bytes=512,
+    scale_bytes=_SCALE_BYTES,
+    code_bytes=_CODE_BYTES,
     pack=lambda rows, name: pack_codes(quantised(rows, name)),
+    unpack=_unpack,
     raw_types=("Q8_0",),
     pack_raw=lambda raw, start, stop: pack_codes(from_raw(raw, start, stop)),
     default=True,

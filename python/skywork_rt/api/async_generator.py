@@ -48,7 +48,7 @@ class AsyncGenerator:
     only when a text or chat has been tokenised is raised by what is awaited first.
     """
 
-    def __init__(self, bundle: str | os.PathLike[str] | Generator, **options: Unpack[GeneratorOptions]) -> None:
+    def __init__(self, bundle: str | os.PathLike[str] | Generator | None, **options: Unpack[GeneratorOptions]) -> None:
         if isinstance(bundle, Generator) and options:
             raise InvalidArgumentError("options belong to opening a bundle, but an open Generator was given")
         self._generator = bundle if isinstance(bundle, Generator) else Generator(bundle, **options)

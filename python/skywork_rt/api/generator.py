@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from skywork_rt import _core
 from skywork_rt.api.core_log import forward_core_log
-from skywork_rt.api.options import GeneratorOptions, options_for_core, with_options_documented
+from skywork_rt.api.opening import open_model
+from skywork_rt.api.options import GeneratorOptions, with_options_documented
 from skywork_rt.api.params import SamplingParams
 from skywork_rt.api.prompts import Prompt, PromptInput, check_single, parse_ids, parse_prompts
 from skywork_rt.api.requests import Batch, Terms, submit
 from skywork_rt.api.results import RequestOutput, Score
 from skywork_rt.api.stream import Stream
-from skywork_rt.bundle.info import BundleInfo
 from skywork_rt.errors import InvalidArgumentError, UnsupportedError
 from skywork_rt.support.suggest import refuse_unknown
 from skywork_rt.text.chat_template import ChatArguments, ChatTemplates, Message, load_chat_templates, render_chat
@@ -39,18 +39,17 @@ class Generator:
     Use it as a context manager, or call `close()`. Options are keywords; they are listed below, and what each may be is
     in docs/reference/generator-options.md. Opening a bundle downloads and changes nothing.
 
-    bundle: directory written by `skywork-rt export`.
+    bundle: directory written by `skywork-rt export`. For backend="mindspore" also whatever that command takes, such as
+        a MindSpore checkpoint; for a PythonBackend None too, and then the generator takes and gives ids only.
 
     Raises BundleNotFoundError, CorruptBundleError, UnsupportedError, BackendUnavailableError, InvalidArgumentError.
     """
 
-    def __init__(self, bundle: str | os.PathLike[str], **options: Unpack[GeneratorOptions]) -> None:
-        directory = os.fspath(bundle)
-        if not isinstance(directory, str):
-            raise InvalidArgumentError(f"the bundle's path is {type(directory).__name__}; give a str or a Path")
+    def __init__(self, bundle: str | os.PathLike[str] | None, **options: Unpack[GeneratorOptions]) -> None:
         forward_core_log()
-        self._core = _core.Generator(directory, options_for_core(options))
-        self._bundle = BundleInfo.open(directory)
+        self._opened = open_model(bundle, options)
+        self._core = self._opened.core
+        self._bundle = self._opened.bundle
         self._tokenizer: Tokenizer | None = None
         self._tokenizer_loaded = False
         self._defaults: SamplingParams | None = None
@@ -266,6 +265,7 @@ class Generator:
         results of requests stay.
         """
         self._core.close(finish)
+        self._opened.closed()
 
     def __enter__(self) -> Self:
         return self

@@ -7,6 +7,7 @@ from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 
+from skywork_rt.backends import PythonBackend
 from skywork_rt.errors import InvalidArgumentError
 from skywork_rt.support.field_table import field_table
 from skywork_rt.support.suggest import refuse_unknown
@@ -22,8 +23,9 @@ class GeneratorOptions(TypedDict, total=False):
     csrc/include/skywork_rt/generator_options.h is the table; a test holds this equal to it, to the last word.
     """
 
-    backend: str
-    """Name of a backend, or "auto": the first one that can run the bundle (docs/reference/backends.md)."""
+    backend: str | PythonBackend
+    """Name of a backend, or "auto": the first one that can run the bundle (docs/reference/backends.md). In Python also
+    "mindspore", which "auto" never takes, and a PythonBackend of one's own."""
     device: str
     """What to compute on: "cpu". Other names are for backends of other devices."""
     weights: str

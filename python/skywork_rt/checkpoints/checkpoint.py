@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Protocol
 
@@ -10,6 +11,8 @@ from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles
 from skywork_rt.errors import CheckpointError, InvalidArgumentError
 from skywork_rt.support.stages import Progress, no_progress
 
+_MOST_COMPARED = 200
+
 __all__ = ["Checkpoint", "check_shape", "check_tensor_names", "choose_max_length"]
 
 
@@ -17,7 +20,7 @@ class Checkpoint(Source, Protocol):
     """A `Source` with what else a bundle takes from a checkpoint."""
 
     @property
-    def kind(self) -> Literal["gguf", "huggingface", "synthetic"]:
+    def kind(self) -> Literal["gguf", "huggingface", "mindspore", "synthetic"]:
         """`source.kind` of model.json."""
         ...
 
@@ -43,15 +46,17 @@ def check_tensor_names(found: Iterable[str], expected: Mapping[str, str], allowe
     """Compares a checkpoint's tensors with what its configuration asks for.
 
     `expected` maps the checkpoint's names to ours; `allowed` are names that may be there and are not read. Raises
-    CheckpointError that names the first few missing, else the first few unexpected tensors.
+    CheckpointError that names the first few missing (and what may be the first
+    of them under another name), else the first few unexpected tensors.
     """
     names = set(found)
     missing = [name for name in expected if name not in names]
+    unexpected = sorted(names - set(expected) - set(allowed))
     if missing:
         raise CheckpointError(
             f"{where} lacks {len(missing)} of {len(expected)} tensors that its configuration asks for: {_few(missing)}"
+            + _nearest(missing[0], unexpected)
         )
-    unexpected = sorted(names - set(expected) - set(allowed))
     if unexpected:
         raise CheckpointError(
             f"{where} has {len(unexpected)} tensors that do not belong to its architecture: {_few(unexpected)}; "
@@ -82,6 +87,12 @@ def choose_max_length(requested: int | None, stated: int, limit: int | None, lim
         reason = limited_by if limit is not None and limit < stated else "the length that the model was made for"
         raise InvalidArgumentError(f"max_length {requested} is more than {allowed}, {reason}")
     return requested
+
+
+def _nearest(missing: str, unexpected: list[str]) -> str:
+    """What may be the missing tensor under another name."""
+    near = difflib.get_close_matches(missing, unexpected[:_MOST_COMPARED], n=1, cutoff=0.5)
+    return f"; it has {near[0]}, which its architecture does not" if near else ""
 
 
 def _few(names: list[str]) -> str:

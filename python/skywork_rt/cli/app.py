@@ -9,7 +9,22 @@ import traceback
 import typer
 
 from skywork_rt.bench.commands import app as bench
-from skywork_rt.cli import chat, doctor, export, generate, info, lite, prepare, synth
+from skywork_rt.cli import (
+    chat,
+    convert,
+    doctor,
+    export,
+    generate,
+    info,
+    launch,
+    lite,
+    merge,
+    prepare,
+    rank_table,
+    split,
+    synth,
+    train,
+)
 from skywork_rt.cli.terminal import drop_output, note_unshown, prepare_streams
 from skywork_rt.errors import (
     BackendUnavailableError,
@@ -44,10 +59,16 @@ def _options(
 
 app.command("export")(export.export)
 app.command("prepare")(prepare.prepare)
+app.command("convert")(convert.convert)
+app.command("split")(split.split)
+app.command("merge")(merge.merge)
 app.command("synth")(synth.synth)
 app.command("generate")(generate.generate)
 app.command("chat")(chat.chat)
 app.command("info")(info.info)
+app.command("train")(train.train)
+app.command("launch")(launch.launch)
+app.command("rank-table")(rank_table.rank_table)
 app.add_typer(lite.app, name="lite")
 app.add_typer(bench, name="bench")
 app.command("doctor")(doctor.doctor)

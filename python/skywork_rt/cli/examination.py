@@ -35,6 +35,7 @@ def examine() -> Report:
     _examine_cpu(report)
     _examine_memory(report)
     _examine_lite(report)
+    _examine_mindspore(report)
     _examine_libraries(report)
     _examine_cache(report)
     return report
@@ -83,6 +84,15 @@ def _examine_lite(report: Report) -> None:
         report.advice.append("the lite backend needs MindSpore Lite: skywork-rt lite install")
         return
     report.facts["mindspore lite"] = f"{location.version} in {location.home} ({location.origin})"
+
+
+def _examine_mindspore(report: Report) -> None:
+    version = _version("mindspore")
+    report.facts["backend mindspore"] = (
+        "not installed: pip install 'skywork-rt[export]'"
+        if version is None
+        else f"MindSpore {version}: checkpoints and bundles in float32, quantised weights dequantised"
+    )
 
 
 def _examine_libraries(report: Report) -> None:

@@ -13,7 +13,7 @@ __all__ = ["export"]
 
 
 def export(
-    source: Annotated[Path, typer.Argument(help="A GGUF file, or a Hugging Face checkpoint directory.")],
+    source: Annotated[Path, typer.Argument(help="A GGUF file, a Hugging Face directory, or a MindSpore .ckpt.")],
     out: Annotated[Path, typer.Argument(help="The bundle directory to write.")],
     targets: Annotated[
         str,
@@ -30,6 +30,26 @@ def export(
         ),
     ] = "",
     max_length: Annotated[int | None, typer.Option(help="Longest prompt + output. Default: the model's.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of a .ckpt: config.json or a MindFormers YAML. Default: the one beside it.", show_default=False
+        ),
+    ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of a .ckpt: tokenizer.json, tokenizer.model or their directory. Default: beside it.",
+            show_default=False,
+        ),
+    ] = None,
+    graphs: Annotated[
+        str,
+        typer.Option(
+            help="For lite: both, or full for the full graph alone (MindFormers' use_past False): half the size, but "
+            "sequences of a batch are computed one after the other."
+        ),
+    ] = "both",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
     verify: Annotated[bool, typer.Option(help="Compare one forward pass with the source's weights.")] = True,
 ) -> None:
@@ -43,5 +63,16 @@ def export(
     if weights:
         given["weights"] = names(weights)
     with progress_bars() as progress:
-        run(source, out, max_length=max_length, overwrite=overwrite, verify=verify, progress=progress, **given)
+        run(
+            source,
+            out,
+            max_length=max_length,
+            config=config,
+            tokenizer=tokenizer,
+            overwrite=overwrite,
+            verify=verify,
+            graphs=graphs,
+            progress=progress,
+            **given,
+        )
     print(bundle_line(out))

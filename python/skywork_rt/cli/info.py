@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ __all__ = ["info"]
 Spelled: TypeAlias = Callable[[Sequence[int]], str]
 
 _BLOCK = 4 << 20
+_FULL = "host-cache/full"
 
 
 def info(
@@ -105,8 +107,9 @@ def _facts(bundle: BundleInfo, model: dict[str, Any]) -> list[tuple[str, str]]:
         ("prompts", _around(tokenizer, model, spelled)),
         ("special", _special(model, spelled)),
         ("ends", spelled(model.get("eos_ids") or []) or "at the length only"),
-        ("graphs", ", ".join(graphs) or "none"),
+        ("graphs", (", ".join(graphs) or "none") + _alone(bundle)),
         ("weights", "; ".join(_weights(bundle)) or "none"),
+        ("mindspore", _on_mindspore(bundle)),
         ("made by", f"{bundle.manifest.get('producer')} from {bundle.section('source').get('name')}"),
     ]
 
@@ -126,6 +129,20 @@ def _weights(bundle: BundleInfo) -> list[str]:
         details = [part for part in (counts if set(types) != {name} else "", rounded) if part]
         told.append(f"{name} ({'; '.join(details)})" if details else name)
     return told
+
+
+def _alone(bundle: BundleInfo) -> str:
+    contracts = [graph.get("contract") for graph in bundle.manifest.get("graphs", [])]
+    return ": no other, so that a batch is computed one sequence after the other" if contracts == [_FULL] else ""
+
+
+def _on_mindspore(bundle: BundleInfo) -> str:
+    """What backend="mindspore" would compute with."""
+    if importlib.util.find_spec("mindspore") is None:
+        return "not installed: pip install 'skywork-rt[export]'"
+    from skywork_rt.mindspore_backend.bundled import describe_choices
+
+    return describe_choices(bundle)
 
 
 def _chat(tokenizer: dict[str, Any]) -> str:

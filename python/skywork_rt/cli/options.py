@@ -46,7 +46,7 @@ _KINDS: dict[str, _Kind] = {
 }
 """By the type of the field, an optional one's without None."""
 
-_PARTICULAR = {"affinity": _Kind(str | None, core_list, "Such as 0,2-5.")}
+_PARTICULAR = {"affinity": _Kind(str | None, core_list, "Such as 0,2-5."), "backend": _Kind(str | None)}
 _SHORT = {"n": "-n"}
 
 

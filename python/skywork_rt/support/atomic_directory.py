@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import fcntl
 import os
 import shutil
@@ -12,12 +10,11 @@ from pathlib import Path
 from types import TracebackType
 
 from skywork_rt.errors import CapacityError, InvalidArgumentError
+from skywork_rt.support.publish import rename_new, replace_directory, sync
 
 __all__ = ["AtomicDirectory"]
 
 _SUFFIX = ".partial"
-_AT_FDCWD = -100
-_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
 
 
 class AtomicDirectory:
@@ -68,40 +65,25 @@ class AtomicDirectory:
         Raises InvalidArgumentError when something else took the name meanwhile and `overwrite` is not set.
         """
         for file in self.path.iterdir():
-            _sync(file)
+            sync(file)
         umask = os.umask(0)
         os.umask(umask)
         self.path.chmod(0o777 & ~umask)
-        _sync(self.path)
+        sync(self.path)
         if self._overwrite and self._final.exists():
-            self._exchange()
+            replace_directory(self.path, self._final)
         else:
             self._rename()
         self._published = True
-        _sync(self._final.parent)
+        sync(self._final.parent)
 
     def _rename(self) -> None:
         try:
-            if not _rename_with(self.path, self._final, _RENAME_NOREPLACE):
-                self.path.rename(self._final)
+            rename_new(self.path, self._final)
         except OSError as error:
             raise InvalidArgumentError(
                 f"{self._final} appeared while it was being written; it was left alone"
             ) from error
-
-    def _exchange(self) -> None:
-        """Swaps old and new in one step where the file system can, and removes the old one."""
-        if _rename_with(self.path, self._final, _RENAME_EXCHANGE):
-            old = self.path
-        else:
-            old = self.path.with_name(self.path.name + ".old")
-            self._final.rename(old)
-            try:
-                self.path.rename(self._final)
-            except BaseException:
-                old.rename(self._final)
-                raise
-        shutil.rmtree(old, ignore_errors=True)
 
     def _remove_abandoned(self) -> None:
         for left in self._final.parent.glob(f".{_glob_escape(self._final.name)}.*{_SUFFIX}"):
@@ -120,27 +102,6 @@ class AtomicDirectory:
 
 def _glob_escape(name: str) -> str:
     return "".join(f"[{c}]" if c in "*?[" else c for c in name)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _rename_with(source: Path, target: Path, flags: int) -> bool:
-    """renameat2 of Linux; False where the C library or the file system lacks it."""
-    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if call is None:
-        return False
-    if call(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flags) == 0:
-        return True
-    code = ctypes.get_errno()
-    if code in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
-        return False
-    raise OSError(code, os.strerror(code), str(target))
 
 
 def _gigabytes(count: int) -> str:

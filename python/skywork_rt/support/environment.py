@@ -8,7 +8,19 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-__all__ = ["CACHE", "DEBUG", "LITE_HOME", "LITE_TOOLS", "LITE_WHEEL", "TEST_CACHE", "VARIABLES", "Variable"]
+__all__ = [
+    "CACHE",
+    "DEBUG",
+    "LITE_HOME",
+    "LITE_TOOLS",
+    "LITE_WHEEL",
+    "MSRUN_RANK",
+    "MSRUN_RANKS",
+    "MSRUN_ROLE",
+    "TEST_CACHE",
+    "VARIABLES",
+    "Variable",
+]
 
 
 @dataclass(frozen=True)
@@ -38,5 +50,8 @@ TEST_CACHE = Variable(
     "SKYWORK_RT_TEST_CACHE", "Folder of the sample checkpoints of tests and demo. Unset: test-data in the cache."
 )
 DEBUG = Variable("SKYWORK_RT_DEBUG", "Set: the command line shows the Python traceback of an error, as --debug does.")
+MSRUN_ROLE = Variable("MS_ROLE", "Set by msrun: MS_WORKER makes a rank of `skywork-rt train`, MS_SCHED its scheduler.")
+MSRUN_RANK = Variable("RANK_ID", "Set by msrun: which rank a process is.")
+MSRUN_RANKS = Variable("RANK_SIZE", "Set by msrun: how many ranks there are.")
 
-VARIABLES = (CACHE, LITE_HOME, LITE_WHEEL, LITE_TOOLS, TEST_CACHE, DEBUG)
+VARIABLES = (CACHE, LITE_HOME, LITE_WHEEL, LITE_TOOLS, TEST_CACHE, DEBUG, MSRUN_ROLE, MSRUN_RANK, MSRUN_RANKS)

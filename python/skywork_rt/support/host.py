@@ -6,7 +6,7 @@ from pathlib import Path
 
 from skywork_rt import _core
 
-__all__ = ["CPU_FLAGS", "available_memory", "cpu_fields", "huge_pages", "memory_limit", "total_memory"]
+__all__ = ["CPU_FLAGS", "available_memory", "cpu_fields", "huge_pages", "memory_limit", "peak_memory", "total_memory"]
 
 #: The processor features that one of our kernels uses or that decide what is worth writing next.
 CPU_FLAGS = (
@@ -50,6 +50,14 @@ def available_memory() -> int:
     The core reads both (csrc/support/memory_limits.h), and fits a model's cache to the same number.
     """
     return int(_core.memory_limits()["available"] or 0)
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has had in memory since it started; 0 where the kernel does not tell."""
+    for line in _read(Path("/proc/self/status")).splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) << 10
+    return 0
 
 
 def huge_pages() -> str:

@@ -14,7 +14,7 @@ import skywork_rt
 #: Its classes have a metaclass of its own, and those without a constructor inherit one that raises.
 PYBIND11_PECULIARITIES = r"""
 skywork_rt\._core\.(bench\.)?[A-Z]\w*
-skywork_rt\._core\.(ModelSpec|RopeSpec|Request|RequestHandle|Result|Sample|Timings|TokenLogprob|Update)\.__init__
+skywork_rt\._core\.(StepWatch|Request|RequestHandle|Result|Sample|Timings|TokenLogprob|Update)\.__init__
 """
 
 

@@ -270,7 +270,7 @@ def test_a_stored_copy_of_a_tied_head_and_old_frequencies_are_passed_over(tmp_pa
 def test_an_empty_directory_and_a_missing_path_say_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"has no config.json: a Hugging Face directory has one"):
         open_source(tmp_path)
-    with pytest.raises(CheckpointError, match=r"does not exist; give a .gguf file or a directory"):
+    with pytest.raises(CheckpointError, match=r"does not exist; give a .gguf file, a directory"):
         open_source(tmp_path / "nothing")
     directory = write_hf(tmp_path / "model")
     (directory / "model.safetensors").unlink()

@@ -81,5 +81,7 @@ def test_a_file_that_is_no_gguf_is_told(tmp_path: Path, content: bytes, message:
 
 def test_a_directory_without_config_json_says_what_belongs_there(directory: Path) -> None:
     (directory / "config.json").unlink()
-    with pytest.raises(CheckpointError, match=r"^model has no config\.json: .* give that directory, or a \.gguf file"):
+    with pytest.raises(
+        CheckpointError, match=r"^model has no config\.json: .* give that directory, a \.gguf file, or a \.ckpt"
+    ):
         open_source(directory)

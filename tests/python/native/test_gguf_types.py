@@ -94,6 +94,15 @@ def test_the_golden_file_is_what_its_maker_writes() -> None:
 
 
 @pytest.mark.parametrize("kind", make_gguf_types.NAMES)
+def test_unpacking_gives_what_gguf_dequantises(kind: str) -> None:
+    raw = make_gguf_types.random_blocks(kind)
+    stored, panels = make_gguf_types.packed(raw)
+    exact = make_gguf_types.dequantised(raw)
+    found = TYPES[stored].unpack(panels, exact.shape[1])[: len(exact)]
+    np.testing.assert_allclose(found, exact, rtol=0, atol=float(np.abs(exact).max()) * 2**-20)
+
+
+@pytest.mark.parametrize("kind", make_gguf_types.NAMES)
 def test_a_model_of_each_type_gives_the_answer_of_its_dequantised_weights(tmp_path: Path, kind: str) -> None:
     source = open_source(BlockBuilder((kind,)).write(tmp_path / "model.gguf"))
     bundle = export(source, tmp_path / "out", targets=["native"])

@@ -63,6 +63,15 @@ def weights(rows: int, columns: int, seed: int = 0) -> Float32Array:
     return np.random.default_rng(seed).standard_normal((rows, columns), np.float32)
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 80), st.integers(0, 1000), st.sampled_from(list(TYPES)))
+def test_unpacking_gives_what_the_format_says(rows: int, columns: int, seed: int, kind: str) -> None:
+    packed = TYPES[kind].pack(weights(rows, columns, seed), "w")
+    found = TYPES[kind].unpack(packed, columns)
+    assert found.shape == (16 * len(packed), columns)
+    np.testing.assert_array_equal(found[:rows], unpacked(packed, kind, rows, columns))
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 80), st.integers(0, 1000))
 def test_packing_keeps_every_weight_of_shapes_that_no_block_divides(rows: int, columns: int, seed: int) -> None:

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 import sentencepiece
+from capitals import LIST, texts, train_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from recipe.chinese import LIST, texts, train_tokenizer
 from skywork_rt.errors import CheckpointError, InvalidArgumentError
 from skywork_rt.recipe.prepare import Report, documents, prepare
 from skywork_rt.recipe.prepare.layouts import IGNORED, LAYOUTS, TokenDocument, make_layout
@@ -156,6 +156,8 @@ def test_small_inputs_make_small_files_and_large_ones_are_whole(tmp_path: Path, 
     (tmp_path / "in.txt").write_text(LIST, encoding="utf-8")
     run([tmp_path / "in.txt"], tmp_path / "small.mindrecord", tokenizer)
     assert (tmp_path / "small.mindrecord").stat().st_size < 100_000
+    modes = {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    assert len(modes) == 1  # as other files have it, not MindSpore's 0600
     (tmp_path / "in.txt").write_text("\n".join([LIST] * 6000), encoding="utf-8")  # more than fits small pages
     report = run([tmp_path / "in.txt"], tmp_path / "large.mindrecord", tokenizer, seq_length=511)
     assert report.records > 1000 and len(read(tmp_path / "large.mindrecord")) == report.records

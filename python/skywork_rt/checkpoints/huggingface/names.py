@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["hugging_face_name"]
+import re
+
+__all__ = ["canonical_name", "hugging_face_name"]
 
 _MODULES = {
     "input_norm": "input_layernorm.weight",
@@ -19,6 +21,21 @@ _MODULES = {
     "down_proj": "mlp.down_proj.weight",
 }
 _TOP = {"embed_tokens": "model.embed_tokens.weight", "norm": "model.norm.weight", "lm_head": "lm_head.weight"}
+
+
+_PARTS = {theirs: ours for ours, theirs in _MODULES.items()}
+_TOP_NAMES = {theirs: ours for ours, theirs in _TOP.items()}
+_LAYER = re.compile(r"model\.layers\.(0|[1-9]\d*)\.(.+)")
+
+
+def canonical_name(name: str) -> str | None:
+    """Our name for the tensor that a Hugging Face checkpoint calls `name`; None for what is no weight of a model."""
+    if name in _TOP_NAMES:
+        return _TOP_NAMES[name]
+    match = _LAYER.fullmatch(name)
+    if match is None or match[2] not in _PARTS:
+        return None
+    return f"layers.{match[1]}.{_PARTS[match[2]]}"
 
 
 def hugging_face_name(name: str) -> str:

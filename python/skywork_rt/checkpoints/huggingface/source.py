@@ -7,18 +7,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from skywork_rt.checkpoints.checkpoint import check_shape, check_tensor_names
+from skywork_rt.checkpoints.checkpoint import check_tensor_names
+from skywork_rt.checkpoints.file_source import FileSource, Place
 from skywork_rt.checkpoints.huggingface.config import read_config
 from skywork_rt.checkpoints.huggingface.json_file import read_json_object
 from skywork_rt.checkpoints.huggingface.names import hugging_face_name
 from skywork_rt.checkpoints.huggingface.tokenizer import read_tokenizer
-from skywork_rt.checkpoints.model import Float32Array, ModelConfig, RawTensor
+from skywork_rt.checkpoints.model import ModelConfig
 from skywork_rt.checkpoints.tensors.safetensors_file import SafetensorsFile
 from skywork_rt.checkpoints.tensors.torch_file import TorchFile
-from skywork_rt.checkpoints.tensors.weight_file import FLOAT_TYPES, WeightFile
+from skywork_rt.checkpoints.tensors.weight_file import WeightFile
 from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles
 from skywork_rt.checkpoints.wrong_file import refuse_stand_in
-from skywork_rt.errors import CheckpointError, UnsupportedError
+from skywork_rt.errors import CheckpointError
 from skywork_rt.support.stages import Progress, no_progress
 
 __all__ = ["HuggingFaceSource"]
@@ -27,7 +28,7 @@ __all__ = ["HuggingFaceSource"]
 _INV_FREQ = re.compile(r"(model\.)?layers\.\d+\.self_attn\.rotary_emb\.inv_freq|model\.rotary_emb\.inv_freq")
 
 
-class HuggingFaceSource:
+class HuggingFaceSource(FileSource):
     """A directory with config.json. See `Source` and `Checkpoint` for the interface.
 
     Opening it reads the configuration and the tables of all weight files and checks every tensor's name, shape and
@@ -40,19 +41,17 @@ class HuggingFaceSource:
         self._directory = directory
         self._generation = _optional_json(directory / "generation_config.json")
         self._tokenizer = read_tokenizer(directory)
-        self._config = read_config(
+        config = read_config(
             read_json_object(directory / "config.json"),
             self.name,
             max_length=max_length,
             generation=self._generation,
             tokenizer=self._tokenizer,
         )
-        self._shapes = self._config.tensor_shapes()
-        self._names = {hugging_face_name(name): name for name in self._shapes}
-        self._file_of = self._locate(_open_weight_files(directory))
+        super().__init__(config, self._locate(config, _open_weight_files(directory)))
 
-    def _locate(self, files: Sequence[WeightFile]) -> dict[str, WeightFile]:
-        """Canonical name to the file that holds the tensor, after all checks."""
+    def _locate(self, config: ModelConfig, files: Sequence[WeightFile]) -> dict[str, Place]:
+        """Canonical name to the place of the tensor, after the check of names."""
         holder: dict[str, WeightFile] = {}
         for file in files:
             for name in file.tensors:
@@ -61,19 +60,9 @@ class HuggingFaceSource:
                 holder[name] = file
         # A tied head may be stored all the same; transformers replaces it by the embeddings, and so do we.
         allowed = {name for name in holder if _INV_FREQ.fullmatch(name)} | {hugging_face_name("lm_head")}
-        check_tensor_names(holder, self._names, allowed, f"checkpoint {self.name}")
-        for stored, name in self._names.items():
-            info, where = holder[stored].tensors[stored], holder[stored].path.name
-            check_shape(stored, info.shape, self._shapes[name], where)
-            if info.dtype not in FLOAT_TYPES:
-                raise UnsupportedError(
-                    f"{where}: tensor {stored} has dtype {info.dtype}; supported are {', '.join(FLOAT_TYPES)}"
-                )
-        return {name: holder[stored] for stored, name in self._names.items()}
-
-    @property
-    def config(self) -> ModelConfig:
-        return self._config
+        names = {hugging_face_name(name): name for name in config.tensor_shapes()}
+        check_tensor_names(holder, names, allowed, f"checkpoint {self.name}")
+        return {name: Place(holder[stored], stored) for stored, name in names.items()}
 
     @property
     def name(self) -> str:
@@ -81,23 +70,6 @@ class HuggingFaceSource:
 
     def sha256(self, progress: Progress = no_progress) -> str | None:
         del progress
-        return None
-
-    def tensor_names(self) -> Sequence[str]:
-        return list(self._shapes)
-
-    def tensor(self, name: str) -> Float32Array:
-        return self._file_of[name].read(hugging_face_name(name))
-
-    def rows(self, name: str, start: int, stop: int) -> Float32Array:
-        return self._file_of[name].read(hugging_face_name(name), start, stop)
-
-    def raw_type(self, name: str) -> str | None:
-        del name
-        return None
-
-    def raw(self, name: str) -> RawTensor | None:
-        del name
         return None
 
     def tokenizer(self) -> TokenizerFiles | None:

@@ -11,16 +11,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
 from skywork_rt.checkpoints.huggingface.names import hugging_face_name as hf_name
 from skywork_rt.checkpoints.model import Float32Array, ModelConfig
+from skywork_rt.checkpoints.tensors.file_layout import TensorSpec
+from skywork_rt.checkpoints.tensors.rounding import as_bfloat16_bits
+from skywork_rt.checkpoints.tensors.safetensors_file import SAFETENSORS_TYPES
+from skywork_rt.checkpoints.tensors.torch_pickle_writer import state_dict_pickle
 
-__all__ = ["as_bfloat16_bits", "hf_name", "write_safetensors", "write_tokenizer", "write_torch_bin"]
+__all__ = ["hf_name", "write_safetensors", "write_tokenizer", "write_torch_bin"]
 
-_STORAGES = {"float32": "FloatStorage", "float16": "HalfStorage", "bfloat16": "BFloat16Storage"}
-_SAFETENSORS_TYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 CORPUS = (
     "The quick brown fox jumps over the lazy dog. It was the best of times, it was the worst of times.",
     "陕西的省会是西安，甘肃的省会是兰州，河南的省会是郑州，湖北的省会是武汉，湖南的省会是长沙。",
@@ -28,13 +29,6 @@ CORPUS = (
     "Numbers: 0 1 2 3 4 5 6 7 8 9 10 11 12 2024 3.14159; symbols: + - * / = < > ( ) [ ] { } # @ ! ?",
 )
 """What the tokenizers of synthetic checkpoints are trained on."""
-
-
-def as_bfloat16_bits(values: Float32Array) -> NDArray[np.uint16]:
-    """The upper halves of float32 values, rounded to nearest even."""
-    bits = values.view(np.uint32)
-    rounded = bits + (((bits >> np.uint32(16)) & np.uint32(1)) + np.uint32(0x7FFF))
-    return (rounded >> np.uint32(16)).astype(np.uint16)
 
 
 def _encoded(values: Float32Array, dtype: str) -> NDArray[Any]:
@@ -64,7 +58,7 @@ def _write_safetensors_file(path: Path, tensors: Mapping[str, NDArray[Any]], dty
     position = 0
     for name, values in tensors.items():
         offsets = [position, position + values.nbytes]
-        header[name] = {"dtype": _SAFETENSORS_TYPES[dtype], "shape": list(values.shape), "data_offsets": offsets}
+        header[name] = {"dtype": SAFETENSORS_TYPES[dtype], "shape": list(values.shape), "data_offsets": offsets}
         position += values.nbytes
     text = json.dumps(header).encode("utf-8")
     text += b" " * (-len(text) % 8)
@@ -91,42 +85,12 @@ def _write_index(path: Path, weight_map: Mapping[str, str], shards: int) -> None
 
 def _write_torch_archive(path: Path, tensors: Mapping[str, Float32Array], dtype: str) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr("archive/data.pkl", _state_dict_pickle({n: t.shape for n, t in tensors.items()}, dtype))
+        table = [TensorSpec(name, values.shape, dtype) for name, values in tensors.items()]
+        archive.writestr("archive/data.pkl", state_dict_pickle(table))
         archive.writestr("archive/byteorder", "little")
         for index, values in enumerate(tensors.values()):
             archive.writestr(f"archive/data/{index}", _encoded(values, dtype).tobytes())
         archive.writestr("archive/version", "3\n")
-
-
-def _state_dict_pickle(shapes: Mapping[str, tuple[int, ...]], dtype: str) -> bytes:
-    """The opcodes that torch.save writes for an ordered dictionary of contiguous tensors, one storage each."""
-    out = io.BytesIO()
-    out.write(b"\x80\x02ccollections\nOrderedDict\n)R(")
-    for index, (name, shape) in enumerate(shapes.items()):
-        out.write(_text(name) + b"ctorch._utils\n_rebuild_tensor_v2\n((")
-        out.write(_text("storage") + f"ctorch\n{_STORAGES[dtype]}\n".encode() + _text(str(index)) + _text("cpu"))
-        count = int(np.prod(shape, dtype=np.int64))
-        out.write(_int(count) + b"tQ" + _int(0) + _ints(shape) + _ints(_strides(shape)))
-        out.write(b"\x89ccollections\nOrderedDict\n)RtR")
-    out.write(b"u.")
-    return out.getvalue()
-
-
-def _text(value: str) -> bytes:
-    raw = value.encode("utf-8")
-    return b"X" + struct.pack("<I", len(raw)) + raw
-
-
-def _int(value: int) -> bytes:
-    return b"J" + struct.pack("<i", value)
-
-
-def _ints(values: Sequence[int]) -> bytes:
-    return b"(" + b"".join(map(_int, values)) + b"t"
-
-
-def _strides(shape: tuple[int, ...]) -> list[int]:
-    return [int(np.prod(shape[axis + 1 :], dtype=np.int64)) for axis in range(len(shape))]
 
 
 def write_tokenizer(directory: Path, kind: Literal["byte-level", "sentencepiece"], config: ModelConfig) -> None:

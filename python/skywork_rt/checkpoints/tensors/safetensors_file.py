@@ -14,15 +14,33 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from skywork_rt.checkpoints.model import Float32Array
-from skywork_rt.checkpoints.tensors.weight_file import FLOAT_TYPES, TensorInfo, read_elements, to_float32
+from skywork_rt.checkpoints.tensors.weight_file import (
+    FLOAT_TYPES,
+    STORAGE_TYPES,
+    TensorInfo,
+    read_elements,
+    to_float32,
+)
 from skywork_rt.errors import CheckpointError
 
-__all__ = ["SafetensorsFile"]
+__all__ = ["SAFETENSORS_TYPES", "SafetensorsFile"]
 
 _LARGEST_HEADER = 100_000_000  # the limit of the format
-_ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
-_FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+SAFETENSORS_TYPES: dict[str, str] = {
+    "float64": "F64",
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    **{f"int{bits}": f"I{bits}" for bits in (64, 32, 16, 8)},
+    **{f"uint{bits}": f"U{bits}" for bits in (64, 32, 16, 8)},
+    "bool": "BOOL",
+}
+"""Our names of types to the file's."""
+
+_OUR_TYPES = {theirs: ours for ours, theirs in SAFETENSORS_TYPES.items()}
 
 
 class SafetensorsFile:
@@ -52,13 +70,15 @@ class SafetensorsFile:
         return self._tensors
 
     def read(self, name: str, start: int | None = None, stop: int | None = None) -> Float32Array:
+        return to_float32(self.read_array(name, start, stop), FLOAT_TYPES[self._tensors[name].dtype])
+
+    def read_array(self, name: str, start: int | None = None, stop: int | None = None) -> NDArray[Any]:
         info = self._tensors[name]
-        kind = FLOAT_TYPES[info.dtype]
-        first, last = (0, info.shape[0]) if start is None or stop is None else (start, stop)
-        row = math.prod(info.shape[1:])
-        offset = self._data_start + self._offsets[name] + first * row * kind.storage.itemsize
-        values = read_elements(self._path, kind, offset, (last - first) * row)
-        return to_float32(values, kind).reshape(last - first, *info.shape[1:])
+        storage, shape, begin = STORAGE_TYPES[info.dtype], info.shape, 0
+        if start is not None and stop is not None:
+            begin, shape = start * math.prod(shape[1:]), (stop - start, *shape[1:])
+        offset = self._data_start + self._offsets[name] + begin * storage.itemsize
+        return read_elements(self._path, storage, offset, math.prod(shape)).reshape(shape)
 
 
 def _read_header(path: Path) -> tuple[dict[str, Any], int, int]:
@@ -107,15 +127,15 @@ def _check_entry(path: Path, name: str, entry: Any, data_size: int) -> tuple[Ten
     begin, end = offsets
     if not begin <= end <= data_size:
         raise CheckpointError(f"{where} takes bytes {begin} to {end}, but the file holds {data_size} bytes of data")
-    item = _ITEM_BYTES.get(dtype)
-    if item is None:
+    ours = _OUR_TYPES.get(dtype)
+    if ours is None:
         raise CheckpointError(
-            f"{where} has dtype {dtype[:40]!r}, which is not supported; known are {', '.join(_ITEM_BYTES)}"
+            f"{where} has dtype {dtype[:40]!r}, which is not supported; known are {', '.join(_OUR_TYPES)}"
         )
-    needed = math.prod(shape) * item
+    needed = math.prod(shape) * STORAGE_TYPES[ours].itemsize
     if end - begin != needed:
         raise CheckpointError(f"{where} of shape {shape} and dtype {dtype} needs {needed} bytes but has {end - begin}")
-    return TensorInfo(tuple(shape), _FLOATS.get(dtype, dtype.lower())), begin, end
+    return TensorInfo(tuple(shape), ours), begin, end
 
 
 def _counts(value: Any) -> list[int] | None:

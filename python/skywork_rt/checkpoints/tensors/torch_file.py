@@ -7,17 +7,24 @@ import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skywork_rt.checkpoints.model import Float32Array
 from skywork_rt.checkpoints.tensors.torch_pickle import StorageRef, TensorRef, read_tensor_table
-from skywork_rt.checkpoints.tensors.weight_file import FLOAT_TYPES, TensorInfo, read_elements, to_float32
+from skywork_rt.checkpoints.tensors.weight_file import (
+    FLOAT_TYPES,
+    STORAGE_TYPES,
+    TensorInfo,
+    read_elements,
+    to_float32,
+)
 from skywork_rt.errors import CheckpointError, UnsupportedError
 
 __all__ = ["TorchFile"]
 
-_ITEM_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2}
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 
 
@@ -47,18 +54,21 @@ class TorchFile:
         return self._tensors
 
     def read(self, name: str, start: int | None = None, stop: int | None = None) -> Float32Array:
+        return to_float32(self.read_array(name, start, stop), FLOAT_TYPES[self._tensors[name].dtype])
+
+    def read_array(self, name: str, start: int | None = None, stop: int | None = None) -> NDArray[Any]:
         ref = self._refs[name]
         if start is not None and stop is not None:
             ref = TensorRef(ref.storage, ref.offset + start * ref.stride[0], (stop - start, *ref.shape[1:]), ref.stride)
+        storage = STORAGE_TYPES[ref.storage.dtype]
         if math.prod(ref.shape) == 0:
-            return np.zeros(ref.shape, np.float32)
-        kind = FLOAT_TYPES[ref.storage.dtype]
+            return np.zeros(ref.shape, storage)
         span = 1 + sum((size - 1) * step for size, step in zip(ref.shape, ref.stride, strict=True))
-        begin = self._storages[ref.storage] + ref.offset * kind.storage.itemsize
-        flat = read_elements(self._path, kind, begin, span)
-        strides = tuple(step * kind.storage.itemsize for step in ref.stride)
+        begin = self._storages[ref.storage] + ref.offset * storage.itemsize
+        flat = read_elements(self._path, storage, begin, span)
+        strides = tuple(step * storage.itemsize for step in ref.stride)
         view = np.lib.stride_tricks.as_strided(flat, ref.shape, strides, writeable=False)
-        return to_float32(np.ascontiguousarray(view), kind)
+        return np.ascontiguousarray(view).reshape(ref.shape)
 
 
 def _not_a_zip(path: Path, error: zipfile.BadZipFile) -> str:
@@ -105,7 +115,7 @@ def _check_byte_order(archive: zipfile.ZipFile, root: str, path: Path) -> None:
 def _storage_offset(archive: zipfile.ZipFile, root: str, storage: StorageRef, path: Path) -> int:
     """Where the storage's bytes begin in the file."""
     info = _stored_member(archive, f"{root}data/{storage.key}", path)
-    item = _ITEM_BYTES.get(storage.dtype, 1)
+    item = STORAGE_TYPES[storage.dtype].itemsize
     if info.file_size < storage.elements * item:
         raise CheckpointError(
             f"{path.name}: storage {storage.key} of {storage.elements} {storage.dtype} elements needs "

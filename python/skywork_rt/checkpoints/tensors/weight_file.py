@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from skywork_rt.checkpoints.model import Float32Array
 from skywork_rt.errors import CheckpointError
 
-__all__ = ["FLOAT_TYPES", "FloatType", "TensorInfo", "WeightFile", "read_elements", "to_float32"]
+__all__ = ["FLOAT_TYPES", "STORAGE_TYPES", "FloatType", "TensorInfo", "WeightFile", "read_elements", "to_float32"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,13 @@ FLOAT_TYPES: dict[str, FloatType] = {
     "bfloat16": FloatType("bfloat16", np.dtype("<u2"), bfloat16=True),
     "float64": FloatType("float64", np.dtype("<f8")),
 }
+
+STORAGE_TYPES: dict[str, np.dtype[np.generic]] = {
+    **{name: kind.storage for name, kind in FLOAT_TYPES.items()},
+    **{f"{sign}int{bits}": np.dtype(f"<{sign or 'i'}{bits // 8}") for sign in ("", "u") for bits in (8, 16, 32, 64)},
+    "bool": np.dtype("?"),
+}
+"""How every type that a file may hold lies in it; numpy has no bfloat16, whose bits are taken as uint16."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +61,16 @@ class WeightFile(Protocol):
         """The tensor, or its rows start to stop, as float32."""
         ...
 
+    def read_array(self, name: str, start: int | None = None, stop: int | None = None) -> NDArray[Any]:
+        """The tensor, or its rows start to stop, bit for bit in the type of `STORAGE_TYPES`; C-contiguous."""
+        ...
 
-def read_elements(path: Path, kind: FloatType, offset: int, count: int) -> NDArray[np.generic]:
+
+def read_elements(path: Path, storage: np.dtype[Any], offset: int, count: int) -> NDArray[Any]:
     """`count` elements at byte `offset`. Raises CheckpointError when the file ends before."""
     with path.open("rb") as file:
         file.seek(offset)
-        values = np.fromfile(file, dtype=kind.storage, count=count)
+        values = np.fromfile(file, dtype=storage, count=count)
     if values.size != count:
         raise CheckpointError(
             f"{path.name} is truncated: {count} elements at byte {offset} were expected, {values.size} are there"

@@ -120,7 +120,10 @@ def _verify(path: Path, count: int, first: Record, last: Record) -> None:
 
 def _move(inside: Path, path: Path, overwrite: bool) -> None:
     index = _index_of(inside)
+    umask = os.umask(0)
+    os.umask(umask)
     for file in (inside, index):
+        file.chmod(0o666 & ~umask)  # MindSpore keeps what it writes to its owner
         _sync(file)
     check_target(path, overwrite)
     _index_of(path).unlink(

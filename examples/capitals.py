@@ -1,4 +1,4 @@
-"""A small Chinese text, and a SentencePiece tokenizer made of it: the capitals of the provinces."""
+"""A small Chinese text, and a SentencePiece tokenizer made of it: the capitals of the provinces. Tests use it, too."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Several processes of one training: rank tables, and starting and watching the ranks."""
