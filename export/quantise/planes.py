@@ -36,7 +36,7 @@ def codes_of(codes: NDArray[np.uint8], *bits: int) -> NDArray[np.uint8]:
     parts = np.split(codes, np.cumsum([plane_bytes(one) for one in bits])[:-1], axis=-1)
     found, shift = np.zeros((len(codes) * PANEL_ROWS, codes.shape[1], GROUP), np.uint8), 0
     for one, part in zip(bits, parts, strict=True):
-        found |= _of_plane(part, one) << shift
+        np.bitwise_or(found, np.left_shift(_of_plane(part, one), shift), out=found)
         shift += one
     return found
 

@@ -11,11 +11,14 @@ from skywork_rt.errors import CorruptBundleError, UnsupportedError
 from skywork_rt.export.graph.contract import FULL, INCREMENTAL
 from skywork_rt.export.graph.lite_file import LiteFile
 from skywork_rt.export.packed_source import PackedSource
-from skywork_rt.export.quantise.types import TYPES
+from skywork_rt.export.quantise.types import GGUF, ROUNDED_WEIGHTS, TYPES
 from skywork_rt.mindspore_backend.parameters import GraphParameters, Parameters, SourceParameters
 from skywork_rt.support.stages import no_progress
 
 __all__ = ["bundled_parameters", "describe_choices", "has_full_graph_only", "weights_choices"]
+
+_EXACT_FIRST = (ROUNDED_WEIGHTS[0], GGUF, *ROUNDED_WEIGHTS[1:])
+"""f32, then what nobody rounded, then the others from the most to the fewest bits."""
 
 
 def bundled_parameters(bundle: BundleInfo, weights: str) -> Parameters:
@@ -44,7 +47,7 @@ def bundled_parameters(bundle: BundleInfo, weights: str) -> Parameters:
 def weights_choices(bundle: BundleInfo) -> Sequence[str]:
     """What the option `weights` may be, the most exact first; a graph of Lite gives f32."""
     packed = bundle.section("weights")
-    return [name for name in TYPES if name in packed or (name == "f32" and _graph_files(bundle))]
+    return [name for name in _EXACT_FIRST if name in packed or (name == "f32" and _graph_files(bundle))]
 
 
 def describe_choices(bundle: BundleInfo) -> str:
@@ -52,7 +55,7 @@ def describe_choices(bundle: BundleInfo) -> str:
     choices = weights_choices(bundle)
     if not choices:
         return "nothing that it reads: export with --for native, or graphs of up to 2 GiB"
-    said = [name if TYPES[name].scale_bytes == 0 else f"{name}, dequantised" for name in choices]
+    said = [f"{name}, dequantised" if name == GGUF or TYPES[name].scale_bytes else name for name in choices]
     if choices[0] == "f32" and "f32" not in bundle.section("weights"):
         said[0] = "f32, those of the graph"
     others = f" (or: {'; '.join(said[1:])})" if said[1:] else ""
