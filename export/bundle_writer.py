@@ -23,7 +23,7 @@ __all__ = ["BundleWriter", "Role", "check_output"]
 Role = Literal["graph", "weights", "vocabulary", "tokenizer", "generation_config"]
 
 _FORMAT = "skywork_rt.bundle"
-_VERSION = 1
+_FIRST_VERSION, _SECOND_VERSION = 1, 2
 _MODEL_FILE = "model.json"
 
 
@@ -101,7 +101,7 @@ class BundleWriter:
         files = self._hashed(progress)
         body = {
             "format": _FORMAT,
-            "version": _VERSION,
+            "version": _format_version(self._config),
             "producer": f"skywork_rt {_version()}",
             "model": self._config.to_json(),
             "files": files,
@@ -137,6 +137,12 @@ class BundleWriter:
         strays = sorted({entry.name for entry in self.path.iterdir()} - set(known))
         if strays:
             raise InternalError(f"an export step left {', '.join(strays[:5])} in the bundle")
+
+
+def _format_version(config: ModelConfig) -> int:
+    """The lowest version whose readers compute this model; those of version 1 would silently pass over these parts."""
+    beyond_first = config.output_bias or config.mlp_bias or config.qk_norm or bool(config.layers_without_rope)
+    return _SECOND_VERSION if beyond_first else _FIRST_VERSION
 
 
 def _version() -> str:

@@ -72,7 +72,8 @@ def count_parameters(model: Mapping[str, Any]) -> int:
     hidden, inner, vocabulary = model["hidden_size"], model["intermediate_size"], model["vocab_size"]
     queries, keys = model["heads"] * model["head_dim"], model["kv_heads"] * model["head_dim"]
     attention = 2 * hidden * queries + 2 * hidden * keys + (queries + 2 * keys if model["qkv_bias"] else 0)
-    layer = attention + 3 * hidden * inner + 2 * hidden
+    attention += (hidden if model.get("output_bias") else 0) + (2 * model["head_dim"] if model.get("qk_norm") else 0)
+    layer = attention + 3 * hidden * inner + 2 * hidden + (2 * inner + hidden if model.get("mlp_bias") else 0)
     embeddings = vocabulary * hidden * (1 if model["tied_embeddings"] else 2)
     return int(model["layers"] * layer + embeddings + hidden)
 
