@@ -37,8 +37,11 @@ CHAT_TEMPLATE = """\
 {%- endif %}"""
 
 
-def bundle_of(name: str, make_source: Callable[..., Path], weights: tuple[str, ...], **arguments: Any) -> Path:
-    """The bundle `name`, exported for every backend from what `make_source(directory)` writes."""
+def bundle_of(
+    name: str, make_source: Callable[..., Path], weights: tuple[str, ...], *, lite: bool = True, **arguments: Any
+) -> Path:
+    """The bundle `name`, exported for every backend from what `make_source(directory)` writes; without `lite` not for
+    that one."""
     root = cache_directory() / "bundles" / "-".join(BACKENDS) / name
     root.mkdir(parents=True, exist_ok=True)
     state = _state(weights, arguments)
@@ -51,7 +54,8 @@ def bundle_of(name: str, make_source: Callable[..., Path], weights: tuple[str, .
             work = root / "source" / name
             shutil.rmtree(work, ignore_errors=True)
             native = weights if "native" in BACKENDS else ()
-            export(make_source(work, **arguments), bundle, targets=BACKENDS, weights=native)
+            targets = [name for name in BACKENDS if name == "native" or lite]
+            export(make_source(work, **arguments), bundle, targets=targets, weights=native)
             shutil.rmtree(work, ignore_errors=True)
     return bundle
 
@@ -73,7 +77,7 @@ def random_source(directory: Path, case: Case) -> Path:
 
 def random_bundle(name: str) -> Path:
     """The bundle of one of the random models of the golden files."""
-    return bundle_of(f"random-{name}", random_source, ("f32",), case=CASES[name])
+    return bundle_of(f"random-{name}", random_source, ("f32",), lite=CASES[name].lite, case=CASES[name])
 
 
 def smollm2_source(_directory: Path) -> Path:

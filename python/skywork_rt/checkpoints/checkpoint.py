@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Protocol
 
@@ -10,7 +11,9 @@ from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles
 from skywork_rt.errors import CheckpointError, InvalidArgumentError
 from skywork_rt.support.stages import Progress, no_progress
 
-__all__ = ["Checkpoint", "check_shape", "check_tensor_names", "choose_max_length"]
+__all__ = ["Checkpoint", "check_shape", "check_tensor_names", "choose_max_length", "notice_longrope"]
+
+_log = logging.getLogger("skywork_rt.export")
 
 
 class Checkpoint(Source, Protocol):
@@ -24,6 +27,11 @@ class Checkpoint(Source, Protocol):
     @property
     def name(self) -> str:
         """The name of the file or directory, without its path."""
+        ...
+
+    @property
+    def in_floats(self) -> bool:
+        """Whether every matrix is stored in floats, none in a quantised type."""
         ...
 
     def sha256(self, progress: Progress = no_progress) -> str | None:
@@ -70,7 +78,8 @@ def check_shape(name: str, found: tuple[int, ...], expected: tuple[int, ...], wh
 def choose_max_length(requested: int | None, stated: int, limit: int | None, limited_by: str) -> int:
     """The bundle's max_length: what was asked for, or all that the model was made for.
 
-    `stated` is the model's own length, `limit` a lower bound for a reason that `limited_by` names (a sliding window).
+    `stated` is the length that the model was made for, its rope scaling included, `limit` a lower bound for a reason
+    that `limited_by` names (a sliding window).
     Raises InvalidArgumentError when `requested` is not in [1, the lower of both].
     """
     allowed = stated if limit is None else min(stated, limit)
@@ -82,6 +91,16 @@ def choose_max_length(requested: int | None, stated: int, limit: int | None, lim
         reason = limited_by if limit is not None and limit < stated else "the length that the model was made for"
         raise InvalidArgumentError(f"max_length {requested} is more than {allowed}, {reason}")
     return requested
+
+
+def notice_longrope(name: str, rope_type: str, length: int, original: float) -> None:
+    """Logs which of longrope's two sets of factors a bundle of this length gets, where the choice may surprise."""
+    if rope_type == "longrope" and length > original:
+        _log.warning(
+            "%s gets longrope's factors for long texts, as its max_length %d is over the original %d; "
+            "--max-length %d gives it those for short texts",
+            *(name, length, original, original),
+        )
 
 
 def _few(names: list[str]) -> str:

@@ -79,6 +79,10 @@ class HuggingFaceSource:
     def name(self) -> str:
         return self._directory.resolve().name
 
+    @property
+    def in_floats(self) -> bool:
+        return True
+
     def sha256(self, progress: Progress = no_progress) -> str | None:
         del progress
         return None

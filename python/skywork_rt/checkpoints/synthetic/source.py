@@ -78,6 +78,10 @@ class SyntheticSource:
     def name(self) -> str:
         return f"{self._config.name}-seed{self.seed}"
 
+    @property
+    def in_floats(self) -> bool:
+        return True
+
     def sha256(self, progress: Progress = no_progress) -> str | None:
         del progress
         return None
