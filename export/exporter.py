@@ -23,8 +23,10 @@ __all__ = ["TARGETS", "WEIGHTS", "export"]
 
 _log = logging.getLogger("skywork_rt.export")
 
-# Two graphs of float32 weights, and while they are made as much again.
-_LITE_BYTES_A_PARAMETER = 16.0
+_FLOAT_WEIGHTS = ("int8",)
+"""What an export of a checkpoint in floats makes unasked. int4 rounds by the range of each group of 32 weights, which
+costs a model more than its users expect: it is there for whoever names it."""
+
 _SPARE_BYTES = 16 << 20
 
 
@@ -45,9 +47,10 @@ def export(
         source: a GGUF file, a Hugging Face directory, or a source that is already open (`SyntheticSource`).
         out: the bundle's directory, which must not exist unless `overwrite` is set. It appears when it is complete;
             after any failure nothing of it is left.
-        targets: any of `TARGETS`. None means native, and lite too for models of up to `LITE_PARAMETERS` where MindSpore
-            is installed; a warning is logged when lite is left out.
-        weights: any of `WEIGHTS`, for the target native; none given means `DEFAULT_WEIGHTS`, int4 and int8.
+        targets: any of `TARGETS`. None means native, and lite too where its graphs add at most `LITE_BYTES` and
+            MindSpore is installed; a warning is logged when lite is left out.
+        weights: any of `WEIGHTS`, for the target native; none given means int8 for a checkpoint in floats, and
+            `DEFAULT_WEIGHTS` for one that is quantised already.
         max_length: tokens of prompt and output together; None takes what the model was made for.
         overwrite: replace an existing bundle, in one step, when the new one is complete.
         progress: called as the steps proceed.
@@ -69,7 +72,7 @@ def export(
     tokenizer = checkpoint.tokenizer()
     unusable = _unusable_templates(tokenizer)
     targets = choose_targets(targets, checkpoint.config)
-    chosen = tuple(weights) or (DEFAULT_WEIGHTS if "native" in targets else ())
+    chosen = tuple(weights) or (_default_weights(checkpoint) if "native" in targets else ())
     with AtomicDirectory(out, overwrite=overwrite) as directory:
         directory.require_space(_needed_bytes(checkpoint, "lite" in targets, chosen))
         writer = BundleWriter(directory, checkpoint.config, _describe(checkpoint, progress))
@@ -102,6 +105,10 @@ def _open(source: Path | str | Checkpoint, max_length: int | None) -> Checkpoint
     return source
 
 
+def _default_weights(checkpoint: Checkpoint) -> tuple[str, ...]:
+    return _FLOAT_WEIGHTS if checkpoint.in_floats else DEFAULT_WEIGHTS
+
+
 def _unusable_templates(tokenizer: TokenizerFiles | None) -> dict[str, str]:
     """Names of chat templates that cannot be used, with the reason; the bundle does without them."""
     if tokenizer is None:
@@ -113,8 +120,10 @@ def _unusable_templates(tokenizer: TokenizerFiles | None) -> dict[str, str]:
 
 
 def _needed_bytes(checkpoint: Checkpoint, lite: bool, weights: Sequence[str]) -> int:
+    from skywork_rt.export.graph import graph_bytes
+
     native = sum(largest_weights_bytes(checkpoint.config, name) for name in weights)
-    graphs = int(checkpoint.config.parameter_count() * _LITE_BYTES_A_PARAMETER) if lite else 0
+    graphs = 2 * graph_bytes(checkpoint.config) if lite else 0  # while they are made as much again
     return native + graphs + _SPARE_BYTES
 
 

@@ -25,7 +25,7 @@ from skywork_rt.export.graph.verify import compute_sequences, verify_graph
 from skywork_rt.support.host import available_memory
 from skywork_rt.support.stages import Progress, no_progress
 
-__all__ = ["build_graphs", "check_memory"]
+__all__ = ["build_graphs", "check_memory", "graph_bytes"]
 
 _NAMES: dict[Contract, str] = {"host-cache/full": "full", "host-cache/incremental": "incremental"}
 _DATA = "weights/data_0"
@@ -69,6 +69,11 @@ def _check_room(workdir: Path, weight_bytes: int, graphs: int) -> None:
             f"disk; {free / gib:.2f} GiB are free in the output's file system"
         )
     _check_memory(weight_bytes)
+
+
+def graph_bytes(config: ModelConfig, contracts: Sequence[Contract] = CONTRACTS) -> int:
+    """Bytes of the weights in the graphs of a model, nearly their size: each graph has them all, a tied head twice."""
+    return len(contracts) * sum(weight.nbytes for weight in weights.graph_weights(config))
 
 
 def check_memory(config: ModelConfig) -> None:

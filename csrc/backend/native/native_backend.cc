@@ -338,7 +338,7 @@ std::string WhyNot(const Bundle& bundle, const BackendOptions& options) {
 /// Name of the weights that the options ask for; the bundle has them.
 std::string ChooseWeights(const Bundle& bundle, const BackendOptions& options) {
   std::string name = options.weights;
-  for (const native::WeightKind kind : native::SmallestKindsFirst()) {
+  for (const native::WeightKind kind : native::PreferredKindsFirst()) {
     const char* candidate = native::FactsOf(kind).name;
     if (name == "auto" && bundle.weights().count(candidate) != 0) name = candidate;
   }
