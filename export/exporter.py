@@ -123,7 +123,7 @@ def _needed_bytes(checkpoint: Checkpoint, lite: bool, weights: Sequence[str]) ->
     from skywork_rt.export.graph import graph_bytes
 
     native = sum(largest_weights_bytes(checkpoint.config, name) for name in weights)
-    graphs = 2 * graph_bytes(checkpoint.config) if lite else 0  # while they are made as much again
+    graphs = 3 * graph_bytes(checkpoint.config) if lite else 0  # two that do not share yet, and what they are made of
     return native + graphs + _SPARE_BYTES
 
 
@@ -158,9 +158,8 @@ def _write_graphs(writer: BundleWriter, checkpoint: Checkpoint, progress: Progre
     work = writer.path / "work"
     work.mkdir()
     graphs = build_graphs(checkpoint, work, progress, verify=verify)
+    for name in {name for graph in graphs for name in (graph.file, graph.weights) if name is not None}:
+        (work / name).rename(writer.path / name)
     for graph in graphs:
-        for name in (graph.file, str(Path(graph.file).with_suffix(".msw"))):
-            if (work / name).exists():
-                (work / name).rename(writer.path / name)
         writer.add_graph(graph)
     shutil.rmtree(work)

@@ -222,8 +222,10 @@ std::vector<BundleGraph> ParseGraphs(const Node& root, const std::vector<BundleF
   if (!list->is_array()) root.Fail("graphs", "must be a list");
   for (const Json& entry : *list) {
     const Node node(entry, StrCat("graphs[", graphs.size(), "]"), root.path());
-    BundleGraph graph{node.String("file"), node.String("contract"), node.String("flavour"), node.String("precision")};
+    BundleGraph graph{node.String("file"), node.String("contract"), node.String("flavour"), node.String("precision"),
+                      node.Find("weights") == nullptr ? "" : node.String("weights")};
     RequireListed(node, node.Place("file"), graph.file, files);
+    if (!graph.weights.empty()) RequireListed(node, node.Place("weights"), graph.weights, files);
     graphs.push_back(std::move(graph));
   }
   return graphs;

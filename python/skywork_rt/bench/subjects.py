@@ -102,10 +102,12 @@ def _matches(subject: Subject, pattern: str) -> bool:
 
 
 def _lite_subjects(bundle: BundleInfo, parameters: int) -> list[Subject]:
-    files = {graph["contract"]: graph["file"] for graph in bundle.manifest.get("graphs") or []}
+    graphs = {graph["contract"]: graph for graph in bundle.manifest.get("graphs") or []}
+    files = {contract: graph["file"] for contract, graph in graphs.items()}
     if _FULL_CONTRACT not in files or _INCREMENTAL_CONTRACT not in files:
         return []
-    graph_bytes = _size(bundle, files[_FULL_CONTRACT])
+    full = graphs[_FULL_CONTRACT]
+    graph_bytes = sum(_size(bundle, full[key]) for key in ("file", "weights") if key in full)
     bits = 8 * graph_bytes / parameters
     model = bundle.section("model")
     read = 4 * (parameters - (0 if model["tied_embeddings"] else model["vocab_size"] * model["hidden_size"]))

@@ -105,6 +105,17 @@ TEST_F(BundleTest, ReadsThePartsThatVersion2Adds) {
   EXPECT_EQ(with.layers_without_rope, (std::vector<int>{0, 1}));
 }
 
+TEST_F(BundleTest, GraphsMayShareAFileOfWeightsThatIsListed) {
+  Write();
+  EXPECT_EQ(Bundle::Open(directory_.path()).graphs()[0].weights, "");
+  Write([](Json& json) { json["graphs"][0]["weights"] = "g"; });
+  EXPECT_EQ(Bundle::Open(directory_.path()).graphs()[0].weights, "g");
+  Write([](Json& json) { json["graphs"][0]["weights"] = "h"; });
+  EXPECT_THAT(Complaint(ErrorCode::kCorruptBundle), HasSubstr("graphs[0].weights names \"h\""));
+  Write([](Json& json) { json["graphs"][0]["weights"] = 1; });
+  EXPECT_THAT(Complaint(ErrorCode::kCorruptBundle), HasSubstr("graphs[0].weights"));
+}
+
 TEST_F(BundleTest, NamesALayerWithoutRopeThatIsNone) {
   for (const char* list : {"[2]", "[-1]", "[1, 1]", "[1, 0]", "[0.5]", "[\"0\"]", "{}", "1"}) {
     Write([&](Json& json) { json["model"]["layers_without_rope"] = Json::parse(list); });

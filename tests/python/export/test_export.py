@@ -118,11 +118,11 @@ def test_small_models_are_exported_for_both_backends_unless_told_otherwise(sourc
 
 def test_graphs_are_written_unasked_up_to_the_size_of_smollm2s() -> None:
     smollm2 = preset("smollm2-135m")
-    assert 1.2e9 < graph_bytes(smollm2) < LITE_BYTES
+    assert 0.6e9 < graph_bytes(smollm2) < LITE_BYTES
     assert choose_targets(None, smollm2) in (("lite", "native"), ("native",))  # without MindSpore the latter
     narrow = {"hidden_size": 896, "intermediate_size": 4864, "heads": 14, "kv_heads": 2, "head_dim": 64}
     half_a_billion = with_changes(preset("qwen2-7b"), layers=24, tied_embeddings=True, **narrow)
-    assert graph_bytes(half_a_billion) > 3 * LITE_BYTES
+    assert graph_bytes(half_a_billion) > 1.6 * LITE_BYTES
     assert choose_targets(None, half_a_billion) == ("native",)
 
 
@@ -216,7 +216,7 @@ def test_a_model_of_skyworks_width_is_exported_for_native_without_graphs_and_in_
     assert source.largest_piece <= 16 << 20
     assert peak < 150e6, f"{peak / 1e6:.0f} MB for a model of {source.config.parameter_count() / 1e6:.0f} M parameters"
     assert "exporting for native only" in caplog.text
-    assert "they would add 6.9 GB to the bundle, more than the 1.5 GB" in caplog.text
+    assert "they would add 3.4 GB to the bundle, more than the 1.5 GB" in caplog.text
     assert "(--for lite,native adds them)" in caplog.text
 
 
