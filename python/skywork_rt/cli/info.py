@@ -122,7 +122,7 @@ def _additions(model: dict[str, Any]) -> list[str]:
 def _rope(model: dict[str, Any], rope: dict[str, Any]) -> str:
     unturned = model.get("layers_without_rope") or []
     text = f"rope {rope.get('type')} with base {rope.get('theta')}"
-    return f"{text}, {len(unturned)} layers without it" if unturned else text
+    return f"{text}, {len(unturned)} of {model.get('layers')} layers without it" if unturned else text
 
 
 def _chat(tokenizer: dict[str, Any]) -> str:
