@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ __all__ = ["BundleWriter", "Role", "check_output"]
 Role = Literal["graph", "weights", "vocabulary", "tokenizer", "generation_config"]
 
 _FORMAT = "skywork_rt.bundle"
-_VERSION = 1
+_FIRST_VERSION, _SECOND_VERSION = 1, 2
 _MODEL_FILE = "model.json"
 
 
@@ -78,11 +79,10 @@ class BundleWriter:
         self._add(name, role)
 
     def add_graph(self, graph: GraphFile) -> None:
-        """Takes in a graph that is already in `path`, and the .msw file of its weights where there is one."""
+        """Takes in a graph that is already in `path`, and the file of its weights where there is one."""
         self._add(graph.file, "graph")
-        companion = Path(graph.file).with_suffix(".msw").name
-        if (self.path / companion).exists():
-            self._add(companion, "graph")
+        if graph.weights is not None and graph.weights not in self._roles:
+            self._add(graph.weights, "graph")
         self._graphs.append(graph)
 
     def add_weights(self, weights: str, name: str) -> None:
@@ -101,13 +101,13 @@ class BundleWriter:
         files = self._hashed(progress)
         body = {
             "format": _FORMAT,
-            "version": _VERSION,
+            "version": _format_version(self._config, self._graphs),
             "producer": f"skywork_rt {_version()}",
             "model": self._config.to_json(),
             "files": files,
             "graphs": [
-                {"file": g.file, "contract": g.contract, "flavour": g.flavour, "precision": g.precision}
-                for g in self._graphs
+                {key: value for key, value in dataclasses.asdict(graph).items() if value is not None}
+                for graph in self._graphs
             ],
             "weights": self._weights,
             "source": self._source,
@@ -137,6 +137,15 @@ class BundleWriter:
         strays = sorted({entry.name for entry in self.path.iterdir()} - set(known))
         if strays:
             raise InternalError(f"an export step left {', '.join(strays[:5])} in the bundle")
+
+
+def _format_version(config: ModelConfig, graphs: Sequence[GraphFile]) -> int:
+    """The lowest version whose readers can run this: those of version 1 would silently pass over some parts of models,
+    and look for a graph's weights under the graph's own name."""
+    parts = config.output_bias or config.mlp_bias or config.qk_norm or bool(config.layers_without_rope)
+    elsewhere = any(graph.weights not in (None, Path(graph.file).with_suffix(".msw").name) for graph in graphs)
+    beyond_first = parts or elsewhere
+    return _SECOND_VERSION if beyond_first else _FIRST_VERSION
 
 
 def _version() -> str:

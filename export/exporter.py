@@ -33,8 +33,9 @@ GRAPHS = ("both", "full")
 
 _log = logging.getLogger("skywork_rt.export")
 
-# Two graphs of float32 weights, and while they are made as much again.
-_LITE_BYTES_A_PARAMETER = 16.0
+"""What an export of a checkpoint in floats makes unasked. int4 rounds by the range of each group of 32 weights, which
+costs a model more than its users expect: it is there for whoever names it."""
+
 _SPARE_BYTES = 16 << 20
 
 
@@ -59,10 +60,10 @@ def export(
             MindFormers' names), or a source that is already open (`SyntheticSource`).
         out: the bundle's directory, which must not exist unless `overwrite` is set. It appears when it is complete;
             after any failure nothing of it is left.
-        targets: any of `TARGETS`. None means native, and lite too for models of up to `LITE_PARAMETERS` where MindSpore
-            is installed; a warning is logged when lite is left out.
+        targets: any of `TARGETS`. None means native, and lite too where its graphs add at most `LITE_BYTES` and
+            MindSpore is installed; a warning is logged when lite is left out.
         weights: any of `WEIGHTS`, for the target native; none given means "gguf", which keeps the weights as they are,
-            for a GGUF file, and `DEFAULT_WEIGHTS` for others.
+            for a GGUF file, and `DEFAULT_WEIGHTS`, int8, for others.
         max_length: tokens of prompt and output together; None takes what the model was made for.
         config: of a checkpoint of MindSpore, config.json or a MindFormers YAML; None takes the one beside it.
         tokenizer: of a checkpoint of MindSpore, tokenizer.json, tokenizer.model or a directory with one; None takes the
@@ -148,11 +149,13 @@ def unusable_templates(tokenizer: TokenizerFiles | None) -> dict[str, str]:
 
 
 def _needed_bytes(checkpoint: Checkpoint, lite: bool, weights: Sequence[str]) -> int:
+    from skywork_rt.export.graph import graph_bytes
+
     native = sum(
         gguf_weights_bytes(checkpoint) if name == GGUF else largest_weights_bytes(checkpoint.config, name)
         for name in weights
     )
-    graphs = int(checkpoint.config.parameter_count() * _LITE_BYTES_A_PARAMETER) if lite else 0
+    graphs = 3 * graph_bytes(checkpoint.config) if lite else 0  # two that do not share yet, and what they are made of
     return native + graphs + _SPARE_BYTES
 
 
@@ -189,9 +192,8 @@ def _write_graphs(writer: BundleWriter, checkpoint: Checkpoint, progress: Progre
     work.mkdir()
     contracts = CONTRACTS if which == "both" else (FULL,)
     graphs = build_graphs(checkpoint, work, progress, contracts=contracts, verify=verify)
+    for name in {name for graph in graphs for name in (graph.file, graph.weights) if name is not None}:
+        (work / name).rename(writer.path / name)
     for graph in graphs:
-        for name in (graph.file, str(Path(graph.file).with_suffix(".msw"))):
-            if (work / name).exists():
-                (work / name).rename(writer.path / name)
         writer.add_graph(graph)
     shutil.rmtree(work)

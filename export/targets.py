@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from skywork_rt.checkpoints.model import ModelConfig
 from skywork_rt.errors import BackendUnavailableError, CapacityError, UnsupportedError
 
-__all__ = ["LITE_PARAMETERS", "TARGETS", "choose_targets"]
+__all__ = ["LITE_BYTES", "TARGETS", "choose_targets"]
 
 _log = logging.getLogger("skywork_rt.export")
 
 TARGETS = ("lite", "native")
 """What a bundle can be for: MindSpore Lite's graphs, and the weights of our own CPU kernels."""
 
-LITE_PARAMETERS = 650_000_000
-"""The largest model that gets graphs for Lite unasked. They are float32, two of up to 2.6 GB; the largest model that
-was tried, of 603 million parameters, took 8.8 GB of memory to convert and 4.6 GB to run."""
+LITE_BYTES = 1_500_000_000
+"""How much graphs for Lite may add to a bundle unasked. They are float32 whatever the checkpoint's own size: 0.65 GB
+for SmolLM2-135M, 2.5 GB for a model of 0.5 billion parameters."""
 
 
 def choose_targets(asked: Sequence[str] | None, config: ModelConfig) -> tuple[str, ...]:
@@ -48,11 +48,13 @@ def _require_lite(config: ModelConfig) -> None:
 
 
 def _why_not_lite(config: ModelConfig) -> str | None:
-    parameters = config.parameter_count()
-    if parameters > LITE_PARAMETERS:
+    from skywork_rt.export.graph import graph_bytes
+
+    added = graph_bytes(config)
+    if added > LITE_BYTES:
         return (
-            f"the model has {parameters / 1e6:.0f} million parameters, float32 graphs are made by default up to "
-            f"{LITE_PARAMETERS / 1e6:.0f} million (--for lite,native makes them)"
+            f"they would add {added / 1e9:.1f} GB to the bundle, more than the {LITE_BYTES / 1e9:.1f} GB that are "
+            "added unasked (--for lite,native adds them)"
         )
     try:
         _require_lite(config)

@@ -26,6 +26,7 @@ struct BundleGraph {
   std::string contract;   // "host-cache/full", "host-cache/incremental", "device-cache/full", ...
   std::string flavour;    // "lite2.0-cpu", "ge"
   std::string precision;  // "float32"
+  std::string weights;    // the file that holds its weights, which graphs may share; empty: its own, or X.msw of X.ms
 };
 
 /// A bundle directory that has been opened and checked: model.json is well formed, every listed file is there with

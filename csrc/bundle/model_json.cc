@@ -15,7 +15,8 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr int kFormatVersion = 1;
+constexpr int kOldestVersion = 1;
+constexpr int kNewestVersion = 2;
 // Far above every Llama-structured model, and low enough that no product of two overflows 64 bits.
 constexpr std::int64_t kMostDimension = std::int64_t{1} << 24;
 constexpr std::int64_t kMostLayers = 4096;
@@ -151,6 +152,19 @@ void ParseSpecialIds(const Node& node, ModelSpec* model) {
   }
 }
 
+std::vector<int> LayersWithoutRope(const Node& node, int layers) {
+  std::vector<int> indices;
+  const Json* list = node.Find("layers_without_rope");
+  if (list == nullptr) return indices;
+  const std::string place = node.Place("layers_without_rope");
+  if (!list->is_array()) node.Fail(place, "must be a list of numbers of layers");
+  for (const Json& value : *list) {
+    const std::int64_t least = indices.empty() ? 0 : indices.back() + 1;
+    indices.push_back(static_cast<int>(node.CheckInteger(value, place, least, layers - 1)));
+  }
+  return indices;
+}
+
 ModelSpec ParseModel(const Node& node) {
   ModelSpec model;
   model.name = node.String("name");
@@ -169,6 +183,10 @@ ModelSpec ParseModel(const Node& node) {
   model.max_length = Dimension(node, "max_length");
   model.rms_norm_eps = node.Number("rms_norm_eps", 0.0, 1.0);
   model.qkv_bias = node.Bool("qkv_bias", false);
+  model.output_bias = node.Bool("output_bias", false);
+  model.mlp_bias = node.Bool("mlp_bias", false);
+  model.qk_norm = node.Bool("qk_norm", false);
+  model.layers_without_rope = LayersWithoutRope(node, model.layers);
   model.tied_embeddings = node.Bool("tied_embeddings", false);
   if (model.heads % model.kv_heads != 0) {
     node.Fail(node.Place("kv_heads"), StrCat("= ", model.kv_heads, " does not divide heads = ", model.heads));
@@ -204,8 +222,10 @@ std::vector<BundleGraph> ParseGraphs(const Node& root, const std::vector<BundleF
   if (!list->is_array()) root.Fail("graphs", "must be a list");
   for (const Json& entry : *list) {
     const Node node(entry, StrCat("graphs[", graphs.size(), "]"), root.path());
-    BundleGraph graph{node.String("file"), node.String("contract"), node.String("flavour"), node.String("precision")};
+    BundleGraph graph{node.String("file"), node.String("contract"), node.String("flavour"), node.String("precision"),
+                      node.Find("weights") == nullptr ? "" : node.String("weights")};
     RequireListed(node, node.Place("file"), graph.file, files);
+    if (!graph.weights.empty()) RequireListed(node, node.Place("weights"), graph.weights, files);
     graphs.push_back(std::move(graph));
   }
   return graphs;
@@ -230,10 +250,10 @@ void CheckFormat(const Node& root) {
                                              "\"skywork_rt.bundle\". Make one with: skywork-rt export SOURCE OUT"));
   }
   const std::int64_t version = root.Integer("version", 0, std::numeric_limits<std::int32_t>::max());
-  if (version != kFormatVersion) {
+  if (version < kOldestVersion || version > kNewestVersion) {
     throw Error(ErrorCode::kUnsupported,
                 StrCat(root.path().string(), " has format version ", version, ", but this version of skywork_rt reads ",
-                       kFormatVersion, ". Upgrade skywork_rt, or export the model again."));
+                       kOldestVersion, " to ", kNewestVersion, ". Upgrade skywork_rt, or export the model again."));
   }
 }
 

@@ -20,15 +20,17 @@ from skywork_rt.export.graph.contract import CONTRACTS, FLAVOUR, PRECISION, Cont
 from skywork_rt.export.graph.convert import CONVERTER_BYTES_PER_WEIGHT_BYTE, convert
 from skywork_rt.export.graph.graph_file import GraphFile
 from skywork_rt.export.graph.mindir import require_mindspore
+from skywork_rt.export.graph.shared_weights import share_weights
 from skywork_rt.export.graph.tools import LiteTools, find_tools
 from skywork_rt.export.graph.verify import compute_sequences, verify_graph
 from skywork_rt.support.host import available_memory
 from skywork_rt.support.stages import Progress, no_progress
 
-__all__ = ["build_graphs", "check_memory"]
+__all__ = ["build_graphs", "check_memory", "graph_bytes"]
 
 _NAMES: dict[Contract, str] = {"host-cache/full": "full", "host-cache/incremental": "incremental"}
 _DATA = "weights/data_0"
+_SHARED = "graphs.msw"
 _SPARE_BYTES = 64 << 20
 
 
@@ -54,6 +56,7 @@ def build_graphs(
         _write_structure(source.config, parameters, Path(scratch), contracts, progress)
         _write_weights(source, parameters, Path(scratch), progress)
         files = _convert(tools, Path(scratch), workdir, contracts, progress)
+    files = _share(files, workdir)
     if verify:
         _verify(tools, source, workdir, contracts, progress)
     return files
@@ -71,9 +74,14 @@ def _check_room(workdir: Path, weight_bytes: int, graphs: int) -> None:
     _check_memory(weight_bytes)
 
 
+def graph_bytes(config: ModelConfig) -> int:
+    """Bytes of the weights of a model's graphs, nearly what these add to a bundle; a tied head is there twice."""
+    return sum(weight.nbytes for weight in weights.graph_weights(config))
+
+
 def check_memory(config: ModelConfig) -> None:
     """Raises CapacityError, with the numbers, for a model that Lite's converter cannot have the memory for."""
-    _check_memory(sum(weight.nbytes for weight in weights.graph_weights(config)))
+    _check_memory(graph_bytes(config))
 
 
 def _check_memory(weight_bytes: int) -> None:
@@ -153,6 +161,15 @@ def _convert(
         files.append(GraphFile(target.name, contract, FLAVOUR, PRECISION))
         progress(stage, done, len(contracts))
     return files
+
+
+def _share(files: list[GraphFile], workdir: Path) -> list[GraphFile]:
+    """Gives several graphs one file of weights; a single one keeps them, or the file that the converter made."""
+    if len(files) > 1:
+        share_weights([workdir / graph.file for graph in files], workdir / _SHARED)
+        return [dataclasses.replace(graph, weights=_SHARED) for graph in files]
+    own = Path(files[0].file).with_suffix(".msw").name
+    return [dataclasses.replace(files[0], weights=own)] if (workdir / own).exists() else files
 
 
 def _verify(tools: LiteTools, source: Source, workdir: Path, contracts: Sequence[Contract], progress: Progress) -> None:

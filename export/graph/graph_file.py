@@ -9,12 +9,11 @@ __all__ = ["GraphFile"]
 
 @dataclass(frozen=True)
 class GraphFile:
-    """A graph that was written into the work directory: a plain file name and what it is (docs/bundle-format.md).
-
-    Beside `X.ms` there may be `X.msw`, its weights when they are over 2 GiB, which belongs into the bundle too.
-    """
+    """A graph that was written into the work directory: a plain file name and what it is (docs/bundle-format.md)."""
 
     file: str
     contract: str
     flavour: str
     precision: str
+    weights: str | None = None
+    """The file of its weights, where they are not in its own; graphs may share one."""

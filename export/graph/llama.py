@@ -66,9 +66,9 @@ class _FeedForward(nn.Cell):  # type: ignore[misc]
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.gate = _Linear(config.hidden_size, config.intermediate_size)
-        self.up = _Linear(config.hidden_size, config.intermediate_size)
-        self.down = _Linear(config.intermediate_size, config.hidden_size)
+        self.gate = _Linear(config.hidden_size, config.intermediate_size, config.mlp_bias)
+        self.up = _Linear(config.hidden_size, config.intermediate_size, config.mlp_bias)
+        self.down = _Linear(config.intermediate_size, config.hidden_size, config.mlp_bias)
         self.sigmoid = ops.Sigmoid()
         self.mul = ops.Mul()
 
@@ -154,19 +154,25 @@ class _Projections(nn.Cell):  # type: ignore[misc]
         self.q = _Linear(config.hidden_size, q_width, config.qkv_bias)
         self.k = _Linear(config.hidden_size, kv_width, config.qkv_bias)
         self.v = _Linear(config.hidden_size, kv_width, config.qkv_bias)
-        self.output = _Linear(q_width, config.hidden_size)
+        self.output = _Linear(q_width, config.hidden_size, config.output_bias)
 
     def construct(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return self.q(x), self.k(x), self.v(x)
 
 
 class _Attention(nn.Cell):  # type: ignore[misc]
-    """Attention over cache and new tokens. x is [rows, hidden]; the contracts differ in what a row is."""
+    """Attention over cache and new tokens. x is [rows, hidden]; the contracts differ in what a row is.
+
+    `config` is that of its layer alone (`ModelConfig.of_layer`). Heads of q and k go through a norm each where the
+    model has them (Qwen3), and are turned by rotary unless the layer is one without (SmolLM3).
+    """
 
     def __init__(self, config: ModelConfig, single: bool) -> None:
         super().__init__()
         self.project = _Projections(config)
-        self.rotary = _Rotary()
+        self.q_norm = _RmsNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else None
+        self.k_norm = _RmsNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else None
+        self.rotary = None if config.layers_without_rope else _Rotary()
         self.attend = _TwoPartAttention(single)
         self.reshape = ops.Reshape()
         self.joined = (-1, config.heads * config.head_dim)
@@ -182,8 +188,11 @@ class _Attention(nn.Cell):  # type: ignore[misc]
         value: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = self.project(x)
-        q = self.rotary(self.split_heads(q, self.q_split), cos, sin)
-        k = self.rotary(self.split_heads(k, self.kv_split), cos, sin)
+        q, k = self.split_heads(q, self.q_split), self.split_heads(k, self.kv_split)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        if self.rotary is not None:
+            q, k = self.rotary(q, cos, sin), self.rotary(k, cos, sin)
         v = self.split_heads(v, self.kv_split)
         # The heads that share one key head are neighbours, so they stack as more rows of the same product.
         mixed = self.attend(self.reshape(q, self.grouped), k, v, new_mask, key, value, cache_mask)
@@ -255,7 +264,7 @@ class _Llama(nn.Cell):  # type: ignore[misc]
     def __init__(self, config: ModelConfig, attention: type[nn.Cell]) -> None:
         super().__init__()
         self.embedding = _parameter(config.vocab_size, config.hidden_size)
-        self.layers = nn.CellList([_Layer(config, attention(config)) for _ in range(config.layers)])
+        self.layers = nn.CellList([_Layer(config, attention(config.of_layer(i))) for i in range(config.layers)])
         self.norm = _RmsNorm(config.hidden_size, config.rms_norm_eps)
         self.head = _Linear(config.hidden_size, config.vocab_size)
         self.gather = ops.Gather()

@@ -1,7 +1,8 @@
 """A plain Llama in numpy float32 with a KV cache: what every exported graph is compared with.
 
-It follows transformers' `LlamaForCausalLM` (golden files in the tests hold it to that), reads any `Source`
-and asks for one layer's tensors at a time, so a model that does not fit into memory can still be run, slowly.
+It follows transformers' `LlamaForCausalLM`, `Qwen3ForCausalLM` and `SmolLM3ForCausalLM` (golden files in the tests hold
+it to that), reads any `Source` and asks for one layer's tensors at a time, so a model that does not fit into memory can
+still be run, slowly.
 
     model = ReferenceLlama(source)
     cache = model.new_cache()
@@ -126,17 +127,23 @@ class _Layer:
         x = x + self._attention(rms_norm(x, self._weights["input_norm"], eps), cache, cos, sin)
         return x + self._feed_forward(rms_norm(x, self._weights["post_attention_norm"], eps))
 
+    def _linear(self, x: Float32Array, part: str) -> Float32Array:
+        """x through the matrix `part`, with its bias where the model has one."""
+        y: Float32Array = x @ self._weights[f"{part}_proj"].T
+        bias = self._weights.get(f"{part}_bias")
+        return y if bias is None else y + bias
+
     def _project(self, x: Float32Array, part: str, heads: int) -> Float32Array:
-        """x through one input projection, as [heads, new, head_dim]."""
-        y = x @ self._weights[f"{part}_proj"].T
-        if self._config.qkv_bias:
-            y = y + self._weights[f"{part}_bias"]
-        return y.reshape(len(x), heads, self._config.head_dim).transpose(1, 0, 2)
+        """x through one input projection and the norm behind it, as [heads, new, head_dim]."""
+        y = self._linear(x, part).reshape(len(x), heads, self._config.head_dim).transpose(1, 0, 2)
+        norm = self._weights.get(f"{part}_norm")
+        return y if norm is None else rms_norm(y, norm, self._config.rms_norm_eps)
 
     def _attention(self, x: Float32Array, cache: KvCache, cos: Float32Array, sin: Float32Array) -> Float32Array:
         config = self._config
-        q = rotate(self._project(x, "q", config.heads), cos, sin)
-        k = rotate(self._project(x, "k", config.kv_heads), cos, sin)
+        q, k = self._project(x, "q", config.heads), self._project(x, "k", config.kv_heads)
+        if self._index not in config.layers_without_rope:
+            q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         v = self._project(x, "v", config.kv_heads)
         keys = cache.keys[self._index] = np.concatenate([cache.keys[self._index], k], axis=1)
         values = cache.values[self._index] = np.concatenate([cache.values[self._index], v], axis=1)
@@ -147,11 +154,10 @@ class _Layer:
         weights = softmax(np.where(visible, scores, np.float32(-np.inf)))
         mixed = weights @ np.repeat(values, group, axis=0)
         joined: Float32Array = mixed.transpose(1, 0, 2).reshape(new, -1)
-        return joined @ self._weights["o_proj"].T
+        return self._linear(joined, "o")
 
     def _feed_forward(self, x: Float32Array) -> Float32Array:
-        gate = x @ self._weights["gate_proj"].T
-        return (silu(gate) * (x @ self._weights["up_proj"].T)) @ self._weights["down_proj"].T
+        return self._linear(silu(self._linear(x, "gate")) * self._linear(x, "up"), "down")
 
 
 def rms_norm(x: Float32Array, weight: Float32Array, eps: float) -> Float32Array:

@@ -58,9 +58,11 @@ def _transposed(tensor: Float32Array) -> Float32Array:
 def graph_weights(config: ModelConfig) -> list[GraphWeight]:
     """Every parameter of the graphs, in the order in which a forward pass needs them.
 
-    Matrices turn from [out, in] into [in, out]; 1 / sqrt(head_dim) of the attention goes into the query's weights.
+    Matrices turn from [out, in] into [in, out]; 1 / sqrt(head_dim) of the attention goes into the last weights that the
+    query meets: its norm's, or else its projection's.
     """
     scale = np.float32(1.0 / math.sqrt(config.head_dim))
+    of_projection, of_norm = (None, scale) if config.qk_norm else (scale, None)
     shapes = config.tensor_shapes()
 
     def matrix(name: str, source: str, factor: np.float32 | None = None) -> GraphWeight:
@@ -77,14 +79,21 @@ def graph_weights(config: ModelConfig) -> list[GraphWeight]:
         to, of = f"layers.{layer}.", f"layers.{layer}."
         project = to + "attention.project."
         weights.append(vector(to + "input_norm.weight", of + "input_norm"))
-        for part, factor in (("q", scale), ("k", None), ("v", None)):
+        for part, factor in (("q", of_projection), ("k", None), ("v", None)):
             weights.append(matrix(f"{project}{part}.weight", f"{of}{part}_proj", factor))
             if config.qkv_bias:
                 weights.append(vector(f"{project}{part}.bias", f"{of}{part}_bias", factor))
+        if config.qk_norm:
+            weights.append(vector(to + "attention.q_norm.weight", of + "q_norm", of_norm))
+            weights.append(vector(to + "attention.k_norm.weight", of + "k_norm"))
         weights.append(matrix(project + "output.weight", of + "o_proj"))
+        if config.output_bias:
+            weights.append(vector(project + "output.bias", of + "o_bias"))
         weights.append(vector(to + "post_attention_norm.weight", of + "post_attention_norm"))
         for part in ("gate", "up", "down"):
             weights.append(matrix(f"{to}feed_forward.{part}.weight", f"{of}{part}_proj"))
+            if config.mlp_bias:
+                weights.append(vector(f"{to}feed_forward.{part}.bias", f"{of}{part}_bias"))
     weights.append(vector("norm.weight", "norm"))
     weights.append(matrix("head.weight", "embed_tokens" if config.tied_embeddings else "lm_head"))
     return weights

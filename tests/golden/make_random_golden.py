@@ -37,9 +37,15 @@ _NAMES = {
     "q_bias": "self_attn.q_proj.bias",
     "k_bias": "self_attn.k_proj.bias",
     "v_bias": "self_attn.v_proj.bias",
+    "q_norm": "self_attn.q_norm.weight",
+    "k_norm": "self_attn.k_norm.weight",
+    "o_bias": "self_attn.o_proj.bias",
     "gate_proj": "mlp.gate_proj.weight",
     "up_proj": "mlp.up_proj.weight",
     "down_proj": "mlp.down_proj.weight",
+    "gate_bias": "mlp.gate_proj.bias",
+    "up_bias": "mlp.up_proj.bias",
+    "down_bias": "mlp.down_proj.bias",
 }
 
 
@@ -49,16 +55,40 @@ def their_name(name: str) -> str:
     return _NAMES[name] if len(parts) == 1 else f"model.layers.{parts[1]}.{_NAMES[parts[2]]}"
 
 
+CONFIGS = {
+    "llama": transformers.LlamaConfig,
+    "mistral": transformers.MistralConfig,
+    "qwen2": transformers.Qwen2Config,
+    "qwen3": transformers.Qwen3Config,
+    "smollm3": transformers.SmolLM3Config,
+}
+
+
+def parts(case: Case) -> dict[str, Any]:
+    """What config.json says of the parts that not every Llama structure has."""
+    config, stated = case.config, dict[str, Any]()
+    if case.model_type in ("llama", "qwen3", "smollm3"):
+        stated |= {"attention_bias": config.output_bias}
+    if case.model_type in ("llama", "smollm3"):
+        stated |= {"mlp_bias": config.mlp_bias}
+    if case.model_type == "smollm3":
+        turned = [int(layer not in config.layers_without_rope) for layer in range(config.layers)]
+        stated |= {"no_rope_layers": turned, "pad_token_id": config.pad_id, "eos_token_id": 2}
+    if case.model_type == "mistral":
+        stated |= {"sliding_window": None}
+    if (case.rope_scaling or {}).get("rope_type") == "longrope":
+        stated |= {"original_max_position_embeddings": case.rope_scaling["original_max_position_embeddings"]}
+    return stated
+
+
 def build(case: Case) -> Any:
     config = case.config
-    kind = transformers.Qwen2Config if case.model_type == "qwen2" else transformers.LlamaConfig
-    scaling = case.rope_scaling or {"rope_type": "default"}
-    theirs = kind(
+    theirs = CONFIGS[case.model_type](
         vocab_size=config.vocab_size, hidden_size=config.hidden_size, intermediate_size=config.intermediate_size,
         num_hidden_layers=config.layers, num_attention_heads=config.heads, num_key_value_heads=config.kv_heads,
         head_dim=config.head_dim, max_position_embeddings=config.max_length, rms_norm_eps=config.rms_norm_eps,
-        tie_word_embeddings=config.tied_embeddings, rope_parameters=scaling | {"rope_theta": config.rope.theta},
-        attn_implementation="eager",
+        tie_word_embeddings=config.tied_embeddings, rope_theta=config.rope.theta, rope_scaling=case.rope_scaling,
+        attn_implementation="eager", **parts(case),
     )  # fmt: skip
     model = transformers.AutoModelForCausalLM.from_config(theirs, dtype=torch.float32)
     source = SyntheticSource(config, SEED)

@@ -126,13 +126,22 @@ class MindSporeSession final : public Session {
     const auto build = [&] {
       status = model_->Build(file.data(), file.size(), mindspore::ModelType::kMindIR_Lite, context);
     };
-    const std::filesystem::path weights = std::filesystem::path(path).replace_extension(".msw");
-    if (std::filesystem::exists(weights)) {
+    if (HasWeightsBeside(path)) {
       InFolder(path.parent_path(), build);
     } else {
       build();
     }
     return status;
+  }
+
+  /// Whether some file of the graph's folder holds weights (.msw), which the graph may name.
+  static bool HasWeightsBeside(const std::filesystem::path& path) {
+    std::error_code error;
+    const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+    for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+      if (entry.path().extension() == ".msw") return true;
+    }
+    return false;
   }
 
   /// Runs `work` with `folder` as the current directory, against which Lite resolves the name of a graph's separate

@@ -39,25 +39,33 @@ void CheckOptions(const BackendOptions& options) {
   RequireOption("kv_cache", options.kv_cache, "f32");
 }
 
+/// The graph's files that the bundle lists: its own, and that of its weights where there is one. Bundles of format
+/// version 1 don't state the latter, which has the graph's name.
+std::vector<BundleFile> FilesOf(const Bundle& bundle, const std::string& file) {
+  std::string weights = std::filesystem::path(file).replace_extension(".msw").string();
+  for (const BundleGraph& graph : bundle.graphs()) {
+    if (graph.file == file && !graph.weights.empty()) weights = graph.weights;
+  }
+  std::vector<BundleFile> files;
+  for (const BundleFile& listed : bundle.files()) {
+    if (listed.name == file || listed.name == weights) files.push_back(listed);
+  }
+  return files;
+}
+
 /// Opens a graph of the bundle when called. The SHA-256 of its files is compared before Lite, whose parser trusts its
 /// input, sees them.
 SessionFactory Opener(const Bundle& bundle, const std::string& file, int threads, const std::vector<int>& affinity) {
   return [bundle, file, threads, affinity] {
-    const std::string weights = std::filesystem::path(file).replace_extension(".msw").string();
-    for (const BundleFile& listed : bundle.files()) {
-      if (listed.name == file || listed.name == weights) bundle.VerifyFile(listed.name);
-    }
+    for (const BundleFile& listed : FilesOf(bundle, file)) bundle.VerifyFile(listed.name);
     return LiteLibrary::Get().Open(bundle.PathOf(file).string(), threads, affinity);
   };
 }
 
 std::size_t FileBytes(const Bundle& bundle, const BundleGraph* graph) {
   if (graph == nullptr) return 0;
-  const std::string weights = std::filesystem::path(graph->file).replace_extension(".msw").string();
   std::size_t bytes = 0;
-  for (const BundleFile& listed : bundle.files()) {
-    if (listed.name == graph->file || listed.name == weights) bytes += listed.size;
-  }
+  for (const BundleFile& listed : FilesOf(bundle, graph->file)) bytes += listed.size;
   return bytes;
 }
 

@@ -16,6 +16,10 @@ constexpr int kTasksPerThread = 8;
 // What a thread asks for while it waits for the next region: as much as the kernels themselves ask for ahead.
 constexpr std::size_t kWarmBytes = 16384;
 
+const float* BiasOf(const PaddedVector& bias) {
+  return bias.empty() ? nullptr : bias.data();
+}
+
 void Warm(const std::uint8_t* begin) {
   for (std::size_t i = 0; i < kWarmBytes; i += 64) __builtin_prefetch(begin + i, 0, 2);
 }
@@ -176,12 +180,11 @@ void Decoder::Embed(const Pass& pass) {
 }
 
 std::array<MatmulArgs, 3> Decoder::QkvJobs(const LayerWeights& layer) const {
-  const auto bias = [](const PaddedVector& b) { return b.empty() ? nullptr : b.data(); };
   float* k = qkv_ + q_width_;
   float* v = k + kv_width_;
-  return {{{&layer.q, nullptr, &input_.input(), bias(layer.q_bias), qkv_, qkv_stride_, Epilogue::kStore},
-           {&layer.k, nullptr, &input_.input(), bias(layer.k_bias), k, qkv_stride_, Epilogue::kStore},
-           {&layer.v, nullptr, &input_.input(), bias(layer.v_bias), v, qkv_stride_, Epilogue::kStore}}};
+  return {{{&layer.q, nullptr, &input_.input(), BiasOf(layer.q_bias), qkv_, qkv_stride_, Epilogue::kStore},
+           {&layer.k, nullptr, &input_.input(), BiasOf(layer.k_bias), k, qkv_stride_, Epilogue::kStore},
+           {&layer.v, nullptr, &input_.input(), BiasOf(layer.v_bias), v, qkv_stride_, Epilogue::kStore}}};
 }
 
 MatmulArgs Decoder::HeadJob(float* logits) const {
@@ -193,9 +196,17 @@ MatmulArgs Decoder::HeadJob(float* logits) const {
 void Decoder::Layer(int index, const Pass& pass, Span<const MatmulArgs> next) {
   const LayerWeights& layer = weights_.layers[static_cast<std::size_t>(index)];
   const int rows = static_cast<int>(pass.tokens.size());
-  const MatmulArgs o{&layer.o, nullptr, &input_.input(), nullptr, x_, hidden_stride_, Epilogue::kAdd};
-  const MatmulArgs up{&layer.up, &layer.gate, &input_.input(), nullptr, wide_, wide_stride_, Epilogue::kSwiGlu};
-  const MatmulArgs down{&layer.down, nullptr, &input_.input(), nullptr, x_, hidden_stride_, Epilogue::kAdd};
+  const PackedInput* input = &input_.input();
+  const MatmulArgs o{&layer.o, nullptr, input, BiasOf(layer.o_bias), x_, hidden_stride_, Epilogue::kAdd};
+  const MatmulArgs up{&layer.up,
+                      &layer.gate,
+                      input,
+                      BiasOf(layer.up_bias),
+                      wide_,
+                      wide_stride_,
+                      Epilogue::kSwiGlu,
+                      BiasOf(layer.gate_bias)};
+  const MatmulArgs down{&layer.down, nullptr, input, BiasOf(layer.down_bias), x_, hidden_stride_, Epilogue::kAdd};
   const auto warm = [this](const MatmulArgs& job) { return [this, &job](int slot) { WarmMatmuls({&job, 1}, slot); }; };
 
   NormAndPack(nullptr, rows, layer.input_norm, FormsOf({&layer.q, &layer.k, &layer.v}));
@@ -305,22 +316,40 @@ void Decoder::RotateAndStore(int layer) {
 }
 
 void Decoder::RotateAndStoreRow(int row, int layer) {
+  const LayerWeights& weights = weights_.layers[static_cast<std::size_t>(layer)];
   const int dim = spec_.head_dim;
-  const std::size_t half = Padded(dim / 2);
-  const float* cosine = cosine_ + static_cast<std::size_t>(row) * half;
-  const float* sine = sine_ + static_cast<std::size_t>(row) * half;
   const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
-  for (int head = 0; head < spec_.heads; ++head) kernels_.rotate(Query(row, head), cosine, sine, dim, scale);
+  for (int head = 0; head < spec_.heads; ++head) PlaceHead(row, Query(row, head), weights.q_norm, weights.rope, scale);
   const std::size_t position = PositionOf(row);
   std::uint8_t* page = (*PieceOf(row).pages)[position / kPageTokens];
   const auto slot = static_cast<int>(position % kPageTokens);
   const auto kind = static_cast<int>(cache_.kind());
   for (int head = 0; head < spec_.kv_heads; ++head) {
     float* key = Query(row, spec_.heads + head);
-    kernels_.rotate(key, cosine, sine, dim, 1.0f);
+    PlaceHead(row, key, weights.k_norm, weights.rope, 1.0f);
     kernels_.store_key[kind](key, dim, slot, page + cache_.KeysOffset(layer, head));
     kernels_.store_value[kind](key + kv_width_, dim, cache_.padded_dim(), slot,
                                page + cache_.ValuesOffset(layer, head));
+  }
+}
+
+/// What a head of q or k goes through between its projection and attention: norm, rotation, scale.
+void Decoder::PlaceHead(int row, float* head, const PaddedVector& norm, bool rope, float scale) {
+  const int dim = spec_.head_dim;
+  if (!norm.empty()) {
+    // The kernel reads and writes whole vectors, and behind a head lies the next one. Nobody has attended yet, so the
+    // row of that output is free.
+    const auto eps = static_cast<float>(spec_.rms_norm_eps);
+    float* padded = attended_ + static_cast<std::size_t>(row) * qkv_stride_;
+    std::fill(std::copy(head, head + dim, padded), padded + norm.size(), 0.0f);
+    kernels_.rms_norm(padded, norm.data(), dim, eps, padded);
+    std::copy(padded, padded + dim, head);
+  }
+  if (rope) {
+    const std::size_t angles = static_cast<std::size_t>(row) * Padded(dim / 2);
+    kernels_.rotate(head, cosine_ + angles, sine_ + angles, dim, scale);
+  } else {
+    for (int i = 0; i < dim; ++i) head[i] *= scale;
   }
 }
 

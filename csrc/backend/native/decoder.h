@@ -94,6 +94,7 @@ class Decoder {
   void WarmAttention(int layer, int slot) const;
   void RotateAndStore(int layer);
   void RotateAndStoreRow(int row, int layer);
+  void PlaceHead(int row, float* head, const PaddedVector& norm, bool rope, float scale);
   template <typename After>
   void Attention(int layer, After&& after);
   template <typename After>

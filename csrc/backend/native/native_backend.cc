@@ -343,7 +343,7 @@ constexpr const char* kGguf = "gguf";
 std::string ChooseWeights(const Bundle& bundle, const BackendOptions& options) {
   std::string name = options.weights;
   if (name == "auto" && bundle.weights().count(kGguf) != 0) name = kGguf;
-  for (const native::WeightKind kind : native::SmallestKindsFirst()) {
+  for (const native::WeightKind kind : native::PreferredKindsFirst()) {
     const char* candidate = native::FactsOf(kind).name;
     if (name == "auto" && bundle.weights().count(candidate) != 0) name = candidate;
   }

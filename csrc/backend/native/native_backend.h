@@ -10,7 +10,8 @@
 
 namespace skywork_rt {
 
-/// Our own CPU kernels on the bundle's weights: `options.weights`, or for "auto" the smallest that it has.
+/// Our own CPU kernels on the bundle's weights: `options.weights`, or for "auto" the first that it has in the
+/// order of PreferredKindsFirst.
 ///
 /// Opening throws Error: kUnsupported (the bundle has no such weights, or an option names something unknown),
 /// kCorruptBundle (the weights file is damaged), kNotFound, kCapacity (no memory for the cache).

@@ -37,6 +37,10 @@ struct ModelSpec {
   int max_length = 0;  // positions the model was made for; prompt + output never exceed it
   double rms_norm_eps = 1e-5;
   bool qkv_bias = false;
+  bool output_bias = false;              // of attention
+  bool mlp_bias = false;                 // of all three matrices of the feed-forward
+  bool qk_norm = false;                  // every head of q and k goes through an RMS norm before rotary (Qwen3)
+  std::vector<int> layers_without_rope;  // ascending; their q and k are not turned (SmolLM3)
   bool tied_embeddings = false;
   RopeSpec rope;
 

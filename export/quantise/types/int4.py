@@ -128,6 +128,5 @@ TYPE = WeightType(
     raw_types=("Q4_0", "Q4_1"),
     pack_raw=lambda raw, start, stop: pack_codes(from_raw(raw, start, stop)),
     vocabulary="int8",
-    default=True,
     random=RandomCodes(deviation=4.61, mean=7.5),
 )

@@ -75,7 +75,8 @@ def count_parameters(model: Mapping[str, Any]) -> int:
     hidden, inner, vocabulary = model["hidden_size"], model["intermediate_size"], model["vocab_size"]
     queries, keys = model["heads"] * model["head_dim"], model["kv_heads"] * model["head_dim"]
     attention = 2 * hidden * queries + 2 * hidden * keys + (queries + 2 * keys if model["qkv_bias"] else 0)
-    layer = attention + 3 * hidden * inner + 2 * hidden
+    attention += (hidden if model.get("output_bias") else 0) + (2 * model["head_dim"] if model.get("qk_norm") else 0)
+    layer = attention + 3 * hidden * inner + 2 * hidden + (2 * inner + hidden if model.get("mlp_bias") else 0)
     embeddings = vocabulary * hidden * (1 if model["tied_embeddings"] else 2)
     return int(model["layers"] * layer + embeddings + hidden)
 
@@ -118,10 +119,12 @@ def _matches(subject: Subject, pattern: str) -> bool:
 
 
 def _lite_subjects(bundle: BundleInfo, parameters: int) -> list[Subject]:
-    files = {graph["contract"]: graph["file"] for graph in bundle.manifest.get("graphs") or []}
+    graphs = {graph["contract"]: graph for graph in bundle.manifest.get("graphs") or []}
+    files = {contract: graph["file"] for contract, graph in graphs.items()}
     if _FULL_CONTRACT not in files or _INCREMENTAL_CONTRACT not in files:
         return []
-    graph_bytes = _size(bundle, files[_FULL_CONTRACT])
+    full = graphs[_FULL_CONTRACT]
+    graph_bytes = sum(_size(bundle, full[key]) for key in ("file", "weights") if key in full)
     bits = 8 * graph_bytes / parameters
     model = bundle.section("model")
     read = 4 * (parameters - (0 if model["tied_embeddings"] else model["vocab_size"] * model["hidden_size"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Protocol
 
@@ -11,9 +12,11 @@ from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles
 from skywork_rt.errors import CheckpointError, InvalidArgumentError
 from skywork_rt.support.stages import Progress, no_progress
 
-_MOST_COMPARED = 200
+__all__ = ["Checkpoint", "check_shape", "check_tensor_names", "choose_max_length", "notice_longrope"]
 
-__all__ = ["Checkpoint", "check_shape", "check_tensor_names", "choose_max_length"]
+_log = logging.getLogger("skywork_rt.export")
+
+_MOST_COMPARED = 200
 
 
 class Checkpoint(Source, Protocol):
@@ -75,7 +78,8 @@ def check_shape(name: str, found: tuple[int, ...], expected: tuple[int, ...], wh
 def choose_max_length(requested: int | None, stated: int, limit: int | None, limited_by: str) -> int:
     """The bundle's max_length: what was asked for, or all that the model was made for.
 
-    `stated` is the model's own length, `limit` a lower bound for a reason that `limited_by` names (a sliding window).
+    `stated` is the length that the model was made for, its rope scaling included, `limit` a lower bound for a reason
+    that `limited_by` names (a sliding window).
     Raises InvalidArgumentError when `requested` is not in [1, the lower of both].
     """
     allowed = stated if limit is None else min(stated, limit)
@@ -93,6 +97,16 @@ def _nearest(missing: str, unexpected: list[str]) -> str:
     """What may be the missing tensor under another name."""
     near = difflib.get_close_matches(missing, unexpected[:_MOST_COMPARED], n=1, cutoff=0.5)
     return f"; it has {near[0]}, which its architecture does not" if near else ""
+
+
+def notice_longrope(name: str, rope_type: str, length: int, original: float) -> None:
+    """Logs which of longrope's two sets of factors a bundle of this length gets, where the choice may surprise."""
+    if rope_type == "longrope" and length > original:
+        _log.warning(
+            "%s gets longrope's factors for long texts, as its max_length %d is over the original %d; "
+            "--max-length %d gives it those for short texts",
+            *(name, length, original, original),
+        )
 
 
 def _few(names: list[str]) -> str:

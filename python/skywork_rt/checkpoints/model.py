@@ -48,7 +48,12 @@ class RopeConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The `model` section of model.json. Raises CheckpointError when its numbers cannot belong to one model."""
+    """The `model` section of model.json. Raises CheckpointError when its numbers cannot belong to one model.
+
+    `qkv_bias`, `output_bias` and `mlp_bias` say that the projections of attention, its output and the feed-forward add
+    a bias. `qk_norm`: every head of q and k goes through an RMS norm of its own before rotary (Qwen3). Layers in
+    `layers_without_rope`, ascending, do not turn q and k at all (SmolLM3).
+    """
 
     name: str
     layers: int
@@ -62,6 +67,10 @@ class ModelConfig:
     rms_norm_eps: float
     rope: RopeConfig
     qkv_bias: bool = False
+    output_bias: bool = False
+    mlp_bias: bool = False
+    qk_norm: bool = False
+    layers_without_rope: tuple[int, ...] = ()
     tied_embeddings: bool = False
     bos_id: int | None = None
     pad_id: int | None = None
@@ -80,7 +89,15 @@ class ModelConfig:
         if not (math.isfinite(self.rms_norm_eps) and self.rms_norm_eps > 0):
             raise CheckpointError(f"rms_norm_eps is {self.rms_norm_eps}; it must be positive")
         self._check_rope()
+        self._check_layers_without_rope()
         self._check_ids()
+
+    def _check_layers_without_rope(self) -> None:
+        listed = self.layers_without_rope
+        if list(listed) != sorted({index for index in listed if 0 <= index < self.layers}):
+            raise CheckpointError(
+                f"layers without rotary are {_few(listed)}; they must be ascending numbers below {self.layers}"
+            )
 
     def _check_rope(self) -> None:
         found, expected = len(self.rope.inverse_frequencies), self.head_dim // 2
@@ -99,6 +116,7 @@ class ModelConfig:
         """The `model` section of model.json, ready for json.dumps (floats print shortest and read back equal)."""
         return dataclasses.asdict(self) | {
             "rope": dataclasses.asdict(self.rope) | {"inverse_frequencies": list(self.rope.inverse_frequencies)},
+            "layers_without_rope": list(self.layers_without_rope),
             "eos_ids": list(self.eos_ids),
         }
 
@@ -113,7 +131,8 @@ class ModelConfig:
             inverse_frequencies=tuple(rope["inverse_frequencies"]),
             attention_factor=rope["attention_factor"],
         )
-        known["eos_ids"] = tuple(known["eos_ids"])
+        for listed in ("eos_ids", "layers_without_rope"):
+            known[listed] = tuple(known.get(listed, ()))
         return cls(**known)
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -134,19 +153,38 @@ class ModelConfig:
                 shapes[prefix + "q_bias"] = (q_width,)
                 shapes[prefix + "k_bias"] = (kv_width,)
                 shapes[prefix + "v_bias"] = (kv_width,)
+            if self.qk_norm:
+                shapes[prefix + "q_norm"] = (self.head_dim,)
+                shapes[prefix + "k_norm"] = (self.head_dim,)
             shapes[prefix + "o_proj"] = (hidden, q_width)
+            if self.output_bias:
+                shapes[prefix + "o_bias"] = (hidden,)
             shapes[prefix + "post_attention_norm"] = (hidden,)
             shapes[prefix + "gate_proj"] = (wide, hidden)
             shapes[prefix + "up_proj"] = (wide, hidden)
             shapes[prefix + "down_proj"] = (hidden, wide)
+            if self.mlp_bias:
+                shapes[prefix + "gate_bias"] = (wide,)
+                shapes[prefix + "up_bias"] = (wide,)
+                shapes[prefix + "down_bias"] = (hidden,)
         shapes["norm"] = (hidden,)
         if not self.tied_embeddings:
             shapes["lm_head"] = (self.vocab_size, hidden)
         return shapes
 
+    def of_layer(self, index: int) -> ModelConfig:
+        """The model with no other layer than that one."""
+        unturned = (0,) if index in self.layers_without_rope else ()
+        return dataclasses.replace(self, layers=1, layers_without_rope=unturned)
+
     def parameter_count(self) -> int:
         """Weights in the whole model."""
         return sum(math.prod(shape) for shape in self.tensor_shapes().values())
+
+
+def _few(numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, numbers[:8]))
+    return shown if len(numbers) <= 8 else f"{shown} and {len(numbers) - 8} more"
 
 
 # Far above any model, and low enough that a damaged number costs neither time nor memory.

@@ -19,14 +19,13 @@ def export(
         str,
         typer.Option(
             "--for",
-            help="Backends, comma separated: lite, native. Default: native, and lite up to 650 million parameters.",
+            help="Backends, comma separated: lite, native. Default: native, and lite if its graphs add at most 1.5 GB.",
         ),
     ] = "",
     weights: Annotated[
         str,
         typer.Option(
-            help="For native, comma separated, such as bf16,int8. Default: gguf, as in the file, for GGUF; else "
-            "int4,int8."
+            help="For native, comma separated, such as bf16,int8. Default: gguf, as in the file, for GGUF; else int8."
         ),
     ] = "",
     max_length: Annotated[int | None, typer.Option(help="Longest prompt + output. Default: the model's.")] = None,

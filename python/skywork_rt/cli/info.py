@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from skywork_rt.bundle.info import BundleInfo
-from skywork_rt.bundle.weights_header import WeightsHeader
+from skywork_rt.bundle.weights import describe_weights
 from skywork_rt.cli import options as opt
 from skywork_rt.errors import CorruptBundleError
 
@@ -100,35 +100,18 @@ def _facts(bundle: BundleInfo, model: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("model", f"{model.get('name')} ({model.get('architecture')})"),
         ("layers", f"{model.get('layers')} of {model.get('hidden_size')}, FFN {model.get('intermediate_size')}"),
-        ("attention", heads + (", q/k/v bias" if model.get("qkv_bias") else "")),
+        ("attention", ", ".join([heads, *_additions(model)])),
         ("vocabulary", f"{model.get('vocab_size')}, {'tied' if model.get('tied_embeddings') else 'untied'} head"),
-        ("length", f"{model.get('max_length')}, rope {rope.get('type')} with base {rope.get('theta')}"),
+        ("length", f"{model.get('max_length')}, {_rope(model, rope)}"),
         ("tokenizer", f"{tokenizer.get('kind')}, {_chat(tokenizer)}" if tokenizer.get("file") else "none"),
         ("prompts", _around(tokenizer, model, spelled)),
         ("special", _special(model, spelled)),
         ("ends", spelled(model.get("eos_ids") or []) or "at the length only"),
         ("graphs", (", ".join(graphs) or "none") + _alone(bundle)),
-        ("weights", "; ".join(_weights(bundle)) or "none"),
+        ("weights", "; ".join(describe_weights(bundle)) or "none"),
         ("mindspore", _on_mindspore(bundle)),
         ("made by", f"{bundle.manifest.get('producer')} from {bundle.section('source').get('name')}"),
     ]
-
-
-def _weights(bundle: BundleInfo) -> list[str]:
-    """Each file of weights: its name, the types in it, and whether anything was rounded for it."""
-    told = []
-    for name, file in bundle.section("weights").items():
-        try:
-            header = WeightsHeader.read(bundle.directory / Path(file).name)
-        except CorruptBundleError:
-            told.append(name)  # what is wrong with the file is told below
-            continue
-        types = header.types()
-        counts = ", ".join(f"{count} {kind}" for kind, count in types.most_common())
-        rounded = "nothing was rounded" if header.lossless else ""
-        details = [part for part in (counts if set(types) != {name} else "", rounded) if part]
-        told.append(f"{name} ({'; '.join(details)})" if details else name)
-    return told
 
 
 def _alone(bundle: BundleInfo) -> str:
@@ -143,6 +126,20 @@ def _on_mindspore(bundle: BundleInfo) -> str:
     from skywork_rt.mindspore_backend.bundled import describe_choices
 
     return describe_choices(bundle)
+
+
+def _additions(model: dict[str, Any]) -> list[str]:
+    """The parts that not every Llama structure has."""
+    parts = {
+        "qkv_bias": "q/k/v bias", "output_bias": "output bias", "qk_norm": "q/k norm", "mlp_bias": "FFN bias",
+    }  # fmt: skip
+    return [text for key, text in parts.items() if model.get(key)]
+
+
+def _rope(model: dict[str, Any], rope: dict[str, Any]) -> str:
+    unturned = model.get("layers_without_rope") or []
+    text = f"rope {rope.get('type')} with base {rope.get('theta')}"
+    return f"{text}, {len(unturned)} of {model.get('layers')} layers without it" if unturned else text
 
 
 def _chat(tokenizer: dict[str, Any]) -> str:

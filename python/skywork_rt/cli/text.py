@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from skywork_rt.bundle.info import BundleInfo
+from skywork_rt.bundle.weights import describe_weights
 from skywork_rt.errors import InvalidArgumentError
 
 __all__ = ["biases", "bundle_line", "core_list", "ids", "names"]
@@ -18,9 +20,15 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def bundle_line(bundle: Path) -> str:
-    """A bundle's path and size."""
+    """A bundle's path, size and what it can be run with."""
+    opened = BundleInfo.open(bundle)
     size = sum(file.stat().st_size for file in bundle.iterdir())
-    return f"{bundle}  {size / 1e6:.0f} MB"
+    weights = describe_weights(opened)
+    parts = [
+        *([f"weights {', '.join(weights)}"] if weights else []),
+        *(["graphs"] if opened.manifest["graphs"] else []),
+    ]
+    return f"{bundle}  {size / 1e6:.0f} MB  {' and '.join(parts)}"
 
 
 def ids(name: str, text: str) -> list[int]:

@@ -7,6 +7,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "skywork_rt/error.h"
 #include "support/sha256.h"
@@ -89,6 +90,39 @@ TEST_F(BundleTest, OpensAWholeOne) {
   bundle.VerifyFile("g");
 }
 
+TEST_F(BundleTest, ReadsThePartsThatVersion2Adds) {
+  Write();
+  const ModelSpec without = Bundle::Open(directory_.path()).model();
+  EXPECT_FALSE(without.output_bias || without.mlp_bias || without.qk_norm);
+  EXPECT_TRUE(without.layers_without_rope.empty());
+  Write([](Json& json) {
+    json["version"] = 2;
+    json["model"].update(
+        {{"output_bias", true}, {"mlp_bias", true}, {"qk_norm", true}, {"layers_without_rope", {0, 1}}});
+  });
+  const ModelSpec with = Bundle::Open(directory_.path()).model();
+  EXPECT_TRUE(with.output_bias && with.mlp_bias && with.qk_norm);
+  EXPECT_EQ(with.layers_without_rope, (std::vector<int>{0, 1}));
+}
+
+TEST_F(BundleTest, GraphsMayShareAFileOfWeightsThatIsListed) {
+  Write();
+  EXPECT_EQ(Bundle::Open(directory_.path()).graphs()[0].weights, "");
+  Write([](Json& json) { json["graphs"][0]["weights"] = "g"; });
+  EXPECT_EQ(Bundle::Open(directory_.path()).graphs()[0].weights, "g");
+  Write([](Json& json) { json["graphs"][0]["weights"] = "h"; });
+  EXPECT_THAT(Complaint(ErrorCode::kCorruptBundle), HasSubstr("graphs[0].weights names \"h\""));
+  Write([](Json& json) { json["graphs"][0]["weights"] = 1; });
+  EXPECT_THAT(Complaint(ErrorCode::kCorruptBundle), HasSubstr("graphs[0].weights"));
+}
+
+TEST_F(BundleTest, NamesALayerWithoutRopeThatIsNone) {
+  for (const char* list : {"[2]", "[-1]", "[1, 1]", "[1, 0]", "[0.5]", "[\"0\"]", "{}", "1"}) {
+    Write([&](Json& json) { json["model"]["layers_without_rope"] = Json::parse(list); });
+    EXPECT_THAT(Complaint(ErrorCode::kCorruptBundle), HasSubstr("model.layers_without_rope")) << list;
+  }
+}
+
 TEST_F(BundleTest, SaysWhenThereIsNone) {
   EXPECT_THAT(Complaint(ErrorCode::kNotFound), HasSubstr("no model.json"));
   try {
@@ -110,8 +144,10 @@ TEST_F(BundleTest, SaysWhenThereIsNone) {
 }
 
 TEST_F(BundleTest, RefusesANewerFormatByNumber) {
-  Write([](Json& json) { json["version"] = 2; });
-  EXPECT_THAT(Complaint(ErrorCode::kUnsupported), AllOf(HasSubstr("version 2"), HasSubstr("reads 1")));
+  Write([](Json& json) { json["version"] = 3; });
+  EXPECT_THAT(Complaint(ErrorCode::kUnsupported), AllOf(HasSubstr("version 3"), HasSubstr("reads 1 to 2")));
+  Write([](Json& json) { json["version"] = 0; });
+  EXPECT_THAT(Complaint(ErrorCode::kUnsupported), HasSubstr("version 0"));
 }
 
 TEST_F(BundleTest, NamesTheMissingOrWrongValue) {

@@ -72,6 +72,20 @@ TEST(NativeBackend, EqualsTheTextbookForEveryShapeAndKindOfWeights) {
   models.push_back({});
   models.back().tied_embeddings = true;
   models.push_back({});
+  models.back().output_bias = true;
+  models.push_back({});
+  models.back().mlp_bias = true;
+  for (const int head_dim : {2, 16, 18, 32}) {
+    models.push_back({});
+    models.back().qk_norm = true;
+    models.back().head_dim = head_dim;
+  }
+  models.push_back({});
+  models.back().layers_without_rope = {1};
+  models.push_back({});
+  models.back().layers_without_rope = {0};
+  models.back().qk_norm = models.back().qkv_bias = models.back().output_bias = models.back().mlp_bias = true;
+  models.push_back({});
   models.back().kv_heads = 6;  // MHA
   models.push_back({});
   models.back().kv_heads = 1;  // MQA

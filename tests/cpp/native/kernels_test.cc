@@ -308,16 +308,16 @@ TEST(WeightTypes, WhatIsPutIsReadAndNothingElseChanges) {
   }
 }
 
-TEST(WeightTypes, HaveDifferentNamesAndTheSmallestComesFirst) {
+TEST(WeightTypes, HaveDifferentNamesAndAutoTakesInt8BeforeFloatsBeforeInt4) {
   std::set<std::string> names;
   for (const WeightKind kind : kKinds) names.insert(FactsOf(kind).name);
   EXPECT_EQ(names.size(), kKinds.size());
-  const std::vector<WeightKind> order = SmallestKindsFirst();
+  const std::vector<WeightKind> order = PreferredKindsFirst();
   ASSERT_EQ(order.size(), kKinds.size());
   const auto place = [&](WeightKind kind) { return std::find(order.begin(), order.end(), kind) - order.begin(); };
-  EXPECT_LT(place(kInt4), place(kInt8));
-  EXPECT_LT(place(kInt8), place(kBf16));
+  EXPECT_EQ(place(kInt8), 0);
   EXPECT_LT(place(kBf16), place(kF32));
+  EXPECT_LT(place(kF32), place(kInt4));
 }
 
 TEST(Half, ConvertsEveryValueThereAndBack) {

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <fstream>
@@ -83,6 +84,14 @@ void Turn(double* head, int dim, std::size_t position, const RopeSpec& rope) {
     const double b = head[i + dim / 2];
     head[i] = a * c - b * s;
     head[i + dim / 2] = b * c + a * s;
+  }
+}
+
+void NormHeads(std::vector<double>& x, const std::vector<float>& weight, double eps) {
+  const auto dim = static_cast<std::ptrdiff_t>(weight.size());
+  for (auto head = x.begin(); head != x.end(); head += dim) {
+    const std::vector<double> normed = Norm({head, head + dim}, weight, eps);
+    std::copy(normed.begin(), normed.end(), head);
   }
 }
 
@@ -194,6 +203,10 @@ TinyModel MakeTinyModel(const TinyOptions& options, const std::filesystem::path&
   spec.vocab_size = options.vocab_size;
   spec.max_length = options.max_length;
   spec.qkv_bias = options.qkv_bias;
+  spec.output_bias = options.output_bias;
+  spec.mlp_bias = options.mlp_bias;
+  spec.qk_norm = options.qk_norm;
+  spec.layers_without_rope = options.layers_without_rope;
   spec.tied_embeddings = options.tied_embeddings;
   for (int i = 0; i < options.head_dim / 2; ++i) {
     spec.rope.inverse_frequencies.push_back(
@@ -231,11 +244,21 @@ TinyModel MakeTinyModel(const TinyOptions& options, const std::filesystem::path&
       vector(prefix + "k_bias", kv_width, 0.0f);
       vector(prefix + "v_bias", kv_width, 0.0f);
     }
+    if (options.qk_norm) {
+      vector(prefix + "q_norm", options.head_dim, 1.0f);
+      vector(prefix + "k_norm", options.head_dim, 1.0f);
+    }
     matrix(prefix + "o_proj", options.kind, options.hidden_size, q_width);
+    if (options.output_bias) vector(prefix + "o_bias", options.hidden_size, 0.0f);
     vector(prefix + "post_attention_norm", options.hidden_size, 1.0f);
     matrix(prefix + "gate_proj", options.kind, options.intermediate_size, options.hidden_size);
     matrix(prefix + "up_proj", options.kind, options.intermediate_size, options.hidden_size);
     matrix(prefix + "down_proj", options.kind, options.hidden_size, options.intermediate_size);
+    if (options.mlp_bias) {
+      vector(prefix + "gate_bias", options.intermediate_size, 0.0f);
+      vector(prefix + "up_bias", options.intermediate_size, 0.0f);
+      vector(prefix + "down_bias", options.hidden_size, 0.0f);
+    }
   }
   vector("norm", options.hidden_size, 1.0f);
   if (!options.tied_embeddings) matrix("lm_head", options.vocabulary_kind, options.vocab_size, options.hidden_size);
@@ -273,8 +296,15 @@ std::vector<double> ReferenceLogits(const TinyModel& model, const std::vector<To
         AddBias(k, weight(i, "k_bias"));
         AddBias(v, weight(i, "v_bias"));
       }
-      for (int head = 0; head < spec.heads; ++head) Turn(q.data() + head * dim, dim, position, spec.rope);
-      for (int head = 0; head < spec.kv_heads; ++head) Turn(k.data() + head * dim, dim, position, spec.rope);
+      if (spec.qk_norm) {
+        NormHeads(q, weight(i, "q_norm"), spec.rms_norm_eps);
+        NormHeads(k, weight(i, "k_norm"), spec.rms_norm_eps);
+      }
+      const std::vector<int>& unturned = spec.layers_without_rope;
+      if (std::find(unturned.begin(), unturned.end(), i) == unturned.end()) {
+        for (int head = 0; head < spec.heads; ++head) Turn(q.data() + head * dim, dim, position, spec.rope);
+        for (int head = 0; head < spec.kv_heads; ++head) Turn(k.data() + head * dim, dim, position, spec.rope);
+      }
       keys[at].push_back(k);
       values[at].push_back(v);
       std::vector<double> attended(q.size());
@@ -282,9 +312,15 @@ std::vector<double> ReferenceLogits(const TinyModel& model, const std::vector<To
         AttendHead(q.data() + head * dim, keys[at], values[at], head / group * dim, dim, attended.data() + head * dim);
       }
       AddInPlace(x, Times(weight(i, "o_proj"), attended));
+      if (spec.output_bias) AddBias(x, weight(i, "o_bias"));
       h = Norm(x, weight(i, "post_attention_norm"), spec.rms_norm_eps);
       std::vector<double> gate = Times(weight(i, "gate_proj"), h);
-      const std::vector<double> up = Times(weight(i, "up_proj"), h);
+      std::vector<double> up = Times(weight(i, "up_proj"), h);
+      if (spec.mlp_bias) {
+        AddBias(gate, weight(i, "gate_bias"));
+        AddBias(up, weight(i, "up_bias"));
+        AddBias(x, weight(i, "down_bias"));
+      }
       for (std::size_t j = 0; j < gate.size(); ++j) gate[j] = gate[j] / (1.0 + std::exp(-gate[j])) * up[j];
       AddInPlace(x, Times(weight(i, "down_proj"), gate));
     }

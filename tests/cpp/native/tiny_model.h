@@ -81,6 +81,10 @@ struct TinyOptions {
   int vocab_size = 131;
   int max_length = 512;
   bool qkv_bias = false;
+  bool output_bias = false;
+  bool mlp_bias = false;
+  bool qk_norm = false;
+  std::vector<int> layers_without_rope;
   bool tied_embeddings = false;
   WeightKind kind = kInt8;
   WeightKind vocabulary_kind = kInt8;

@@ -11,7 +11,7 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from skywork_rt.checkpoints.gguf.source import gguf_name
+from skywork_rt.checkpoints.gguf.source import ARCHITECTURES, gguf_name
 from skywork_rt.checkpoints.model import ModelConfig
 from skywork_rt.checkpoints.synthetic.huggingface_directory import write_random_hf
 from skywork_rt.checkpoints.synthetic.presets import preset, with_changes
@@ -25,6 +25,16 @@ Edit = Callable[[dict[str, Any]], None]
 def small(**changes: Any) -> ModelConfig:
     """The preset `tiny` with changes."""
     return with_changes(preset("tiny"), **changes)
+
+
+def family(model_type: str, **changes: Any) -> ModelConfig:
+    """`small` with the parts that models of this type have, each in some form."""
+    own: dict[str, dict[str, Any]] = {
+        "qwen2": {"qkv_bias": True},
+        "qwen3": {"qk_norm": True, "head_dim": 32},
+        "smollm3": {"layers": 4, "layers_without_rope": (3,)},
+    }
+    return small(**{"tied_embeddings": False, **own.get(model_type, {}), **changes})
 
 
 def edit_json(path: Path, **changes: Any) -> None:
@@ -63,13 +73,15 @@ class GgufBuilder:
             "attention.layer_norm_rms_epsilon": config.rms_norm_eps,
             "rope.freq_base": config.rope.theta,
         }
+        if config.head_dim != config.hidden_size // config.heads:
+            self.metadata |= {"attention.key_length": config.head_dim, "attention.value_length": config.head_dim}
         self.tokenizer: dict[str, Any] = {}
         self.chat_template: str | None = None
         source = SyntheticSource(config, SEED)
         self.tensors: dict[str, NDArray[np.float32]] = {}
         for name in source.tensor_names():
             values = source.tensor(name)
-            turned = architecture == "llama" and name.rpartition(".")[2] in ("q_proj", "k_proj", "q_bias", "k_bias")
+            turned = ARCHITECTURES[architecture] and name.rpartition(".")[2] in ("q_proj", "k_proj", "q_bias", "k_bias")
             self.tensors[gguf_name(name)] = permuted(values, config.head_dim) if turned else values
         self.types: dict[str, gguf.GGMLQuantizationType] = {}
 

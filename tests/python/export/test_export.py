@@ -14,15 +14,19 @@ from typing import Any
 import numpy as np
 import pytest
 from checkpoints import SEED, GgufBuilder, edit_json, names_in, small, write_hf
+from gguf import GGMLQuantizationType
 from vocab_file import read_vocab
 
+import skywork_rt
+from skywork_rt.checkpoints.gguf.source import gguf_name
 from skywork_rt.checkpoints.model import Float32Array, ModelConfig
 from skywork_rt.checkpoints.synthetic.presets import preset, with_changes
 from skywork_rt.checkpoints.synthetic.source import SyntheticSource, random_rows
 from skywork_rt.errors import CapacityError, CheckpointError, InvalidArgumentError
 from skywork_rt.export import WEIGHTS, export
+from skywork_rt.export.graph import graph_bytes
 from skywork_rt.export.quantise import ROUNDED_WEIGHTS, largest_weights_bytes
-from skywork_rt.export.targets import LITE_PARAMETERS
+from skywork_rt.export.targets import LITE_BYTES, choose_targets
 
 
 def _manifest(bundle: Path) -> dict[str, Any]:
@@ -92,16 +96,64 @@ def test_an_open_source_exports_and_gives_the_same_weights_as_its_files(source: 
     assert _manifest(made)["source"]["kind"] == "synthetic"
 
 
-def test_native_without_names_gets_int4_and_int8(source: Path, out: Path) -> None:
-    assert set(_manifest(_native(source, out, weights=[]))["weights"]) == {"int4", "int8"}
+def test_a_checkpoint_in_floats_gets_int8_unasked_and_a_gguf_file_what_is_in_it(
+    source: Path, out: Path, tmp_path: Path
+) -> None:
+    assert set(_manifest(_native(source, out, weights=[]))["weights"]) == {"int8"}
+    builder = GgufBuilder(small())
+    floats = _native(builder.write(tmp_path / "f.gguf"), tmp_path / "f", weights=[])
+    assert set(_manifest(floats)["weights"]) == {"gguf"}
+    builder.types = {gguf_name("layers.0.up_proj"): GGMLQuantizationType.Q4_1}
+    quantised = _native(builder.write(tmp_path / "q.gguf"), tmp_path / "q", weights=[])
+    assert set(_manifest(quantised)["weights"]) == {"gguf"}
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("mindspore") is None, reason="graphs need MindSpore")
 def test_small_models_are_exported_for_both_backends_unless_told_otherwise(source: Path, out: Path) -> None:
     body = _manifest(export(source, out))
-    assert set(body["weights"]) == {"int4", "int8"}
+    assert set(body["weights"]) == {"int8"}
     assert {graph["contract"] for graph in body["graphs"]} == {"host-cache/full", "host-cache/incremental"}
+
+
+def test_graphs_are_written_unasked_up_to_the_size_of_smollm2s() -> None:
+    smollm2 = preset("smollm2-135m")
+    assert 0.6e9 < graph_bytes(smollm2) < LITE_BYTES
+    assert choose_targets(None, smollm2) in (("lite", "native"), ("native",))  # without MindSpore the latter
+    narrow = {"hidden_size": 896, "intermediate_size": 4864, "heads": 14, "kv_heads": 2, "head_dim": 64}
+    half_a_billion = with_changes(preset("qwen2-7b"), layers=24, tied_embeddings=True, **narrow)
+    assert graph_bytes(half_a_billion) > 1.6 * LITE_BYTES
+    assert choose_targets(None, half_a_billion) == ("native",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "version"),
+    [
+        ({}, 1),
+        ({"qkv_bias": True}, 1),
+        ({"qkv_bias": True, "output_bias": True}, 2),
+        ({"mlp_bias": True}, 2),
+        ({"qk_norm": True}, 2),
+        ({"layers_without_rope": (1,)}, 2),
+    ],
+)
+def test_a_bundle_has_the_lowest_version_whose_readers_compute_its_model(
+    out: Path, changes: dict[str, Any], version: int
+) -> None:
+    config = small(**changes)
+    body = _manifest(_native(SyntheticSource(config, SEED), out))
+    assert body["version"] == version
+    assert ModelConfig.from_json(body["model"]) == config
+
+
+def test_a_bundle_of_version_1_still_opens_and_gives_its_ids() -> None:
+    """data/bundle-v1 was written by the last version that knew no other."""
+    bundle = Path(__file__).parents[1] / "data" / "bundle-v1"
+    assert _manifest(bundle)["version"] == 1
+    assert "output_bias" not in _manifest(bundle)["model"]
+    with skywork_rt.Generator(bundle, threads=1) as generator:
+        ids = generator.generate([3, 4, 5, 6], temperature=0.0, max_tokens=12, ignore_eos=True).token_ids
+    assert ids == [32, 21, 21, 21, 21, 21, 21, 21, 21, 21, 21, 3]
 
 
 def test_without_mindspore_the_default_is_native_and_says_so(
@@ -110,7 +162,7 @@ def test_without_mindspore_the_default_is_native_and_says_so(
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "mindspore" else real(name))
     body = _manifest(export(source, out))
-    assert (body["graphs"], set(body["weights"])) == ([], {"int4", "int8"})
+    assert (body["graphs"], set(body["weights"])) == ([], {"int8"})
     assert "without graphs for MindSpore Lite: " in caplog.text
     assert "pip install" in caplog.text
 
@@ -158,13 +210,14 @@ def test_a_model_of_skyworks_width_is_exported_for_native_without_graphs_and_in_
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert source.config.parameter_count() > LITE_PARAMETERS
+    assert graph_bytes(source.config) > LITE_BYTES
     assert written == {"weights-int8.safetensors"}
     assert names_in(out) == ["model.json", "weights-int8.safetensors"]
     assert source.largest_piece <= 16 << 20
     assert peak < 150e6, f"{peak / 1e6:.0f} MB for a model of {source.config.parameter_count() / 1e6:.0f} M parameters"
     assert "exporting for native only" in caplog.text
-    assert "859 million parameters" in caplog.text
+    assert "they would add 3.4 GB to the bundle, more than the 1.5 GB" in caplog.text
+    assert "(--for lite,native adds them)" in caplog.text
 
 
 def test_progress_goes_from_nothing_to_all_in_every_stage(source: Path, out: Path) -> None:
@@ -260,7 +313,7 @@ def test_wrong_arguments_are_refused_before_any_work(
 
 def test_a_model_that_does_not_fit_on_the_disk_is_refused_before_it_is_read(out: Path) -> None:
     huge = preset("skywork-13b").to_json() | {"layers": 4096, "intermediate_size": 1 << 22, "name": "huge"}
-    with pytest.raises(CapacityError, match=r"needs about \d+\.\d\d GB beside it, \d+\.\d\d GB are free"):
+    with pytest.raises(CapacityError, match=r"writing tiny needs about \d+\.\d\d GB beside it, \d+\.\d\d GB are free"):
         _native(SyntheticSource(ModelConfig.from_json(huge)), out)
     assert names_in(out.parent) == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
-from checkpoints import SEED, GgufBuilder, small
+from checkpoints import SEED, GgufBuilder, family, small
 from gguf.quants import dequantize
 
-from skywork_rt.checkpoints.gguf.source import GgufSource, gguf_name
+from skywork_rt.checkpoints.gguf.source import ARCHITECTURES, GgufSource, gguf_name
+from skywork_rt.checkpoints.model import RopeConfig
 from skywork_rt.checkpoints.open import open_source
 from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 from skywork_rt.errors import CheckpointError, InvalidArgumentError, SkyworkError, UnsupportedError
@@ -75,13 +77,14 @@ def test_smollm2_hash_is_of_the_file(smollm2_file: Path) -> None:
     assert seen[-1][1] == seen[-1][2] == smollm2_file.stat().st_size
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen2"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("bias", [False, True])
 def test_random_files_give_their_weights_back(tmp_path: Path, architecture: str, bias: bool) -> None:
-    config = small(qkv_bias=bias, tied_embeddings=not bias)
-    source = open_source(GgufBuilder(config, architecture).write(tmp_path / "a.gguf"))
-    expected = SyntheticSource(config, SEED)
-    assert source.config.qkv_bias == bias
+    # qwen2 without biases is none of Qwen's, but llama.cpp takes it.
+    config = family(architecture, qkv_bias=bias, output_bias=bias, mlp_bias=bias, tied_embeddings=not bias, name="a")
+    builder = GgufBuilder(dataclasses.replace(config, bos_id=None, pad_id=None, eos_ids=()), architecture)
+    source, expected = open_source(builder.write(tmp_path / "a.gguf")), SyntheticSource(config, SEED)
+    assert source.config == builder.config
     for name in expected.tensor_names():
         np.testing.assert_array_equal(source.tensor(name), expected.tensor(name))
 
@@ -119,6 +122,77 @@ def test_rope_factors_and_yarn_are_folded_in(tmp_path: Path) -> None:
     scaled = open_source(yarn.write(tmp_path / "b.gguf")).config.rope
     assert scaled.type == "yarn"
     assert scaled.attention_factor == pytest.approx(1.1386294)
+
+
+def rope_of(path: Path, length: int | None = None, **metadata: Any) -> tuple[RopeConfig, int]:
+    """Rope and length of a small file with this metadata (dots are written as __); 8 frequencies, context 256."""
+    builder = GgufBuilder(small())
+    builder.metadata |= {key.replace("__", "."): value for key, value in metadata.items()}
+    for name, values in (("long", np.arange(2, 10)), ("short", np.arange(1, 9))):
+        if metadata.get("rope__scaling__type") == "longrope":
+            builder.tensors[f"rope_factors_{name}.weight"] = values.astype(np.float32)
+    config = open_source(builder.write(path), length).config
+    return config.rope, config.max_length
+
+
+PLAIN = np.array(small().rope.inverse_frequencies, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "length", "divisor", "attention"),
+    [
+        ({"rope__scaling__type": "linear", "rope__scaling__factor": 4.0}, 1024, 4, 1.0),
+        ({"rope__scaling__factor": 4.0}, 1024, 4, 1.0),  # llama.cpp takes no type for linear
+        ({"rope__scale_linear": 2.0}, 512, 2, 1.0),
+        ({"rope__scaling__type": "none", "rope__scaling__factor": 4.0}, 256, 1, 1.0),
+        ({"rope__scaling__type": "linear", "rope__scaling__factor": 0.0}, 256, 1, 1.0),
+        ({"rope__scaling__type": "linear"}, 256, 1, 1.0),
+        ({"rope__scaling__attn_factor": 1.5}, 256, 1, 1.5),
+        (
+            {"rope__scaling__type": "yarn", "rope__scaling__factor": 4.0, "rope__scaling__yarn_ext_factor": 0.0,
+             "rope__scaling__attn_factor": 0.5}, 1024, 4, 0.5,
+        ),
+        (
+            {"rope__scaling__type": "longrope", "rope__scaling__original_context_length": 64,
+             "rope__scaling__attn_factor": 1.19}, 256, np.arange(2, 10), 1.19,
+        ),
+        # without an original length it is the context's, which nothing is longer than
+        ({"rope__scaling__type": "longrope"}, 256, np.arange(1, 9), 1.0),
+        ({"rope__scaling__type": "longrope", "rope__scaling__factor": 2.0}, 512, 2 * np.arange(2, 10), 1.0),
+    ],
+)  # fmt: skip
+def test_scaling_is_what_llama_cpp_takes_it_for(
+    tmp_path: Path, metadata: dict[str, Any], length: int, divisor: Any, attention: float
+) -> None:
+    rope, found = rope_of(tmp_path / "a.gguf", **metadata)
+    assert found == length
+    np.testing.assert_allclose(rope.inverse_frequencies, PLAIN / np.asarray(divisor, np.float32), rtol=3e-7)
+    assert rope.attention_factor == pytest.approx(attention, rel=1e-6)
+
+
+def test_a_shorter_bundle_of_longrope_has_the_short_factors(tmp_path: Path) -> None:
+    metadata = {"rope__scaling__type": "longrope", "rope__scaling__original_context_length": 64}
+    rope, length = rope_of(tmp_path / "a.gguf", 64, **metadata)
+    assert (length, rope.type) == (64, "longrope")
+    np.testing.assert_allclose(rope.inverse_frequencies, PLAIN / np.arange(1, 9), rtol=3e-7)
+
+
+def test_yarn_without_an_original_length_has_the_contexts_and_attn_factor_multiplies_its_own(tmp_path: Path) -> None:
+    yarn = {"rope__scaling__type": "yarn", "rope__scaling__factor": 4.0}
+    missing, length = rope_of(tmp_path / "a.gguf", **yarn)
+    stated, same = rope_of(tmp_path / "b.gguf", **yarn, rope__scaling__original_context_length=256)
+    assert (missing, length) == (stated, same)
+    assert length == 1024
+    assert missing.attention_factor == pytest.approx(1.1386294)
+    scaled, _ = rope_of(tmp_path / "c.gguf", **yarn, rope__scaling__attn_factor=0.5)
+    assert scaled.attention_factor == pytest.approx(0.5 * 1.1386294)
+    assert scaled.inverse_frequencies == missing.inverse_frequencies
+
+
+def test_smollm3_has_no_rotary_in_every_fourth_layer(tmp_path: Path) -> None:
+    config = family("smollm3", layers=9)
+    found = open_source(GgufBuilder(config, "smollm3").write(tmp_path / "a.gguf")).config
+    assert found.layers_without_rope == (3, 7)
 
 
 def test_max_length_can_be_lowered_and_not_raised(tmp_path: Path) -> None:
@@ -159,7 +233,32 @@ REFUSALS: dict[str, tuple[Callable[[GgufBuilder], None], type[SkyworkError], str
     "experts": (_set("expert_count", 8), UnsupportedError, "llama.expert_count = 8 is not supported"),
     "softcap": (_set("final_logit_softcapping", 30.0), UnsupportedError, "final_logit_softcapping = 30.0"),
     "partial rotary": (_set("rope.dimension_count", 8), UnsupportedError, "turns 8 of 16 dimensions"),
-    "longrope": (_set("rope.scaling.type", "longrope"), UnsupportedError, "'longrope' is not supported"),
+    "phi3": (lambda b: setattr(b, "architecture", "phi3"), UnsupportedError, "'phi3' is not.*LlamaForCausalLM"),
+    "longrope": (
+        _set("rope.scaling.type", "longrope"),
+        CheckpointError,
+        "lacks the tensor rope_factors_short.weight, which its rope scaling asks for",
+    ),
+    "unknown scaling": (
+        _set("rope.scaling.type", "ntk"),
+        UnsupportedError,
+        "'ntk' is not supported; known are none, l",
+    ),
+    "yarn's share": (
+        lambda b: b.metadata.update({"rope.scaling.type": "yarn", "rope.scaling.yarn_ext_factor": 0.5}),
+        UnsupportedError,
+        "yarn_ext_factor = 0.5 is not supported",
+    ),
+    "attn_factor": (
+        _set("rope.scaling.attn_factor", -1.0),
+        CheckpointError,
+        "attn_factor is -1.0; expected a positive",
+    ),
+    "factors of another scheme": (
+        _tensor("rope_factors_long.weight", np.ones(8, np.float32)),
+        CheckpointError,
+        "do not belong to its architecture: rope_factors_long.weight",
+    ),
     "value length": (_set("attention.value_length", 8), UnsupportedError, "value_length differs"),
     "uneven heads": (_set("attention.head_count_kv", [2, 4]), UnsupportedError, "head_count_kv differs between"),
     "no layers": (lambda b: b.metadata.pop("block_count"), CheckpointError, "lacks llama.block_count"),
@@ -170,10 +269,15 @@ REFUSALS: dict[str, tuple[Callable[[GgufBuilder], None], type[SkyworkError], str
         "lacks 1 of 20 tensors .* blk.1.ffn_up.weight",
     ),
     "no embeddings": (_tensor("token_embd.weight", None), CheckpointError, "lacks the tensor token_embd.weight"),
-    "output bias": (
+    "bias of one layer": (
         _tensor("blk.0.attn_output.bias", np.zeros(64, np.float32)),
         CheckpointError,
-        "1 tensors that do not belong to its architecture: blk.0.attn_output.bias",
+        "lacks 1 of 22 tensors .* blk.1.attn_output.bias",
+    ),
+    "norms of q": (
+        _tensor("blk.0.attn_q_norm.weight", np.ones(16, np.float32)),
+        CheckpointError,
+        "1 tensors that do not belong to its architecture: blk.0.attn_q_norm.weight",
     ),
     "wrong shape": (
         _tensor("blk.0.attn_k.weight", np.zeros((64, 64), np.float32)),

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from checkpoints import SEED, edit_json, small, write_hf
+from checkpoints import SEED, edit_json, family, small, write_hf
 
 from skywork_rt.checkpoints.open import open_source
 from skywork_rt.checkpoints.synthetic.huggingface_directory import DType, HuggingFaceType
@@ -22,10 +22,10 @@ from skywork_rt.errors import CheckpointError, InvalidArgumentError, SkyworkErro
 def test_every_family_and_layout_gives_its_weights_back(
     tmp_path: Path, model_type: HuggingFaceType, layout: str, shards: int
 ) -> None:
-    config = small(qkv_bias=model_type == "qwen2", tied_embeddings=False)
+    config = family(model_type)
     directory = write_hf(tmp_path / "model", config=config, model_type=model_type, layout=layout, shards=shards)
     source, expected = open_source(directory), SyntheticSource(config, SEED)
-    assert source.config == small(name="model", qkv_bias=model_type == "qwen2", tied_embeddings=False)
+    assert source.config == family(model_type, name="model")
     assert list(source.tensor_names()) == list(expected.tensor_names())
     for name in expected.tensor_names():
         np.testing.assert_array_equal(source.tensor(name), expected.tensor(name))
@@ -89,15 +89,62 @@ def test_a_tensor_in_two_shards_is_refused(tmp_path: Path) -> None:
 
 
 REFUSALS: dict[str, tuple[dict[str, Any], type[SkyworkError], str]] = {
-    "gemma": ({"model_type": "gemma"}, UnsupportedError, "model_type 'gemma' is not supported; known are llama, mis"),
+    "gemma": (
+        {"model_type": "gemma"},
+        UnsupportedError,
+        "model_type 'gemma' is not supported; known are llama, mis.*1 \\+ weight.*no conversion makes a Llama of it",
+    ),
+    "phi3": ({"model_type": "phi3"}, UnsupportedError, "'phi3' is not supported.*converted to LlamaForCausalLM"),
+    "qwen2 moe": (
+        {"model_type": "qwen2_moe"},
+        UnsupportedError,
+        "'qwen2_moe' is not.*mixture of experts; take a dense",
+    ),
+    "unheard of": ({"model_type": "abc"}, UnsupportedError, "'abc' is not supported; known are [a-z0-9, ]*$"),
     "no model_type": ({"model_type": None}, UnsupportedError, "model_type None"),
     "classifier": (
         {"architectures": ["LlamaForSequenceClassification"]},
         UnsupportedError,
         "LlamaForSequenceClassification.* expected LlamaForCausalLM",
     ),
-    "output bias": ({"attention_bias": True}, UnsupportedError, "attention_bias = True.*output projection"),
-    "mlp bias": ({"mlp_bias": True}, UnsupportedError, "mlp_bias = True"),
+    "no biases": ({"attention_bias": True}, CheckpointError, "lacks 8 of 29 tensors .*q_proj.bias"),
+    "no mlp biases": ({"mlp_bias": True}, CheckpointError, "lacks 6 of 27 tensors .*gate_proj.bias"),
+    "bias is text": ({"attention_bias": "yes"}, CheckpointError, "attention_bias = 'yes'; expected true or false"),
+    "norms are missing": (
+        {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"]},
+        CheckpointError,
+        "lacks 4 of 25 tensors .*q_norm.weight",
+    ),
+    "short list of layers": (
+        {"model_type": "smollm3", "architectures": ["SmolLM3ForCausalLM"], "no_rope_layers": [1]},
+        CheckpointError,
+        r"no_rope_layers = \[1\]; expected 0 or 1 for each of 2 layers",
+    ),
+    "odd list of layers": (
+        {"model_type": "smollm3", "architectures": ["SmolLM3ForCausalLM"], "no_rope_layers": [1, 2]},
+        CheckpointError,
+        "expected 0 or 1 for each of 2 layers",
+    ),
+    "layers of another type": (
+        {"model_type": "ministral", "architectures": ["MinistralForCausalLM"], "layer_types": ["linear", "linear"]},
+        UnsupportedError,
+        "layers of type 'linear', which are not supported",
+    ),
+    "too few layer types": (
+        {"model_type": "ministral", "architectures": ["MinistralForCausalLM"], "layer_types": ["full_attention"]},
+        CheckpointError,
+        "expected a name for each of 2",
+    ),
+    "max_window_layers is text": (
+        {
+            "model_type": "qwen2",
+            "architectures": ["Qwen2ForCausalLM"],
+            "use_sliding_window": True,
+            "max_window_layers": "all",
+        },
+        CheckpointError,
+        "max_window_layers = 'all'; expected a whole number of at least 0",
+    ),
     "gelu": ({"hidden_act": "gelu"}, UnsupportedError, "hidden_act 'gelu'"),
     "softcap": ({"final_logit_softcapping": 30.0}, UnsupportedError, "final_logit_softcapping = 30.0"),
     "attention softcap": ({"attn_logit_softcapping": 50.0}, UnsupportedError, "attn_logit_softcapping"),
@@ -110,7 +157,14 @@ REFUSALS: dict[str, tuple[dict[str, Any], type[SkyworkError], str]] = {
     ),
     "moe option": ({"moe_use_skywork_gating": True}, UnsupportedError, "moe_use_skywork_gating: mixtures of experts"),
     "gptq": ({"quantization_config": {"quant_method": "gptq"}}, UnsupportedError, "quantization_config.*unquantised"),
-    "longrope": ({"rope_scaling": {"type": "longrope", "factor": 2.0}}, UnsupportedError, "'longrope'"),
+    "longrope": ({"rope_scaling": {"type": "longrope", "factor": 2.0}}, CheckpointError, "'longrope' lacks 'long_f"),
+    "mrope": ({"rope_scaling": {"type": "mrope"}}, UnsupportedError, "'mrope' is not supported; known are default, "),
+    "endless rope": ({"rope_scaling": {"type": "linear", "factor": 1e20}}, CheckpointError, "max_length is 10995116"),
+    "factor beyond float32": (
+        {"rope_scaling": {"type": "linear", "factor": 1e300}},
+        CheckpointError,
+        r"factor = 1e\+300; it must be a positive",
+    ),
     "layered rope": (
         {"rope_parameters": {"full_attention": {"rope_type": "default"}}},
         UnsupportedError,
@@ -219,6 +273,80 @@ def test_rope_scaling_in_old_and_new_spelling(tmp_path: Path, scaling: dict[str,
     assert old.type == kind
 
 
+@pytest.mark.parametrize(
+    ("scaling", "length"),
+    [
+        ({"type": "linear", "factor": 4.0}, 1024),
+        ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 256}, 1024),
+        ({"rope_type": "yarn", "factor": 2.0}, 512),
+        ({"rope_type": "longrope", "factor": 8.0, "original_max_position_embeddings": 64,
+          "short_factor": [1.0] * 8, "long_factor": [2.0] * 8}, 512),
+    ],
+)  # fmt: skip
+def test_scaling_goes_past_max_position_embeddings(tmp_path: Path, scaling: dict[str, Any], length: int) -> None:
+    directory = write_hf(tmp_path / "model", rope_scaling=scaling)
+    assert open_source(directory).config.max_length == length
+    assert open_source(directory, length).config.max_length == length
+    with pytest.raises(
+        InvalidArgumentError, match=f"{length + 1} is more than {length}, the length that the model was"
+    ):
+        open_source(directory, length + 1)
+
+
+def test_longropes_factors_are_chosen_by_the_length_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    scaling = {"rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [2.0] * 8}
+    directory = write_hf(tmp_path / "model", rope_scaling=scaling)
+    edit_json(directory / "config.json", original_max_position_embeddings=64)
+    plain = np.array(small().rope.inverse_frequencies, np.float32)
+    np.testing.assert_array_equal(open_source(directory, 64).config.rope.inverse_frequencies, plain)
+    assert not caplog.text
+    np.testing.assert_array_equal(open_source(directory).config.rope.inverse_frequencies, plain / 2)
+    assert (
+        "longrope's factors for long texts, as its max_length 256 is over the original 64; --max-length 64"
+        in caplog.text
+    )
+
+
+@pytest.mark.parametrize("model_type", ["llama", "qwen3", "smollm3"])
+def test_attention_bias_is_on_the_output_too(tmp_path: Path, model_type: HuggingFaceType) -> None:
+    biases = {"qkv_bias": True, "output_bias": True, "mlp_bias": model_type != "qwen3"}
+    config = family(model_type, name="model", **biases)
+    source = open_source(write_hf(tmp_path / "model", config=config, model_type=model_type))
+    assert source.config == config
+    expected = SyntheticSource(config, SEED)
+    for name in ("layers.1.o_bias", *(["layers.0.gate_bias", "layers.1.down_bias"] if config.mlp_bias else [])):
+        np.testing.assert_array_equal(source.tensor(name), expected.tensor(name))
+
+
+def test_what_smollm3_and_qwen3_leave_out_is_what_transformers_takes(tmp_path: Path) -> None:
+    config = family("smollm3", layers=9, layers_without_rope=(3, 7), kv_heads=4, tied_embeddings=True)
+    directory = write_hf(tmp_path / "smollm3", config=config, model_type="smollm3")
+    for key in ("no_rope_layers", "num_key_value_heads", "rope_theta", "tie_word_embeddings", "attention_bias"):
+        edit_json(directory / "config.json", **{key: None})
+    found = open_source(directory).config
+    assert (found.layers_without_rope, found.kv_heads, found.tied_embeddings) == ((3, 7), 4, True)
+    assert found.rope.theta == 2e6
+    edit_json(directory / "config.json", no_rope_layer_interval=3)
+    assert open_source(directory).config.layers_without_rope == (2, 5, 8)
+    edit_json(directory / "config.json", no_rope_layers=[1, 0, 1, 1, 1, 1, 1, 1, 1])
+    assert open_source(directory).config.layers_without_rope == (1,)
+    qwen3 = write_hf(tmp_path / "qwen3", config=family("qwen3", head_dim=128), model_type="qwen3")
+    edit_json(qwen3 / "config.json", head_dim=None)
+    assert open_source(qwen3).config.head_dim == 128
+
+
+def test_mistral_without_key_value_heads_has_8_and_with_null_as_many_as_heads(tmp_path: Path) -> None:
+    directory = write_hf(
+        tmp_path / "a", config=family("mistral", heads=8, kv_heads=8, head_dim=8), model_type="mistral"
+    )
+    edit_json(directory / "config.json", num_key_value_heads=None)
+    assert open_source(directory).config.kv_heads == 8
+    directory = write_hf(tmp_path / "b", config=family("mistral", kv_heads=4), model_type="mistral")
+    body = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps(body | {"num_key_value_heads": None}))
+    assert open_source(directory).config.kv_heads == 4
+
+
 def test_dynamic_scaling_holds_the_length_to_the_original(tmp_path: Path) -> None:
     directory = write_hf(tmp_path / "model", rope_scaling={"type": "dynamic", "factor": 4.0})
     config = open_source(directory).config
@@ -235,13 +363,20 @@ def test_dynamic_scaling_holds_the_length_to_the_original(tmp_path: Path) -> Non
         ("qwen2", {"sliding_window": 100, "use_sliding_window": False}, 256),
         ("qwen2", {"sliding_window": 100, "use_sliding_window": True, "max_window_layers": 1}, 100),
         ("qwen2", {"sliding_window": 100, "use_sliding_window": True, "max_window_layers": 2}, 256),
+        ("qwen3", {"sliding_window": 100, "use_sliding_window": True, "max_window_layers": 0}, 100),
+        ("qwen3", {"sliding_window": 100, "use_sliding_window": True, "layer_types": ["full_attention"] * 2}, 256),
+        ("ministral", {"sliding_window": 100}, 100),
+        ("ministral", {"sliding_window": 100, "layer_types": ["full_attention", "sliding_attention"]}, 100),
+        ("ministral", {"sliding_window": 100, "layer_types": ["full_attention"] * 2}, 256),
+        ("smollm3", {"sliding_window": 100}, 256),
+        ("smollm3", {"sliding_window": 100, "use_sliding_window": True}, 100),
+        ("smollm3", {"sliding_window": 100, "use_sliding_window": True, "no_rope_layers": [1] * 4}, 256),
     ],
 )
 def test_a_sliding_window_limits_the_length(
     tmp_path: Path, model_type: HuggingFaceType, changes: dict[str, Any], length: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = small(qkv_bias=model_type == "qwen2", tied_embeddings=False)
-    directory = write_hf(tmp_path / "model", config=config, model_type=model_type)
+    directory = write_hf(tmp_path / "model", config=family(model_type), model_type=model_type)
     edit_json(directory / "config.json", **changes)
     assert open_source(directory).config.max_length == length
     assert ("its sliding window, instead of 256" in caplog.text) == (length == 100)

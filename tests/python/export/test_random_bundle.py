@@ -104,7 +104,7 @@ def test_wrong_arguments_write_nothing(tmp_path: Path, arguments: dict[str, obje
 
 def test_a_disk_too_small_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     huge = ModelConfig.from_json(preset("skywork-13b").to_json() | {"layers": 4096, "intermediate_size": 1 << 22})
-    with pytest.raises(CapacityError, match=r"needs about \d+\.\d\d GB beside out, \d+\.\d\d GB are free"):
+    with pytest.raises(CapacityError, match=r"writing out needs about \d+\.\d\d GB beside it, \d+\.\d\d GB are free"):
         write_random_bundle(tmp_path / "out", huge)
     assert names_in(tmp_path) == []
 

@@ -33,7 +33,7 @@ def test_python_and_cpp_have_the_same_types() -> None:
 
 def test_lists_of_names_hang_together() -> None:
     assert {"f32", "bf16", "int8", "int4"} <= set(ROUNDED_WEIGHTS)  # what there is stays: bundles have them
-    assert DEFAULT_WEIGHTS == ("int4", "int8")
+    assert DEFAULT_WEIGHTS == ("int8",)
     assert set(DEFAULT_WEIGHTS) | set(RANDOM_WEIGHTS) <= set(ROUNDED_WEIGHTS)
     sizes = [kind.group_bytes for kind in TYPES.values()]
     assert sizes == sorted(sizes, reverse=True)

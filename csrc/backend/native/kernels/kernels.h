@@ -32,7 +32,7 @@ struct PackedInput {
 enum class Epilogue { kStore, kAdd, kSwiGlu };
 
 /// out[token][row] = matrix × input (+ bias). kAdd adds it to what `out` holds. kSwiGlu stores
-/// silu(gate × input) * (matrix × input).
+/// silu(gate × input + gate_bias) * (matrix × input + bias).
 struct MatmulArgs {
   const PackedMatrix* matrix = nullptr;
   const PackedMatrix* gate = nullptr;  // kSwiGlu only, of the same shape
@@ -41,6 +41,7 @@ struct MatmulArgs {
   float* out = nullptr;
   std::size_t out_stride = 0;  // floats between tokens
   Epilogue epilogue = Epilogue::kStore;
+  const float* gate_bias = nullptr;  // [rows] or null
 };
 
 /// One block of cached positions seen by some queries of one key/value head.

@@ -32,20 +32,28 @@ PanelFunction ChoosePanel(WeightKind kind, Arithmetic arithmetic) {
   return WithType(kind, [=](auto type) { return ChooseArithmetic<decltype(type)>(arithmetic); });
 }
 
+/// Of the `rows` rows from `row` on; zeros where there is none.
+F LoadBias(const float* bias, int row, int rows) {
+  if (bias == nullptr) return Simd::Zero();
+  float padded[kPanelRows] = {};
+  for (int i = 0; i < rows; ++i) padded[i] = bias[row + i];
+  return Simd::Load(padded);
+}
+
 void Finish(const MatmulArgs& args, int panel, const float* acc, const float* gate) {
   const int row = panel * kPanelRows;
   const int rows = args.matrix->rows - row < kPanelRows ? args.matrix->rows - row : kPanelRows;
-  F bias = Simd::Zero();
-  if (args.bias != nullptr) {
-    float padded[kPanelRows] = {};
-    for (int i = 0; i < rows; ++i) padded[i] = args.bias[row + i];
-    bias = Simd::Load(padded);
-  }
+  const F bias = LoadBias(args.bias, row, rows);
+  const F gate_bias = LoadBias(args.gate_bias, row, rows);
   for (int t = 0; t < args.input->tokens; ++t) {
     float* out = args.out + static_cast<std::size_t>(t) * args.out_stride + row;
     F value = Simd::Load(acc + kPanelRows * t);
     if (args.bias != nullptr) value = Simd::Add(value, bias);
-    if (args.epilogue == Epilogue::kSwiGlu) value = Simd::Mul(Silu(Simd::Load(gate + kPanelRows * t)), value);
+    if (args.epilogue == Epilogue::kSwiGlu) {
+      F opening = Simd::Load(gate + kPanelRows * t);
+      if (args.gate_bias != nullptr) opening = Simd::Add(opening, gate_bias);
+      value = Simd::Mul(Silu(opening), value);
+    }
     if (rows == kPanelRows) {
       if (args.epilogue == Epilogue::kAdd) value = Simd::Add(Simd::Load(out), value);
       Simd::Store(out, value);

@@ -89,11 +89,23 @@ LayerWeights TakeLayer(Shelf& shelf, const ModelSpec& spec, int index) {
     layer.k_bias = shelf.Vector(prefix + "k_bias", kv_width);
     layer.v_bias = shelf.Vector(prefix + "v_bias", kv_width);
   }
+  if (spec.qk_norm) {
+    layer.q_norm = shelf.Vector(prefix + "q_norm", spec.head_dim);
+    layer.k_norm = shelf.Vector(prefix + "k_norm", spec.head_dim);
+  }
+  const std::vector<int>& unturned = spec.layers_without_rope;
+  layer.rope = !std::binary_search(unturned.begin(), unturned.end(), index);
   layer.o = shelf.Matrix(prefix + "o_proj", spec.hidden_size, q_width);
+  if (spec.output_bias) layer.o_bias = shelf.Vector(prefix + "o_bias", spec.hidden_size);
   layer.post_attention_norm = shelf.Vector(prefix + "post_attention_norm", spec.hidden_size);
   layer.gate = shelf.Matrix(prefix + "gate_proj", spec.intermediate_size, spec.hidden_size);
   layer.up = shelf.Matrix(prefix + "up_proj", spec.intermediate_size, spec.hidden_size);
   layer.down = shelf.Matrix(prefix + "down_proj", spec.hidden_size, spec.intermediate_size);
+  if (spec.mlp_bias) {
+    layer.gate_bias = shelf.Vector(prefix + "gate_bias", spec.intermediate_size);
+    layer.up_bias = shelf.Vector(prefix + "up_bias", spec.intermediate_size);
+    layer.down_bias = shelf.Vector(prefix + "down_bias", spec.hidden_size);
+  }
   return layer;
 }
 

@@ -16,10 +16,14 @@ struct LayerWeights {
   PaddedVector input_norm;  // [hidden]
   PackedMatrix q, k, v;     // [heads * head_dim or kv_heads * head_dim, hidden]
   PaddedVector q_bias, k_bias, v_bias;
-  PackedMatrix o;  // [hidden, heads * head_dim]
+  PaddedVector q_norm, k_norm;  // [head_dim]
+  bool rope = true;             // whether q and k are turned by their positions
+  PackedMatrix o;               // [hidden, heads * head_dim]
+  PaddedVector o_bias;
   PaddedVector post_attention_norm;
   PackedMatrix gate, up;  // [intermediate, hidden]
   PackedMatrix down;      // [hidden, intermediate]
+  PaddedVector gate_bias, up_bias, down_bias;
 };
 
 /// The tensors of a model, found in its weights file and checked against its shape. Matrices point into the file, where

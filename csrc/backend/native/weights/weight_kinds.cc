@@ -17,10 +17,13 @@ std::vector<WeightKind> IntegerKinds() {
   return kinds;
 }
 
-std::vector<WeightKind> SmallestKindsFirst() {
+std::vector<WeightKind> PreferredKindsFirst() {
   const auto bytes = [](WeightKind kind) { return FactsOf(kind).scale_bytes + FactsOf(kind).code_bytes; };
+  const auto coarse = [&](WeightKind kind) { return bytes(kind) < bytes(KindOf<types::Int8>()); };
   std::vector<WeightKind> kinds = AllKinds();
-  std::stable_sort(kinds.begin(), kinds.end(), [&](WeightKind a, WeightKind b) { return bytes(a) < bytes(b); });
+  std::stable_sort(kinds.begin(), kinds.end(), [&](WeightKind a, WeightKind b) {
+    return coarse(a) == coarse(b) ? bytes(a) < bytes(b) : coarse(b);
+  });
   return kinds;
 }
 

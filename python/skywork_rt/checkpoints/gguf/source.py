@@ -1,10 +1,12 @@
-"""A GGUF file as a checkpoint: architectures llama and qwen2, any type of tensor that the gguf package dequantises."""
+"""A GGUF file as a checkpoint: a Llama structure, with any type of tensor that the gguf package dequantises."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,13 +15,14 @@ from gguf import GGML_QUANT_SIZES
 from gguf.quants import dequantize
 from numpy.typing import NDArray
 
-from skywork_rt.checkpoints.checkpoint import check_shape, check_tensor_names, choose_max_length
+from skywork_rt.checkpoints.checkpoint import check_shape, check_tensor_names, choose_max_length, notice_longrope
+from skywork_rt.checkpoints.foreign import foreign_architecture
 from skywork_rt.checkpoints.gguf.file import GgufTensor
 from skywork_rt.checkpoints.gguf.split_file import GgufModel
 from skywork_rt.checkpoints.gguf.tokenizer import read_tokenizer
 from skywork_rt.checkpoints.hashing import hash_files
 from skywork_rt.checkpoints.model import Float32Array, ModelConfig, RawTensor, RopeConfig
-from skywork_rt.checkpoints.rope import make_rope, rope_from_factors
+from skywork_rt.checkpoints.rope import divided, make_rope, scaled_length
 from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles
 from skywork_rt.errors import CheckpointError, UnsupportedError
 from skywork_rt.support.stages import Progress, no_progress
@@ -28,8 +31,11 @@ __all__ = ["ARCHITECTURES", "GgufSource", "gguf_name"]
 
 _log = logging.getLogger("skywork_rt.export")
 
-ARCHITECTURES: dict[str, bool] = {"llama": True, "qwen2": False}
+ARCHITECTURES: dict[str, bool] = {"llama": True, "qwen2": False, "qwen3": False, "smollm3": True}
 """Architecture to whether the converter permuted the rows of q and k for ggml's interleaved rotary."""
+
+_ROTARY_PAUSE = 4
+"""Every fourth layer of smollm3 is without rotary; no metadata says so, llama.cpp knows it by the architecture."""
 
 _MODULES = {
     "input_norm": "attn_norm.weight",
@@ -41,12 +47,19 @@ _MODULES = {
     "q_bias": "attn_q.bias",
     "k_bias": "attn_k.bias",
     "v_bias": "attn_v.bias",
+    "q_norm": "attn_q_norm.weight",
+    "k_norm": "attn_k_norm.weight",
+    "o_bias": "attn_output.bias",
     "gate_proj": "ffn_gate.weight",
     "up_proj": "ffn_up.weight",
     "down_proj": "ffn_down.weight",
+    "gate_bias": "ffn_gate.bias",
+    "up_bias": "ffn_up.bias",
+    "down_bias": "ffn_down.bias",
 }
 _TOP = {"embed_tokens": "token_embd.weight", "norm": "output_norm.weight", "lm_head": "output.weight"}
 _ROPE_FACTORS = "rope_freqs.weight"
+_LONGROPE_FACTORS = {"long": "rope_factors_long.weight", "short": "rope_factors_short.weight"}
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "expert_count": (0,),
     "logit_scale": (0.0, 1.0),
@@ -94,15 +107,12 @@ class GgufSource:
         head_dim = given.count("attention.key_length", hidden // heads)
         if given.count("attention.value_length", head_dim) != head_dim:
             raise UnsupportedError("attention.value_length differs from attention.key_length, which is not supported")
-        stated = given.count("context_length")
-        window = given.optional_count("attention.sliding_window")
-        reason = f"the sliding window, which is not implemented beyond {window}"
-        length = choose_max_length(max_length, stated, window, reason)
-        if window is not None and window < stated and max_length is None:
-            _log.warning("max_length of %s is %d, its sliding window, instead of %d", self.name, length, stated)
+        layers = given.count("block_count")
+        scaling = given.rope_scaling()
+        length = self._length(given, scaling, max_length)
         return ModelConfig(
             name=_model_name(self._file.name),
-            layers=given.count("block_count"),
+            layers=layers,
             hidden_size=hidden,
             intermediate_size=given.count("feed_forward_length"),
             heads=heads,
@@ -111,8 +121,14 @@ class GgufSource:
             vocab_size=self._vocab_size(given),
             max_length=length,
             rms_norm_eps=given.real("attention.layer_norm_rms_epsilon", None),
-            rope=self._rope(given, head_dim, stated),
+            rope=self._rope(given, head_dim, scaling, length),
             qkv_bias="blk.0.attn_q.bias" in tensors,
+            output_bias="blk.0.attn_output.bias" in tensors,
+            mlp_bias="blk.0.ffn_up.bias" in tensors,
+            qk_norm=self._architecture == "qwen3",
+            layers_without_rope=tuple(range(_ROTARY_PAUSE - 1, layers, _ROTARY_PAUSE))
+            if self._architecture == "smollm3"
+            else (),
             tied_embeddings=_TOP["lm_head"] not in tensors,
             bos_id=tokenizer.bos_id if tokenizer else None,
             pad_id=tokenizer.pad_id if tokenizer else None,
@@ -125,22 +141,42 @@ class GgufSource:
             raise CheckpointError(f"{self.name} lacks the tensor {_TOP['embed_tokens']}")
         return given.count("vocab_size", embeddings.shape[0])
 
-    def _rope(self, given: _Metadata, head_dim: int, stated: int) -> RopeConfig:
+    def _length(self, given: _Metadata, scaling: RopeScaling, requested: int | None) -> int:
+        made_for = scaled_length(scaling.type, given.count("context_length"), scaling.parameters)
+        window = given.optional_count("attention.sliding_window")
+        reason = f"the sliding window, which is not implemented beyond {window}"
+        length = choose_max_length(requested, made_for, window, reason)
+        if window is not None and window < made_for and requested is None:
+            _log.warning("max_length of %s is %d, its sliding window, instead of %d", self.name, length, made_for)
+        return length
+
+    def _rope(self, given: _Metadata, head_dim: int, scaling: RopeScaling, length: int) -> RopeConfig:
         turned = given.count("rope.dimension_count", head_dim)
         if turned != head_dim:
             raise UnsupportedError(f"rotary embedding turns {turned} of {head_dim} dimensions, which is not supported")
-        theta = given.real("rope.freq_base", 10000.0)
-        scaling, parameters = given.rope_scaling()
-        factors = self._file.tensors.get(_ROPE_FACTORS)
-        if factors is None:
-            return make_rope(scaling, theta, head_dim, stated, parameters)
-        if scaling != "default":
-            raise UnsupportedError(f"{_ROPE_FACTORS} together with rope scaling {scaling!r} is not supported")
-        return rope_from_factors(theta, head_dim, self._dequantised(factors, 0, 1).reshape(factors.shape))
+        theta, original = given.real("rope.freq_base", 10000.0), scaling.original
+        # longrope's factors are tensors; what is left of it is the factor, which ggml takes as linear.
+        kind = "linear" if scaling.type == "longrope" else scaling.type
+        rope = make_rope(kind, theta, head_dim, original, scaling.parameters)
+        rope = dataclasses.replace(rope, attention_factor=float(np.float32(rope.attention_factor * scaling.attention)))
+        if _ROPE_FACTORS in self._file.tensors:
+            return self._divided(rope, _ROPE_FACTORS, "llama3" if kind == "default" else kind)
+        if scaling.type != "longrope":
+            return rope
+        notice_longrope(self.name, "longrope", length, original)
+        return self._divided(rope, _LONGROPE_FACTORS["long" if length > original else "short"], "longrope")
+
+    def _divided(self, rope: RopeConfig, tensor: str, kind: str) -> RopeConfig:
+        stored = self._file.tensors.get(tensor)
+        if stored is None:
+            raise CheckpointError(f"{self.name} lacks the tensor {tensor}, which its rope scaling asks for")
+        factors = self._dequantised(stored, 0, stored.rows).reshape(stored.shape)
+        return divided(rope, factors, tensor.removesuffix(".weight"), kind)
 
     def _check_tensors(self) -> None:
         expected = {gguf_name(name): name for name in self._shapes}
-        check_tensor_names(self._file.tensors, expected, (_ROPE_FACTORS,), self.name)
+        factors = (_ROPE_FACTORS, *(_LONGROPE_FACTORS.values() if self._config.rope.type == "longrope" else ()))
+        check_tensor_names(self._file.tensors, expected, factors, self.name)
         for stored, name in expected.items():
             tensor = self._file.tensors[stored]
             check_shape(stored, tensor.shape, self._shapes[name], self.name)
@@ -225,8 +261,10 @@ def _model_name(file: str) -> str:
 def _architecture(metadata: Mapping[str, Any]) -> str:
     architecture = metadata.get("general.architecture")
     if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
+        advice = foreign_architecture(str(architecture))
         raise UnsupportedError(
             f"GGUF architecture {str(architecture)[:80]!r} is not supported; known are {', '.join(ARCHITECTURES)}"
+            + (f" ({advice})" if advice else "")
         )
     return architecture
 
@@ -281,21 +319,50 @@ class _Metadata:
         # Stored as float32: take the shortest number that means the same, 1e-05 and not 9.999999747378752e-06.
         return float(str(np.float32(value)))
 
-    def rope_scaling(self) -> tuple[str, dict[str, float]]:
-        """The scaling type and its parameters in Hugging Face's names."""
-        if self._values.get(self._prefix + "rope.scale_linear") not in (None, 0.0, 1.0):
-            return "linear", {"factor": self.real("rope.scale_linear", None)}
-        kind = self._values.get(self._prefix + "rope.scaling.type", "none")
-        if kind == "none":
-            return "default", {}
-        if kind not in ("linear", "yarn"):
-            raise UnsupportedError(f"rope scaling {str(kind)[:40]!r} is not supported; known are none, linear, yarn")
-        for unknown in ("yarn_ext_factor", "yarn_attn_factor", "yarn_log_multiplier"):
-            if self._values.get(f"{self._prefix}rope.scaling.{unknown}") not in (None, 0.0, 1.0):
-                raise UnsupportedError(f"GGUF metadata {self._prefix}rope.scaling.{unknown} is not supported")
-        parameters = {"factor": self.real("rope.scaling.factor", None)}
+    def rope_scaling(self) -> RopeScaling:
+        """The scaling as llama.cpp takes it: without a type it is linear, without an original length the context's."""
+        kind = self._values.get(self._prefix + "rope.scaling.type", "linear")
+        if kind not in ("none", "linear", "yarn", "longrope"):
+            raise UnsupportedError(
+                f"rope scaling {str(kind)[:40]!r} is not supported; known are none, linear, yarn, longrope"
+            )
+        original = self.count("rope.scaling.original_context_length", self.count("context_length"))
+        attention = self._factor("rope.scaling.attn_factor") * self._factor("rope.scaling.yarn_attn_factor")
+        factor = self._factor("rope.scaling.factor", self._factor("rope.scale_linear"))
+        if kind == "none" or (kind == "linear" and factor == 1.0):
+            return RopeScaling("default", original, attention, {})
+        parameters = {"factor": factor, "original_max_position_embeddings": float(original)}
         if kind == "yarn":
-            parameters["original_max_position_embeddings"] = self.count("rope.scaling.original_context_length")
-            for ours, theirs in (("beta_fast", "yarn_beta_fast"), ("beta_slow", "yarn_beta_slow")):
-                parameters[ours] = self.real(f"rope.scaling.{theirs}", 32.0 if ours == "beta_fast" else 1.0)
-        return str(kind), parameters
+            kind = self._refine_yarn(parameters)
+        return RopeScaling(str(kind), original, attention, parameters)
+
+    def _refine_yarn(self, parameters: dict[str, float]) -> str:
+        """Adds yarn's own parameters; the type that it is with them."""
+        log_multiplier = self._values.get(self._prefix + "rope.scaling.yarn_log_multiplier")
+        if log_multiplier not in (None, 0.0, 1.0):
+            raise UnsupportedError(f"GGUF metadata {self._prefix}rope.scaling.yarn_log_multiplier is not supported")
+        share = self._values.get(self._prefix + "rope.scaling.yarn_ext_factor")
+        if share == 0.0:
+            return "linear"  # nothing is extrapolated
+        if not (share in (None, 1.0) or (isinstance(share, float) and share < 0)):
+            raise UnsupportedError(
+                f"GGUF metadata {self._prefix}rope.scaling.yarn_ext_factor = {str(share)[:40]} is not supported"
+            )
+        for ours, theirs, default in (("beta_fast", "yarn_beta_fast", 32.0), ("beta_slow", "yarn_beta_slow", 1.0)):
+            parameters[ours] = self.real(f"rope.scaling.{theirs}", default)
+        return "yarn"
+
+    def _factor(self, key: str, default: float = 1.0) -> float:
+        """A factor that may be left out; 0 means the same."""
+        return default if self._values.get(self._prefix + key) in (None, 0) else self.real(key, None)
+
+
+@dataclass(frozen=True)
+class RopeScaling:
+    """Rope scaling of a GGUF file: type and parameters in Hugging Face's names, the original length in positions, and
+    what multiplies cosine and sine besides the type's own factor."""
+
+    type: str
+    original: int
+    attention: float
+    parameters: dict[str, float]

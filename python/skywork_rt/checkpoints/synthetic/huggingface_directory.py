@@ -12,14 +12,17 @@ from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 
 __all__ = ["write_random_hf"]
 
-HuggingFaceType = Literal["llama", "mistral", "qwen2", "skywork"]
+HuggingFaceType = Literal["llama", "ministral", "mistral", "qwen2", "qwen3", "skywork", "smollm3"]
 DType = Literal["float32", "float16", "bfloat16"]
 
 _ARCHITECTURES = {
     "llama": "LlamaForCausalLM",
+    "ministral": "MinistralForCausalLM",
     "mistral": "MistralForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
     "skywork": "SkyworkForCausalLM",
+    "smollm3": "SmolLM3ForCausalLM",
 }
 
 
@@ -83,6 +86,12 @@ def _hf_config(
     }
     if model_type == "skywork":  # as published: one key/value head a head, and code that is never run
         body["auto_map"] = {"AutoModelForCausalLM": "modeling_skywork.SkyworkForCausalLM"}
-    if model_type == "mistral":
+    if model_type in ("mistral", "ministral"):
         body["sliding_window"] = None
+    if model_type in ("llama", "qwen3", "smollm3"):
+        body["attention_bias"] = config.output_bias
+    if model_type in ("llama", "smollm3"):
+        body["mlp_bias"] = config.mlp_bias
+    if model_type == "smollm3":
+        body["no_rope_layers"] = [int(layer not in config.layers_without_rope) for layer in range(config.layers)]
     return body
