@@ -121,8 +121,10 @@ def files_of(bundle: Path, role: str) -> list[str]:
 
 
 def test_a_newer_format_is_refused(broken: Path, backend: str) -> None:
-    change_manifest(broken, lambda m: m.update(version=2))
-    with pytest.raises(skywork_rt.UnsupportedError, match="2"):
+    change_manifest(broken, lambda m: m.update(version=3))
+    with pytest.raises(
+        skywork_rt.UnsupportedError, match="format version 3, but this version of skywork_rt reads 1 to 2"
+    ):
         Generator(broken, backend=backend)
 
 
