@@ -19,8 +19,8 @@ struct GeneratorOptions {
   std::string backend = "auto";
   /// What to compute on: "cpu". Other names are for backends of other devices.
   std::string device = "cpu";
-  /// Which of the bundle's weights the native backend computes with, such as "int4". "auto": int8, else the smallest in
-  /// floats, and int4, which rounds coarsely, only where the bundle has no other.
+  /// Which of the bundle's weights the native backend computes with, such as "int4". "auto": those of its GGUF file
+  /// ("gguf"), else int8, else the smallest in floats, and int4, which rounds coarsely, only where there is no other.
   std::string weights = "auto";
   /// Native backend: activations in "f32" (exact to float32 rounding) or "int8" (faster, not exact). "auto": f32.
   std::string activations = "auto";

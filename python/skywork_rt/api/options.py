@@ -29,8 +29,8 @@ class GeneratorOptions(TypedDict, total=False):
     device: str
     """What to compute on: "cpu". Other names are for backends of other devices."""
     weights: str
-    """Which of the bundle's weights the native backend computes with, such as "int4". "auto": int8, else the smallest
-    in floats, and int4, which rounds coarsely, only where the bundle has no other."""
+    """Which of the bundle's weights the native backend computes with, such as "int4". "auto": those of its GGUF file
+    ("gguf"), else int8, else the smallest in floats, and int4, which rounds coarsely, only where there is no other."""
     activations: str
     """Native backend: activations in "f32" (exact to float32 rounding) or "int8" (faster, not exact). "auto": f32."""
     kv_cache: str

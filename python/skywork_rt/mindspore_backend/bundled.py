@@ -39,8 +39,9 @@ def bundled_parameters(bundle: BundleInfo, weights: str) -> Parameters:
     if packed is not None:
         _verify(bundle, packed)
         return SourceParameters(PackedSource(bundle.directory / packed, config), chosen)
-    graph = _graph_files(bundle)[0]
-    _verify(bundle, graph)
+    graph, *beside = _graph_files(bundle)
+    for name in (graph, *beside):
+        _verify(bundle, name)
     return GraphParameters(LiteFile(bundle.directory / graph), config)
 
 
@@ -54,7 +55,7 @@ def describe_choices(bundle: BundleInfo) -> str:
     """A sentence for people: what is computed with unasked, and what the option `weights` may choose instead."""
     choices = weights_choices(bundle)
     if not choices:
-        return "nothing that it reads: export with --for native, or graphs of up to 2 GiB"
+        return "nothing that it reads: export with --for native or lite"
     said = [f"{name}, dequantised" if name == GGUF or TYPES[name].scale_bytes else name for name in choices]
     if choices[0] == "f32" and "f32" not in bundle.section("weights"):
         said[0] = "f32, those of the graph"
@@ -69,10 +70,15 @@ def has_full_graph_only(bundle: BundleInfo) -> bool:
 
 
 def _graph_files(bundle: BundleInfo) -> list[str]:
-    """Files of graphs whose constants can be read."""
-    graphs = bundle.manifest.get("graphs") or []
-    known = (FULL, INCREMENTAL)
-    return [graph["file"] for graph in graphs if graph["contract"] in known and graph["file"].endswith(".ms")]
+    """A graph whose constants can be read, and the file of weights that it names; empty when there is none."""
+    for graph in bundle.manifest.get("graphs") or []:
+        file = str(graph["file"])
+        if graph["contract"] in (FULL, INCREMENTAL) and file.endswith(".ms"):
+            # Bundles of version 1 do not say so where the weights lie beside the graph, under its own name.
+            own = file.removesuffix(".ms") + ".msw"
+            weights = graph.get("weights") or (own if own in bundle.section("files") else None)
+            return [file, str(weights)] if weights else [file]
+    return []
 
 
 def _verify(bundle: BundleInfo, name: str) -> None:

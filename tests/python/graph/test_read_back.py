@@ -37,6 +37,8 @@ def test_the_constants_of_a_graph_are_the_weights(file: str) -> None:
 def test_a_damaged_graph_is_refused_and_nothing_worse(tmp_path: Path) -> None:
     """Bytes of the tables are overwritten and ends cut off: every read is an array of the right shape or this error."""
     original = (random_bundle("mha") / "full.ms").read_bytes()
+    for beside in random_bundle("mha").glob("*.msw"):
+        shutil.copy(beside, tmp_path)
     wanted = graph_weights(CASES["mha"].config)
     rng = np.random.default_rng(0)
     path = tmp_path / "full.ms"
