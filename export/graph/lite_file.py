@@ -1,9 +1,9 @@
 """The constants of a graph file in Lite's own format (.ms), without Lite.
 
 The file is a FlatBuffer (https://flatbuffers.dev/internals/) of the table MetaGraph of MindSpore Lite 2.0's schema
-`model.fbs`, with the identifier MSL2. Of its tables we read three. MetaGraph's field 7 is the vector of all tensors. Of a
-Tensor, field 1 is the type, 2 the dimensions, 6 the data, 9 the name, and 12 a vector that says where else the data lie: of
-its element, field 1 names the file, which is beside the graph, 2 is the first byte and 3 the number of bytes.
+`model.fbs`, with the identifier MSL2. Of its tables we read three. MetaGraph's field 7 is the vector of all tensors. Of
+a Tensor, field 1 is the type, 2 the dimensions, 6 the data, 9 the name, and 12 a vector that says where else the data
+lie: of its element, field 1 names the file, which is beside the graph, 2 is the first byte, 3 the number of bytes.
 """
 
 from __future__ import annotations

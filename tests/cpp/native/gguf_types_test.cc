@@ -1,5 +1,5 @@
-// What the kernels make of GGUF's blocks, against the dequantisation of the gguf package: tests/golden/make_gguf_types.py
-// made the file, of random blocks of every type.
+// What the kernels make of GGUF's blocks, against the dequantisation of the gguf package:
+// tests/golden/make_gguf_types.py made the file, of random blocks of every type.
 
 #include <gtest/gtest.h>
 
@@ -87,8 +87,7 @@ TEST_P(EverySet, ProductsAreThoseOfWhatGgufDequantises) {
   for (const Golden& type : golden.types()) {
     for (const Arithmetic how : ArithmeticsOf(*kernels_, type.matrix.kind)) {
       if (how == Arithmetic::kFixed8) continue;
-      const std::vector<float> y =
-          Multiply(*kernels_, how, type.matrix, nullptr, x, tokens, nullptr, Epilogue::kStore);
+      const std::vector<float> y = Multiply(*kernels_, how, type.matrix, nullptr, x, tokens, nullptr, Epilogue::kStore);
       for (int t = 0; t < tokens; ++t) {
         for (int row = 0; row < kRows; ++row) {
           double exact = 0;
