@@ -108,7 +108,7 @@ def _facts(bundle: BundleInfo, model: dict[str, Any]) -> list[tuple[str, str]]:
         ("special", _special(model, spelled)),
         ("ends", spelled(model.get("eos_ids") or []) or "at the length only"),
         ("graphs", (", ".join(graphs) or "none") + _alone(bundle)),
-        ("weights", "; ".join(describe_weights(bundle)) or "none"),
+        ("weights", ", ".join(describe_weights(bundle)) or "none"),
         ("mindspore", _on_mindspore(bundle)),
         ("made by", f"{bundle.manifest.get('producer')} from {bundle.section('source').get('name')}"),
     ]
