@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from skywork_rt.checkpoints.huggingface.config import read_config
 from skywork_rt.checkpoints.huggingface.json_file import read_json_object
-from skywork_rt.errors import CheckpointError
+from skywork_rt.checkpoints.mindspore.config import configuration_beside
+from skywork_rt.errors import CheckpointError, InvalidArgumentError, UnsupportedError
 
-__all__ = ["Companions"]
+__all__ = ["Companions", "check_configuration"]
 
 _TOKENIZER = (
     "tokenizer.json",  # as `read_tokenizer` prefers it
@@ -26,6 +29,10 @@ _TOKENIZER = (
 )
 _TEMPLATES = "additional_chat_templates"
 _CONFIG, _GENERATION = "config.json", "generation_config.json"
+_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+_ELSEWHERE = "write to a folder of its own, or move that file away"
+# What differs between two descriptions of one model: who wrote them, and in which type the weights were.
+_INCIDENTAL = {"_name_or_path", "_from_model_config", "architectures", "dtype", "torch_dtype", "transformers_version"}
 
 
 class Companions:
@@ -47,8 +54,25 @@ class Companions:
         for name, source in self._copies().items():
             _copy(source, directory / name)
 
+    def check(self, directory: Path) -> None:
+        """Raises InvalidArgumentError when a file in `directory` describes another model or another tokenizer.
+
+        `write_missing` would leave it there, and the new checkpoint would be read with it.
+        """
+        if self._directory is None or not _same(self._directory, directory):
+            check_configuration(directory, self._config, self._generation())
+        copies = self._copies()
+        foreign = [name for name in _TOKENIZER if copies and name not in copies and (directory / name).exists()]
+        foreign += [name for name, source in copies.items() if not _equal(source, directory / name)]
+        if foreign:
+            raise InvalidArgumentError(
+                f"{foreign[0]} in {directory} is there already and is not the one that belongs to this checkpoint, "
+                f"which would be read with it; {_ELSEWHERE}"
+            )
+
     def write_missing(self, directory: Path, dtype: str | None) -> list[str]:
-        """Beside a checkpoint of MindSpore: what is not there yet. Returns the names."""
+        """Beside a checkpoint of MindSpore: what is not there yet. Returns the names. Raises as `check` does."""
+        self.check(directory)
         written = []
         if not (directory / _CONFIG).exists():
             self._write_json(directory / _CONFIG, self._with_dtype(dtype))
@@ -57,9 +81,8 @@ class Companions:
         if generation is not None and not (directory / _GENERATION).exists():
             self._write_json(directory / _GENERATION, generation)
             written.append(_GENERATION)
-        copies = self._copies()
-        if not any((directory / name).exists() for name in copies):  # a part of another tokenizer would be wrong
-            for name, source in copies.items():
+        for name, source in self._copies().items():
+            if not (directory / name).exists():
                 _copy(source, directory / name)
                 written.append(name)
         return written
@@ -75,8 +98,7 @@ class Companions:
         return read_json_object(path) if path is not None and path.exists() else None
 
     def _made_generation(self) -> dict[str, Any]:
-        ids = ("bos_token_id", "eos_token_id", "pad_token_id")
-        return {name: self._config[name] for name in ids if self._config.get(name) is not None}
+        return _only(self._config, _IDS)
 
     def _copies(self) -> dict[str, Path]:
         """Name to the file that is copied: the tokenizer's, and code that the configuration names (it is not run)."""
@@ -105,6 +127,64 @@ class Companions:
         aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         aside.write_text(text, encoding="utf-8")
         aside.replace(path)
+
+
+def check_configuration(directory: Path, config: Mapping[str, Any], generation: Mapping[str, Any] | None) -> None:
+    """Raises InvalidArgumentError, naming the keys, when what lies in `directory` describes another model.
+
+    `config` and `generation` are what would be written there; both are compared by what the runtime takes from them.
+    """
+    found = configuration_beside(directory)
+    if found is not None and not _same_model(found.values, config):
+        _refuse(found.path, _differing(found.values, config))
+    path = directory / _GENERATION
+    if path.exists():
+        settings = read_json_object(path)
+        expected = (
+            dict(generation) if generation is not None else {**settings, **_only(config, settings.keys() & set(_IDS))}
+        )
+        keys = _differing(settings, expected)
+        if keys:
+            _refuse(path, keys)
+
+
+def _refuse(path: Path, keys: Sequence[str]) -> NoReturn:
+    shown = ", ".join(keys[:6]) + (", …" if len(keys) > 6 else "")
+    raise InvalidArgumentError(
+        f"{path} is there already and describes another model (it differs in {shown}), with which this checkpoint "
+        f"would be read; {_ELSEWHERE}"
+    )
+
+
+def _same_model(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    if not _differing(one, other):
+        return True
+    try:
+        return read_config(one, "model") == read_config(other, "model")
+    except (CheckpointError, UnsupportedError):
+        return False
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Keys with another value; a key that is absent is as one that is null."""
+    return [key for key in sorted({*one, *other} - _INCIDENTAL) if one.get(key) != other.get(key)]
+
+
+def _only(values: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    return {key: values[key] for key in keys if values.get(key) is not None}
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve()
+
+
+def _equal(source: Path, target: Path) -> bool:
+    """Whether `target`, where it is there, has the content of `source`: two files, or two directories of files."""
+    if not target.exists():
+        return True
+    if source.is_dir() and target.is_dir():
+        return all(_equal(file, target / file.name) for file in source.iterdir())
+    return source.is_file() and target.is_file() and filecmp.cmp(source, target, shallow=False)
 
 
 def _copy(source: Path, target: Path) -> None:

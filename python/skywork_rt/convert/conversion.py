@@ -67,7 +67,7 @@ def convert(
 
     From MindSpore to MindSpore all entries are kept; to Hugging Face the weights go alone. Beside a checkpoint of
     MindSpore config.json and the tokenizer are written where they are not there, so that it is at once a source of
-    `skywork_rt.export.export`.
+    `skywork_rt.export.export`; where those of another model are there, the call is refused.
 
     Raises CheckpointError for a damaged source or names and shapes that do not belong to its configuration,
     UnsupportedError for what the target cannot hold, InvalidArgumentError for a wrong argument, CapacityError when the
@@ -81,6 +81,8 @@ def convert(
     check_dtype(dtype)
     check_output(out, overwrite=overwrite)
     weights = read_weights(request, "huggingface" if target.directory else "mindspore")
+    if weights.companions and not target.directory:
+        weights.companions.check(out.absolute().parent)
     for file in weights.checked:
         file.check_crc(progress)
     plan = target.plan(weights, request)
