@@ -15,7 +15,7 @@ from skywork_rt.checkpoints.huggingface.json_file import read_json_object
 from skywork_rt.checkpoints.mindspore.config import configuration_beside
 from skywork_rt.errors import CheckpointError, InvalidArgumentError, UnsupportedError
 
-__all__ = ["Companions", "check_configuration"]
+__all__ = ["COMPANIONS", "Companions", "check_configuration", "code_files"]
 
 _TOKENIZER = (
     "tokenizer.json",  # as `read_tokenizer` prefers it
@@ -29,6 +29,9 @@ _TOKENIZER = (
 )
 _TEMPLATES = "additional_chat_templates"
 _CONFIG, _GENERATION = "config.json", "generation_config.json"
+COMPANIONS = frozenset((*_TOKENIZER, _TEMPLATES, _CONFIG, _GENERATION))
+"""Names of what is written beside weights, the code that a configuration names aside."""
+
 _IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 _ELSEWHERE = "write to a folder of its own, or move that file away"
 # What differs between two descriptions of one model: who wrote them, and in which type the weights were.
@@ -115,11 +118,10 @@ class Companions:
         return found | self._code()
 
     def _code(self) -> dict[str, Path]:
-        named = self._config.get("auto_map")
-        if self._directory is None or not isinstance(named, dict):
+        directory = self._directory
+        if directory is None:
             return {}
-        files = {f"{str(value).partition('.')[0]}.py" for value in named.values() if isinstance(value, str)}
-        return {name: self._directory / name for name in sorted(files) if (self._directory / name).is_file()}
+        return {name: directory / name for name in sorted(code_files(self._config)) if (directory / name).is_file()}
 
     @staticmethod
     def _write_json(path: Path, body: Mapping[str, Any]) -> None:
@@ -127,6 +129,13 @@ class Companions:
         aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         aside.write_text(text, encoding="utf-8")
         aside.replace(path)
+
+
+def code_files(config: Mapping[str, Any]) -> set[str]:
+    """Names of the Python files that auto_map of a config.json names."""
+    named = config.get("auto_map")
+    values = named.values() if isinstance(named, dict) else ()
+    return {f"{value.partition('.')[0]}.py" for value in values if isinstance(value, str)}
 
 
 def check_configuration(directory: Path, config: Mapping[str, Any], generation: Mapping[str, Any] | None) -> None:

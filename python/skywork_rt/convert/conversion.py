@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from skywork_rt.checkpoints.open import mindspore_file_of
 from skywork_rt.checkpoints.tensors.ckpt_layout import CkptLayout
 from skywork_rt.checkpoints.tensors.file_layout import FileLayout, TensorSpec
 from skywork_rt.checkpoints.tensors.safetensors_layout import SafetensorsLayout
 from skywork_rt.checkpoints.tensors.torch_layout import TorchLayout
 from skywork_rt.convert.casting import check_dtype
 from skywork_rt.convert.jobs import run
-from skywork_rt.convert.partial import PartialOutput, check_output
+from skywork_rt.convert.partial import PartialOutput
 from skywork_rt.convert.plan import Plan, PlannedFile, PlannedTensor
+from skywork_rt.convert.replacing import Kind, check_inputs, check_output
 from skywork_rt.convert.report import Report
 from skywork_rt.convert.weights import Request, Weights, read_weights
 from skywork_rt.errors import CheckpointError, InvalidArgumentError
@@ -79,14 +81,17 @@ def convert(
     )
     target = _target(out, file_format, crc)
     check_dtype(dtype)
-    check_output(out, overwrite=overwrite)
+    kind: Kind = "huggingface" if target.directory else "file"
+    inputs = [mindspore_file_of(path) for path in (request.source, request.merge_lora) if path is not None]
+    check_output(out, kind, inputs, (request.config, request.tokenizer), overwrite=overwrite)
     weights = read_weights(request, "huggingface" if target.directory else "mindspore")
+    check_inputs(out, weights.inputs)
     if weights.companions and not target.directory:
         weights.companions.check(out.absolute().parent)
     for file in weights.checked:
         file.check_crc(progress)
     plan = target.plan(weights, request)
-    with PartialOutput(out) as partial:
+    with PartialOutput(out, directory=target.directory) as partial:
         outcome = run(None, plan, partial, "convert", progress)
         beside = _publish(partial, out, target, plan, weights, overwrite=overwrite)
     return Report(
@@ -192,8 +197,8 @@ def _publish(
     if target.directory:
         if companions is None:
             raise CheckpointError(f"{out.name} would have no config.json")
-        companions.write_all(partial.path, dtype)
-        _write_index(partial.path, plan)
+        companions.write_all(partial.root, dtype)
+        _write_index(partial.root, plan)
         partial.publish_directory(overwrite=overwrite)
         return []
     beside = companions.write_missing(out.absolute().parent, dtype) if companions else []

@@ -21,9 +21,10 @@ from skywork_rt.checkpoints.tensors.safetensors_layout import SafetensorsLayout
 from skywork_rt.checkpoints.tensors.weight_file import TensorInfo, WeightFile
 from skywork_rt.convert.jobs import check_workers, plain, run
 from skywork_rt.convert.parallelism import Parallelism
-from skywork_rt.convert.partial import PartialOutput, check_output
+from skywork_rt.convert.partial import PartialOutput
 from skywork_rt.convert.plan import Plan, PlannedFile, PlannedTensor
 from skywork_rt.convert.ranks import RankedCheckpoint, layout_of
+from skywork_rt.convert.replacing import STRATEGY_FOLDER, check_inputs, check_output
 from skywork_rt.convert.report import Report
 from skywork_rt.convert.slices import Box, Division
 from skywork_rt.errors import CheckpointError, InvalidArgumentError
@@ -33,9 +34,6 @@ __all__ = ["PREFIX", "STRATEGY_FOLDER", "merge", "split"]
 
 PREFIX = "checkpoint_"
 """What the names of ranks' files begin with, as MindFormers' auto_trans_ckpt calls them."""
-
-STRATEGY_FOLDER = "strategy"
-"""Where `split` writes the strategy files that it made, beside rank_0 and so on."""
 
 
 def split(
@@ -69,18 +67,20 @@ def split(
     """
     out, progress = Path(out), progress or no_progress
     _check_prefix(prefix)
-    check_output(out, overwrite=overwrite)
     job = SplitJob(
         mindspore_file_of(Path(source)),
         strategy if isinstance(strategy, Parallelism) else Path(strategy),
         None if source_strategy is None else Path(source_strategy),
         prefix,
     )
+    files = job.strategy if isinstance(job.strategy, Path) else None
+    check_output(out, "ranks", (job.source, files, job.source_strategy), overwrite=overwrite)
     plan = job.plan()
+    check_inputs(out, plan.inputs)
     _check_crc(plan.inputs, progress)
-    with PartialOutput(out) as partial:
+    with PartialOutput(out, directory=True) as partial:
         outcome = run(job, plan, partial, "split", progress, check_workers(workers, len(plan.files)))
-        _write_strategy(partial.path, job)
+        _write_strategy(partial.root, job)
         partial.publish_directory(overwrite=overwrite)
     left_out = _texts(job.source)
     return _report(out, plan, outcome, left_out, len(plan.files))
@@ -104,9 +104,10 @@ def merge(
     out, progress = Path(out), progress or no_progress
     if out.suffix not in (".ckpt", ".safetensors"):
         raise InvalidArgumentError(f"{out.name} must end in .ckpt or .safetensors")
-    check_output(out, overwrite=overwrite)
+    check_output(out, "file", (Path(source), Path(strategy)), overwrite=overwrite)
     job = MergeJob(Path(source), Path(strategy), out.name)
     plan = job.plan()
+    check_inputs(out, plan.inputs)
     _check_crc(plan.inputs, progress)
     with PartialOutput(out) as partial:
         outcome = run(job, plan, partial, "merge", progress, check_workers(workers, len(plan.units())))
