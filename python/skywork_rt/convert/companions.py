@@ -42,13 +42,22 @@ class Companions:
     """What goes beside the weights, collected from the source.
 
     `config` is the configuration in the keys of config.json, `config_directory` where the source's config.json is
-    (None when it came from a YAML), `tokenizer` a file, a directory or None.
+    (None when it came from a YAML), `tokenizer` a file, a directory or None. `yaml`: a MindFormers YAML that says the
+    same, and is to lie beside a checkpoint of MindSpore in the place of config.json (it says more, as lora_alpha).
     """
 
-    def __init__(self, config: Mapping[str, Any], config_directory: Path | None, tokenizer: Path | None) -> None:
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        config_directory: Path | None,
+        tokenizer: Path | None,
+        *,
+        yaml: Path | None = None,
+    ) -> None:
         self._config = dict(config)
         self._directory = config_directory
         self._tokenizer = tokenizer
+        self._yaml = yaml
 
     def write_all(self, directory: Path, dtype: str | None) -> None:
         """Into a new directory of Hugging Face's layout; `dtype` is that of all weights."""
@@ -76,10 +85,7 @@ class Companions:
     def write_missing(self, directory: Path, dtype: str | None) -> list[str]:
         """Beside a checkpoint of MindSpore: what is not there yet. Returns the names. Raises as `check` does."""
         self.check(directory)
-        written = []
-        if not (directory / _CONFIG).exists():
-            self._write_json(directory / _CONFIG, self._with_dtype(dtype))
-            written.append(_CONFIG)
+        written = self._write_configuration(directory, dtype)
         generation = self._generation()
         if generation is not None and not (directory / _GENERATION).exists():
             self._write_json(directory / _GENERATION, generation)
@@ -89,6 +95,18 @@ class Companions:
                 _copy(source, directory / name)
                 written.append(name)
         return written
+
+    def _write_configuration(self, directory: Path, dtype: str | None) -> list[str]:
+        if self._yaml is not None:
+            target = directory / self._yaml.name
+            if target.exists() or configuration_beside(directory) is not None:
+                return []
+            _copy(self._yaml, target)
+            return [target.name]
+        if (directory / _CONFIG).exists():
+            return []
+        self._write_json(directory / _CONFIG, self._with_dtype(dtype))
+        return [_CONFIG]
 
     def _with_dtype(self, dtype: str | None) -> dict[str, Any]:
         if dtype is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,8 @@ from skywork_rt.checkpoints.tensors.ckpt_layout import CkptLayout
 from skywork_rt.checkpoints.tensors.file_layout import FileLayout, TensorSpec
 from skywork_rt.checkpoints.tensors.safetensors_layout import SafetensorsLayout
 from skywork_rt.checkpoints.tensors.weight_file import TensorInfo, WeightFile
-from skywork_rt.convert.jobs import check_workers, plain, run
+from skywork_rt.convert.description import check_heads, companions_of_ranks
+from skywork_rt.convert.jobs import Outcome, check_workers, plain, run
 from skywork_rt.convert.parallelism import Parallelism
 from skywork_rt.convert.partial import PartialOutput
 from skywork_rt.convert.plan import Plan, PlannedFile, PlannedTensor
@@ -62,7 +64,8 @@ def split(
         progress: called as bytes are written.
 
     The optimizer's moments are divided as their weights where the strategy does not name them; counters go to every
-    rank. Raises CheckpointError when source and strategy do not fit, InvalidArgumentError for a wrong argument,
+    rank. A configuration beside the source is used to refuse a model_parallel that does not divide its heads. Raises
+    CheckpointError when source and strategy do not fit, InvalidArgumentError for a wrong argument,
     CapacityError when the disk is too full.
     """
     out, progress = Path(out), progress or no_progress
@@ -77,6 +80,8 @@ def split(
     check_output(out, "ranks", (job.source, files, job.source_strategy), overwrite=overwrite)
     plan = job.plan()
     check_inputs(out, plan.inputs)
+    if isinstance(job.strategy, Parallelism):
+        check_heads(job.source, job.strategy)
     _check_crc(plan.inputs, progress)
     with PartialOutput(out, directory=True) as partial:
         outcome = run(job, plan, partial, "split", progress, check_workers(workers, len(plan.files)))
@@ -98,8 +103,10 @@ def merge(
     """Writes the whole checkpoint `out` (.ckpt or .safetensors) from `source`/rank_N, which `strategy` describes.
 
     `strategy` is one file or a directory with those of all stages (`split` writes such a one). In a rank's directory
-    with several checkpoints the last one is taken, by the numbers in their names, and a warning is logged. The rest is
-    as in `split`.
+    with several checkpoints the last one is taken, by the numbers in their names, and a warning is logged. The
+    configuration and the tokenizer that lie in `source` or in a rank's directory are copied beside `out`, so that it
+    is a source of `skywork_rt.export.export`; where those of another model are there, the call is refused. The rest
+    is as in `split`.
     """
     out, progress = Path(out), progress or no_progress
     if out.suffix not in (".ckpt", ".safetensors"):
@@ -108,14 +115,18 @@ def merge(
     job = MergeJob(Path(source), Path(strategy), out.name)
     plan = job.plan()
     check_inputs(out, plan.inputs)
+    companions, beside = companions_of_ranks(job.source), out.absolute().parent
+    if companions:
+        companions.check(beside)
     _check_crc(plan.inputs, progress)
     with PartialOutput(out) as partial:
         outcome = run(job, plan, partial, "merge", progress, check_workers(workers, len(plan.units())))
+        written = companions.write_missing(beside, None) if companions else []
         partial.publish_file(out.name, overwrite=overwrite)
-    return _report(out, plan, outcome, [], 0)
+    return dataclasses.replace(_report(out, plan, outcome, [], 0), written_beside=written)
 
 
-def _report(out: Path, plan: Plan, outcome: Any, left_out: Sequence[str], ranks: int) -> Report:
+def _report(out: Path, plan: Plan, outcome: Outcome, left_out: Sequence[str], ranks: int) -> Report:
     dtypes = sorted({tensor.spec.dtype for file in plan.files for tensor in file.tensors})
     return Report(
         out, outcome.tensors, outcome.bytes, outcome.peak_memory, outcome.resumed, dtypes, left_out, ranks=ranks

@@ -159,7 +159,10 @@ def _open_stored(request: Request) -> FileSource:
 
 def _mindspore_of_hugging_face(name: str) -> str | None:
     ours = huggingface_names.canonical_name(name)
-    return mindspore_name(ours) if ours else None
+    try:
+        return mindspore_name(ours) if ours else None
+    except UnsupportedError:
+        return None  # no update can be of a part that MindFormers does not have
 
 
 def _from_source(request: Request, names: Names, source: FileSource) -> Weights:

@@ -34,7 +34,7 @@ from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 from skywork_rt.checkpoints.tensors.rounding import converted
 from skywork_rt.cli.app import run as cli
 from skywork_rt.convert import conversion, convert
-from skywork_rt.errors import CheckpointError, InvalidArgumentError, UnsupportedError
+from skywork_rt.errors import CheckpointError, InvalidArgumentError, SkyworkError, UnsupportedError
 from skywork_rt.export import export
 
 MODELS = {
@@ -369,6 +369,10 @@ def test_what_is_there_is_replaced_only_when_asked(tmp_path: Path) -> None:
         ("a.ckpt", {"dtype": "int8"}, "must be one of float16, bfloat16, float32"),
         ("a.ckpt", {"config": "x.yaml"}, "has its own config.json"),
         ("a.ckpt", {"lora_alpha": -1.0}, "must be a positive number"),
+        ("a.ckpt", {"lora_alpha": 8}, r"lora_alpha is for merge_lora \(--merge-lora\)"),
+        ("a.CKPT", {}, r"a\.CKPT ends in \.CKPT; write \.ckpt"),
+        ("a.SafeTensors", {}, r"write \.safetensors, in lower case"),
+        ("a.BIN", {}, r"write \.bin"),
     ],
 )
 def test_arguments_that_cannot_be_are_refused(tmp_path: Path, out: str, options: dict[str, Any], cause: str) -> None:
@@ -376,6 +380,39 @@ def test_arguments_that_cannot_be_are_refused(tmp_path: Path, out: str, options:
     with pytest.raises(InvalidArgumentError, match=cause):
         convert(source, tmp_path / out, **options)
     assert [path.name for path in tmp_path.iterdir()] == ["hf"]
+
+
+@pytest.mark.parametrize("out", ["out.ckpt", "out"])
+def test_a_tokenizer_that_is_none_is_refused(tmp_path: Path, out: str) -> None:
+    source = hugging_face(tmp_path / "hf", small(), tokenizer="sentencepiece")
+    for name, cause in (("foo.model", "foo.model does not exist"), ("", "has no tokenizer"), ("text", "text")):
+        (tmp_path / "text").write_text("no tokenizer")
+        with pytest.raises(CheckpointError, match=cause):
+            convert(source, tmp_path / out, tokenizer=tmp_path / name)
+    path = GgufBuilder(small()).write(tmp_path / "model.gguf")
+    with pytest.raises(SkyworkError, match=r"model\.gguf (is a GGUF file|has no tokenizer)"):
+        convert(source, tmp_path / out, tokenizer=path)
+    assert not (tmp_path / out).exists()
+    assert not (tmp_path / f"{out}.partial").exists()
+
+
+def test_a_part_that_mindformers_does_not_have_is_refused_by_name() -> None:
+    for name in ("layers.3.q_norm", "layers.0.o_bias", "layers.x.q_proj", "something"):
+        with pytest.raises(UnsupportedError, match=rf"the part {name}, for which MindFormers"):
+            mindspore_name(name)
+
+
+def test_a_hint_names_the_command_that_ran(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nothing = str(tmp_path / "nothing.ckpt")
+    for arguments in (
+        ["convert", nothing, str(tmp_path / "out")],
+        ["--debug", "split", nothing, str(tmp_path / "out"), "--model-parallel", "2"],
+        ["export", nothing, str(tmp_path / "out")],
+    ):
+        assert cli(arguments) == 1
+        hint = capsys.readouterr().err.splitlines()[-1]
+        command = next(name for name in arguments if not name.startswith("-"))
+        assert hint == f"hint: 'skywork-rt {command} --help' lists what is supported"
 
 
 def test_an_export_of_a_ckpt_is_that_of_its_directory(tmp_path: Path) -> None:

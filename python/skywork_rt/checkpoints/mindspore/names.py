@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 
-from skywork_rt.errors import CheckpointError
+from skywork_rt.errors import CheckpointError, UnsupportedError
 
 __all__ = [
     "CONCATENATED",
@@ -58,14 +58,19 @@ CONCATENATED = re.compile(r"model\.layers\.\d+\.(attention\.w_qkv\.(weight|bias)
 
 
 def mindspore_name(name: str) -> str:
-    """The name in a MindFormers checkpoint of the tensor that we call `name`. Raises KeyError for a name that is none
-    of `ModelConfig.tensor_shapes`."""
+    """The name in a MindFormers checkpoint of the tensor that we call `name`, one of `ModelConfig.tensor_shapes`.
+
+    Raises UnsupportedError for a part that MindFormers' LlamaForCausalLM does not have.
+    """
     if name in _TOP:
         return _TOP[name]
     layers, _, rest = name.partition(".")
     layer, _, part = rest.partition(".")
     if layers != "layers" or not layer.isdecimal() or part not in _MODULES:
-        raise KeyError(name)
+        raise UnsupportedError(
+            f"the model has the part {name}, for which MindFormers' LlamaForCausalLM has no place; a checkpoint of "
+            "MindSpore cannot hold it"
+        )
     return f"model.layers.{layer}.{_MODULES[part]}"
 
 
