@@ -64,10 +64,12 @@ def convert(
         tokenizer: tokenizer.json, a SentencePiece model or a directory with one; None takes the one beside the source.
         merge_lora: a checkpoint of MindFormers with low-rank updates, perhaps `source` itself, which are added to the
             weights.
-        lora_alpha: what the updates are multiplied by, divided by their rank; None takes pet_config of the YAML.
+        lora_alpha: what the updates are multiplied by, divided by their rank; None takes pet_config of the YAML that is
+            given, lies beside the updates, in the training's checkpoint/rank_N, or beside `source`.
         file_format: "safetensors" or "bin", for a Hugging Face directory.
         crc: appends the checksum of mindspore.save_checkpoint(crc_check=True) to a .ckpt.
-        overwrite: replace what has the name of `out`, in one step, when all is done.
+        overwrite: replace what has the name of `out`, in one step, when all is done. A directory is replaced only when
+            all that is in it is what this function writes.
         progress: called as bytes are written.
 
     From MindSpore to MindSpore all entries are kept; to Hugging Face the weights go alone. Beside a checkpoint of

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from skywork_rt.checkpoints.mindspore.config import Configuration, configuration_beside
 from skywork_rt.convert.companions import Companions
@@ -45,15 +44,11 @@ def check_heads(source: Path, parallelism: Parallelism) -> None:
     heads = found.values.get("num_attention_heads")
     groups = found.values.get("num_key_value_heads") or heads
     for count, what in ((heads, "heads"), (groups, "key/value heads")):
-        if _is_count(count) and count % parallelism.model_parallel:
+        if isinstance(count, int) and count % parallelism.model_parallel:
             raise InvalidArgumentError(
                 f"model_parallel {parallelism.model_parallel} does not divide the {count} {what} that {found.path} "
                 "states; MindFormers gives every rank whole heads: choose one that divides them"
             )
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def companions_of_ranks(source: Path) -> Companions | None:

@@ -60,7 +60,8 @@ def split(
             whose strategy files are then written to `out`/strategy.
         prefix: what the files' names begin with.
         workers: processes; None for one a processor.
-        overwrite: replace the directory `out`, in one step, when all is done.
+        overwrite: replace the directory `out`, in one step, when all is done; only when all that is in it is what this
+            function writes.
         progress: called as bytes are written.
 
     The optimizer's moments are divided as their weights where the strategy does not name them; counters go to every
