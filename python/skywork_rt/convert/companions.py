@@ -173,6 +173,11 @@ def check_configuration(directory: Path, config: Mapping[str, Any], generation: 
         keys = _differing(settings, expected)
         if keys:
             _refuse(path, keys)
+    elif found is not None and generation is not None:  # the checkpoint that is there would be read with it
+        ids = _only(generation, _IDS)
+        keys = _differing(_only(found.values, ids), ids)
+        if keys:
+            _refuse(found.path, keys)
 
 
 def _refuse(path: Path, keys: Sequence[str]) -> NoReturn:

@@ -113,6 +113,10 @@ def test_a_folder_with_other_ids_for_generation_is_refused(tmp_path: Path) -> No
     convert(first, tmp_path / "two" / "a.ckpt")
     with pytest.raises(InvalidArgumentError, match=r"generation_config\.json is there.*differs in eos_token_id\)"):
         convert(second, tmp_path / "two" / "b.ckpt")
+    convert(second, tmp_path / "three" / "b.ckpt")
+    with pytest.raises(InvalidArgumentError, match=r"/config\.json is there.*differs in eos_token_id\)"):
+        convert(first, tmp_path / "three" / "a.ckpt")
+    assert not (tmp_path / "three" / "generation_config.json").exists()
 
 
 @pytest.mark.parametrize("name", ["tokenizer.model", "tokenizer.json", "tokenizer_config.json"])
@@ -406,13 +410,12 @@ def test_a_hint_names_the_command_that_ran(tmp_path: Path, capsys: pytest.Captur
     nothing = str(tmp_path / "nothing.ckpt")
     for arguments in (
         ["convert", nothing, str(tmp_path / "out")],
-        ["--debug", "split", nothing, str(tmp_path / "out"), "--model-parallel", "2"],
+        ["split", nothing, str(tmp_path / "out"), "--model-parallel", "2"],
         ["export", nothing, str(tmp_path / "out")],
     ):
         assert cli(arguments) == 1
         hint = capsys.readouterr().err.splitlines()[-1]
-        command = next(name for name in arguments if not name.startswith("-"))
-        assert hint == f"hint: 'skywork-rt {command} --help' lists what is supported"
+        assert hint == f"hint: 'skywork-rt {arguments[0]} --help' lists what is supported"
 
 
 def test_an_export_of_a_ckpt_is_that_of_its_directory(tmp_path: Path) -> None:
