@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import filecmp
 import json
 import os
@@ -192,14 +193,21 @@ def _same_model(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     if not _differing(one, other):
         return True
     try:
-        return read_config(one, "model") == read_config(other, "model")
+        first, second = read_config(one, "model"), read_config(other, "model")
+        if None in (first.pad_id, second.pad_id):
+            first, second = (dataclasses.replace(model, pad_id=None) for model in (first, second))
+        return first == second
     except (CheckpointError, UnsupportedError):
         return False
 
 
 def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Keys with another value; a key that is absent is as one that is null."""
-    return [key for key in sorted({*one, *other} - _INCIDENTAL) if one.get(key) != other.get(key)]
+    """Keys with another value; a key that is absent is as one that is null.
+
+    A pad that one of both does not name is no difference: MindFormers' YAML has one always, config.json often none.
+    """
+    keys = [key for key in sorted({*one, *other} - _INCIDENTAL) if one.get(key) != other.get(key)]
+    return [key for key in keys if key != "pad_token_id" or None not in (one.get(key), other.get(key))]
 
 
 def _only(values: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:

@@ -72,6 +72,7 @@ def test_tokenizer_files_go_along(tmp_path: Path, kind: Any) -> None:
 
 def test_files_of_the_same_model_that_are_there_already_stay_as_they_are(tmp_path: Path) -> None:
     source = hugging_face(tmp_path / "hf", small(), tokenizer="sentencepiece")
+    written_anew(source / "config.json", pad_token_id=None)
     out = tmp_path / "ms" / "model.ckpt"
     assert convert(source, out).written_beside == ["config.json", "tokenizer.model", "tokenizer_config.json"]
     body = json.loads((source / "config.json").read_text())
@@ -82,6 +83,9 @@ def test_files_of_the_same_model_that_are_there_already_stay_as_they_are(tmp_pat
     assert report.written_beside == ["tokenizer_config.json"]
     assert (out.parent / "config.json").read_text() == other
     convert(out, tmp_path / "ms" / "again.safetensors")
+    (out.parent / "config.json").unlink()  # a YAML of the same model, whose pad is MindFormers' default
+    (out.parent / "run.yaml").write_text(yaml.safe_dump(mindformers_yaml(small(), rms_norm_eps=1e-5)))
+    convert(source, tmp_path / "ms" / "third.ckpt")
 
 
 def written_anew(path: Path, **changes: Any) -> None:
