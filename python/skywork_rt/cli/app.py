@@ -88,7 +88,7 @@ _HINTS: list[tuple[type[SkyworkError], str]] = [
     (BundleNotFoundError, "a bundle is the directory that 'skywork-rt export SOURCE OUT' writes"),
     (CorruptBundleError, "'skywork-rt info BUNDLE --verify' checks every file; export it again to repair it"),
     (BackendUnavailableError, "'skywork-rt doctor' tells what is missing and how to get it"),
-    (CheckpointError, "nothing was written; 'skywork-rt export --help' lists what is supported"),
+    (CheckpointError, "'skywork-rt COMMAND --help' lists what is supported"),
     (InternalError, "this is our own mistake: please report it with the output of --debug"),
     (InvalidArgumentError, "'skywork-rt COMMAND --help' lists the options and their ranges"),
 ]
@@ -132,13 +132,22 @@ def _run(arguments: list[str]) -> int:
         if environment.DEBUG.value():
             traceback.print_exc()
         hint = next((hint for kind, hint in _HINTS if isinstance(error, kind)), "")
-        _print_error(str(error), hint)
+        _print_error(str(error), hint.replace("COMMAND", _command_of(arguments)))
         return 2 if isinstance(error, InvalidArgumentError) else 1
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except typer.Exit as error:
         return int(error.exit_code)
+
+
+def _command_of(arguments: list[str]) -> str:
+    """The command that ran, with that of a group such as `lite install`."""
+    names = [argument for argument in arguments if not argument.startswith("-")]
+    if not names:
+        return "COMMAND"
+    groups = {group.name for group in app.registered_groups}
+    return " ".join(names[: 2 if names[0] in groups else 1])
 
 
 def _usage_error_types() -> tuple[type[Exception], ...]:

@@ -9,17 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from skywork_rt.checkpoints.open import mindspore_file_of
+from skywork_rt.checkpoints.open_tokenizer import open_tokenizer_files
 from skywork_rt.checkpoints.tensors.ckpt_layout import CkptLayout
 from skywork_rt.checkpoints.tensors.file_layout import FileLayout, TensorSpec
 from skywork_rt.checkpoints.tensors.safetensors_layout import SafetensorsLayout
 from skywork_rt.checkpoints.tensors.torch_layout import TorchLayout
 from skywork_rt.convert.casting import check_dtype
 from skywork_rt.convert.jobs import run
-from skywork_rt.convert.partial import PartialOutput, check_output
+from skywork_rt.convert.partial import PartialOutput
 from skywork_rt.convert.plan import Plan, PlannedFile, PlannedTensor
+from skywork_rt.convert.replacing import Kind, check_inputs, check_output
 from skywork_rt.convert.report import Report
 from skywork_rt.convert.weights import Request, Weights, read_weights
-from skywork_rt.errors import CheckpointError, InvalidArgumentError
+from skywork_rt.errors import CheckpointError, InvalidArgumentError, UnsupportedError
 from skywork_rt.support.stages import Progress, no_progress
 
 __all__ = ["FORMATS", "SHARD_BYTES", "convert"]
@@ -28,6 +31,8 @@ Format = Literal["safetensors", "bin"]
 
 FORMATS = ("safetensors", "bin")
 """How a Hugging Face directory holds its weights."""
+
+_FILES, _OTHER_FILES = (".ckpt", ".safetensors"), (".bin", ".pt", ".pth", ".gguf")
 
 SHARD_BYTES = 5_000_000_000
 """A safetensors file of a directory holds no more, unless one tensor does; transformers' own limit."""
@@ -59,15 +64,17 @@ def convert(
         tokenizer: tokenizer.json, a SentencePiece model or a directory with one; None takes the one beside the source.
         merge_lora: a checkpoint of MindFormers with low-rank updates, perhaps `source` itself, which are added to the
             weights.
-        lora_alpha: what the updates are multiplied by, divided by their rank; None takes pet_config of the YAML.
+        lora_alpha: what the updates are multiplied by, divided by their rank; None takes pet_config of the YAML that is
+            given, lies beside the updates, in the training's checkpoint/rank_N, or beside `source`.
         file_format: "safetensors" or "bin", for a Hugging Face directory.
         crc: appends the checksum of mindspore.save_checkpoint(crc_check=True) to a .ckpt.
-        overwrite: replace what has the name of `out`, in one step, when all is done.
+        overwrite: replace what has the name of `out`, in one step, when all is done. A directory is replaced only when
+            all that is in it is what this function writes.
         progress: called as bytes are written.
 
     From MindSpore to MindSpore all entries are kept; to Hugging Face the weights go alone. Beside a checkpoint of
     MindSpore config.json and the tokenizer are written where they are not there, so that it is at once a source of
-    `skywork_rt.export.export`.
+    `skywork_rt.export.export`; where those of another model are there, the call is refused.
 
     Raises CheckpointError for a damaged source or names and shapes that do not belong to its configuration,
     UnsupportedError for what the target cannot hold, InvalidArgumentError for a wrong argument, CapacityError when the
@@ -79,12 +86,20 @@ def convert(
     )
     target = _target(out, file_format, crc)
     check_dtype(dtype)
-    check_output(out, overwrite=overwrite)
+    if request.lora_alpha is not None and request.merge_lora is None:
+        raise InvalidArgumentError("lora_alpha is for merge_lora (--merge-lora), which is not given")
+    _check_tokenizer(request.tokenizer)
+    kind: Kind = "huggingface" if target.directory else "file"
+    inputs = [mindspore_file_of(path) for path in (request.source, request.merge_lora) if path is not None]
+    check_output(out, kind, inputs, (request.config, request.tokenizer), overwrite=overwrite)
     weights = read_weights(request, "huggingface" if target.directory else "mindspore")
+    check_inputs(out, weights.inputs)
+    if weights.companions and not target.directory:
+        weights.companions.check(out.absolute().parent)
     for file in weights.checked:
         file.check_crc(progress)
     plan = target.plan(weights, request)
-    with PartialOutput(out) as partial:
+    with PartialOutput(out, directory=target.directory) as partial:
         outcome = run(None, plan, partial, "convert", progress)
         beside = _publish(partial, out, target, plan, weights, overwrite=overwrite)
     return Report(
@@ -137,13 +152,16 @@ class _Target:
 def _target(out: Path, file_format: str, crc: bool) -> _Target:
     if file_format not in FORMATS:
         raise InvalidArgumentError(f"format is {file_format!r}; it must be one of {', '.join(FORMATS)}")
-    if out.suffix in (".ckpt", ".safetensors"):
+    ending = out.suffix.lower()
+    if ending != out.suffix and ending in (*_FILES, *_OTHER_FILES):
+        raise InvalidArgumentError(f"{out.name} ends in {out.suffix}; write {ending}, in lower case")
+    if ending in _FILES:
         if file_format != "safetensors":
             raise InvalidArgumentError(f"format is for a Hugging Face directory, and {out.name} is a MindSpore file")
         if crc and out.suffix != ".ckpt":
             raise InvalidArgumentError(f"crc is for a .ckpt; {out.name} has no place for a checksum")
         return _Target(out.name, False, file_format, crc)
-    if out.suffix in (".bin", ".pt", ".pth", ".gguf"):
+    if ending in _OTHER_FILES:
         raise InvalidArgumentError(
             f"{out.name} is a file; give the name of a directory for Hugging Face's layout (--format bin writes "
             "pytorch_model.bin in it), or NAME.ckpt or NAME.safetensors for MindSpore"
@@ -159,6 +177,20 @@ def _checked_alpha(alpha: float | None) -> float | None:
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < math.inf:
         raise InvalidArgumentError(f"lora_alpha is {alpha!r}; it must be a positive number")
     return float(alpha)
+
+
+def _check_tokenizer(path: Path | None) -> None:
+    """Reads it: nothing else would notice that it is not there, or no tokenizer, before it is copied."""
+    if path is None:
+        return
+    open_tokenizer_files(path)
+    if path.is_file() and _is_gguf(path):
+        raise UnsupportedError(f"{path.name} is a GGUF file; give tokenizer.model, tokenizer.json or their directory")
+
+
+def _is_gguf(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"GGUF"
 
 
 def _path(value: Path | str | None) -> Path | None:
@@ -190,8 +222,8 @@ def _publish(
     if target.directory:
         if companions is None:
             raise CheckpointError(f"{out.name} would have no config.json")
-        companions.write_all(partial.path, dtype)
-        _write_index(partial.path, plan)
+        companions.write_all(partial.root, dtype)
+        _write_index(partial.root, plan)
         partial.publish_directory(overwrite=overwrite)
         return []
     beside = companions.write_missing(out.absolute().parent, dtype) if companions else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,13 @@ from skywork_rt.checkpoints.tensors.ckpt_layout import CkptLayout
 from skywork_rt.checkpoints.tensors.file_layout import FileLayout, TensorSpec
 from skywork_rt.checkpoints.tensors.safetensors_layout import SafetensorsLayout
 from skywork_rt.checkpoints.tensors.weight_file import TensorInfo, WeightFile
-from skywork_rt.convert.jobs import check_workers, plain, run
+from skywork_rt.convert.description import check_heads, companions_of_ranks
+from skywork_rt.convert.jobs import Outcome, check_workers, plain, run
 from skywork_rt.convert.parallelism import Parallelism
-from skywork_rt.convert.partial import PartialOutput, check_output
+from skywork_rt.convert.partial import PartialOutput
 from skywork_rt.convert.plan import Plan, PlannedFile, PlannedTensor
 from skywork_rt.convert.ranks import RankedCheckpoint, layout_of
+from skywork_rt.convert.replacing import STRATEGY_FOLDER, check_inputs, check_output
 from skywork_rt.convert.report import Report
 from skywork_rt.convert.slices import Box, Division
 from skywork_rt.errors import CheckpointError, InvalidArgumentError
@@ -33,9 +36,6 @@ __all__ = ["PREFIX", "STRATEGY_FOLDER", "merge", "split"]
 
 PREFIX = "checkpoint_"
 """What the names of ranks' files begin with, as MindFormers' auto_trans_ckpt calls them."""
-
-STRATEGY_FOLDER = "strategy"
-"""Where `split` writes the strategy files that it made, beside rank_0 and so on."""
 
 
 def split(
@@ -60,27 +60,33 @@ def split(
             whose strategy files are then written to `out`/strategy.
         prefix: what the files' names begin with.
         workers: processes; None for one a processor.
-        overwrite: replace the directory `out`, in one step, when all is done.
+        overwrite: replace the directory `out`, in one step, when all is done; only when all that is in it is what this
+            function writes.
         progress: called as bytes are written.
 
     The optimizer's moments are divided as their weights where the strategy does not name them; counters go to every
-    rank. Raises CheckpointError when source and strategy do not fit, InvalidArgumentError for a wrong argument,
+    rank. A configuration beside the source is used to refuse a model_parallel that does not divide its heads. Raises
+    CheckpointError when source and strategy do not fit, InvalidArgumentError for a wrong argument,
     CapacityError when the disk is too full.
     """
     out, progress = Path(out), progress or no_progress
     _check_prefix(prefix)
-    check_output(out, overwrite=overwrite)
     job = SplitJob(
         mindspore_file_of(Path(source)),
         strategy if isinstance(strategy, Parallelism) else Path(strategy),
         None if source_strategy is None else Path(source_strategy),
         prefix,
     )
+    files = job.strategy if isinstance(job.strategy, Path) else None
+    check_output(out, "ranks", (job.source, files, job.source_strategy), overwrite=overwrite)
     plan = job.plan()
+    check_inputs(out, plan.inputs)
+    if isinstance(job.strategy, Parallelism):
+        check_heads(job.source, job.strategy)
     _check_crc(plan.inputs, progress)
-    with PartialOutput(out) as partial:
+    with PartialOutput(out, directory=True) as partial:
         outcome = run(job, plan, partial, "split", progress, check_workers(workers, len(plan.files)))
-        _write_strategy(partial.path, job)
+        _write_strategy(partial.root, job)
         partial.publish_directory(overwrite=overwrite)
     left_out = _texts(job.source)
     return _report(out, plan, outcome, left_out, len(plan.files))
@@ -98,23 +104,30 @@ def merge(
     """Writes the whole checkpoint `out` (.ckpt or .safetensors) from `source`/rank_N, which `strategy` describes.
 
     `strategy` is one file or a directory with those of all stages (`split` writes such a one). In a rank's directory
-    with several checkpoints the last one is taken, by the numbers in their names, and a warning is logged. The rest is
-    as in `split`.
+    with several checkpoints the last one is taken, by the numbers in their names, and a warning is logged. The
+    configuration and the tokenizer that lie in `source` or in a rank's directory are copied beside `out`, so that it
+    is a source of `skywork_rt.export.export`; where those of another model are there, the call is refused. The rest
+    is as in `split`.
     """
     out, progress = Path(out), progress or no_progress
     if out.suffix not in (".ckpt", ".safetensors"):
         raise InvalidArgumentError(f"{out.name} must end in .ckpt or .safetensors")
-    check_output(out, overwrite=overwrite)
+    check_output(out, "file", (Path(source), Path(strategy)), overwrite=overwrite)
     job = MergeJob(Path(source), Path(strategy), out.name)
     plan = job.plan()
+    check_inputs(out, plan.inputs)
+    companions, beside = companions_of_ranks(job.source), out.absolute().parent
+    if companions:
+        companions.check(beside)
     _check_crc(plan.inputs, progress)
     with PartialOutput(out) as partial:
         outcome = run(job, plan, partial, "merge", progress, check_workers(workers, len(plan.units())))
+        written = companions.write_missing(beside, None) if companions else []
         partial.publish_file(out.name, overwrite=overwrite)
-    return _report(out, plan, outcome, [], 0)
+    return dataclasses.replace(_report(out, plan, outcome, [], 0), written_beside=written)
 
 
-def _report(out: Path, plan: Plan, outcome: Any, left_out: Sequence[str], ranks: int) -> Report:
+def _report(out: Path, plan: Plan, outcome: Outcome, left_out: Sequence[str], ranks: int) -> Report:
     dtypes = sorted({tensor.spec.dtype for file in plan.files for tensor in file.tensors})
     return Report(
         out, outcome.tensors, outcome.bytes, outcome.peak_memory, outcome.resumed, dtypes, left_out, ranks=ranks

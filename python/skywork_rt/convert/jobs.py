@@ -60,7 +60,7 @@ def run(
     todo = [unit for unit in plan.units() if unit not in found]
     counter = _Counter(progress, stage, plan.total(), sum(map(plan.size, found)))
     if job is None or workers <= 1 or len(todo) <= 1:
-        write_units(plan, todo, partial.path, partial.journal(1), counter)
+        write_units(plan, todo, partial.root, partial.journal(1), counter)
         peak = peak_memory()
     else:
         shares = share_out(plan, todo, workers)

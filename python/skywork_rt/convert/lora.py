@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skywork_rt.checkpoints.mindspore.names import LORA
+from skywork_rt.checkpoints.mindspore.names import lora_factor
 from skywork_rt.checkpoints.model import Float32Array
 from skywork_rt.checkpoints.tensors.weight_file import FLOAT_TYPES, STORAGE_TYPES, TensorInfo, WeightFile, to_float32
 from skywork_rt.convert.casting import in_dtype
@@ -58,17 +58,18 @@ class LoraFactors:
         return result
 
 
-def read_lora(file: WeightFile, alpha: float | None) -> dict[str, LoraFactors]:
+def read_lora(file: WeightFile, alpha: float | None, rank: int | None = None) -> dict[str, LoraFactors]:
     """Name of the weight, as MindFormers has it, to its update.
 
-    `alpha` is lora_alpha of the training's pet_config. Raises CheckpointError when a factor is alone, when there is
-    none, or when alpha is not known.
+    `alpha` is lora_alpha of the training's pet_config, `rank` its lora_rank where that is known; the optimizer's state
+    of a factor is passed over. Raises CheckpointError when a factor is alone, when there is none, when alpha is not
+    known, or when a factor is of another rank.
     """
     found: dict[str, dict[str, str]] = {}
     for name in file.tensors:
-        match = LORA.fullmatch(name)
-        if match:
-            found.setdefault(match[1], {})[match[2].lower()] = name
+        factor = lora_factor(name)
+        if factor:
+            found.setdefault(factor[0], {})[factor[1]] = name
     if not found:
         raise CheckpointError(f"{file.path.name} has no low-rank updates: no tensor is called mindpet_delta_lora_a")
     if alpha is None:
@@ -80,6 +81,11 @@ def read_lora(file: WeightFile, alpha: float | None) -> dict[str, LoraFactors]:
         if len(pair) != 2:
             raise CheckpointError(
                 f"{file.path.name} has one factor of the update of {layer} only, {next(iter(pair.values()))}"
+            )
+        if rank is not None and rank != _rank(file, pair["a"]):
+            raise CheckpointError(
+                f"{file.path.name}: the update of {layer} is of rank {_rank(file, pair['a'])}, but pet_config says "
+                f"lora_rank {rank}: that is of another training; give its lora_alpha with --lora-alpha (lora_alpha=)"
             )
     return {
         f"{_without_prefix(layer)}.weight": LoraFactors(file, pair["a"], pair["b"], alpha / _rank(file, pair["a"]))
@@ -116,7 +122,7 @@ class MergedFile:
         self._updates: dict[str, LoraFactors] = {}
         self._tensors: dict[str, TensorInfo] = {}
         for name, info in base.tensors.items():
-            if LORA.fullmatch(name):
+            if lora_factor(name):
                 continue
             update = updates.get(translate(name) or "")
             if update is None:

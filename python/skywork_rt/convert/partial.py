@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import contextlib
 import fcntl
 import json
 import logging
@@ -19,11 +20,12 @@ from skywork_rt.errors import BusyError, CapacityError, InternalError, InvalidAr
 from skywork_rt.support.publish import rename_new, replace_directory, sync
 from skywork_rt.support.stages import Progress
 
-__all__ = ["Checksums", "PartialOutput", "check_output"]
+__all__ = ["Checksums", "PartialOutput", "drop_published"]
 
 _log = logging.getLogger("skywork_rt.convert")
 
 _PROGRESS = ".progress"
+_PUBLISHED = "published"
 _BLOCK = 1 << 22
 _SPARE_BYTES = 16 << 20
 
@@ -36,28 +38,41 @@ class Checksums:
     content: int
 
 
-def check_output(out: Path, *, overwrite: bool) -> None:
-    """Raises InvalidArgumentError when `out` is there and may not be replaced, or its directory cannot be written."""
-    if out.exists() and not overwrite:
-        raise InvalidArgumentError(f"{out} is there already; --overwrite (overwrite=True) replaces it when all is done")
-    if not out.name:
-        raise InvalidArgumentError(f"{out} is no name for an output")
+def drop_published(out: Path) -> None:
+    """Removes `out`.partial when it is of a run that was killed after it had given `out` its name."""
+    left = PartialOutput(out)
+    if not left.published():
+        return
+    try:
+        with left:
+            if left.published():
+                left.remove()
+                _log.warning("%s was finished by a run that was interrupted; what it left beside is removed", out)
+    except BusyError:
+        return  # its owner is about to do so
 
 
 class PartialOutput:
     """The directory beside an output in which it is made; `publish` gives the output its name.
+
+    `root` is where the files of the plan are made: a folder in the directory with the name of the output when that is
+    a directory, else the directory itself. So what takes the final name has nothing but the output in it, and the
+    journals stay until it has its name.
 
     What leaves the context without `publish` stays there for the next run: files of the final size in which the
     tensors listed in the journals are whole. `open` removes what belongs to another source or other options. A living
     owner holds a lock.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, *, directory: bool = False) -> None:
         self._out = out.absolute()
         self.path = self._out.with_name(self._out.name + ".partial")
+        self.root = self.path / self._out.name if directory else self.path
         self.lock = -1
 
     def __enter__(self) -> PartialOutput:
+        if self.path.is_symlink():
+            raise InvalidArgumentError(f"{self.path} is a symbolic link; move it away, or choose another name")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self.lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
@@ -73,6 +88,8 @@ class PartialOutput:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with contextlib.suppress(OSError):
+            self.path.rmdir()  # an error before the first file leaves nothing
         os.close(self.lock)
         if kind is not None and issubclass(kind, KeyboardInterrupt | CapacityError) and self._progress.exists():
             _log.warning("%s keeps what is written; the same command goes on from there", self.path)
@@ -96,6 +113,7 @@ class PartialOutput:
             found = {}
             self._progress.mkdir()
             stated.write_text(fingerprint, encoding="ascii")
+        self._prune(plan)
         self._compact(found)
         self._require_space(plan.total() - sum(map(plan.size, found)))
         for file in plan.files:
@@ -111,13 +129,22 @@ class PartialOutput:
         if entries:
             _log.warning("%s is of another source or other options: starting anew", self.path.name)
         for entry in entries:
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
+            _delete(entry)
+
+    def _prune(self, plan: Plan) -> None:
+        """Removes what is not of the plan: small files are written anew, and an output that was exchanged is old."""
+        if self.root == self.path or not self.root.is_dir():
+            return
+        planned = [self.root / file.path for file in plan.files]
+        kept = {*planned, *(folder for path in planned for folder in path.parents)}
+        for current, folders, files in os.walk(self.root):
+            for name in [*folders, *files]:
+                if Path(current, name) not in kept:
+                    _delete(Path(current, name))
+            folders[:] = [name for name in folders if Path(current, name) in kept]
 
     def _prepare(self, file: PlannedFile) -> None:
-        path = self.path / file.path
+        path = self.root / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("r+b" if path.exists() else "w+b") as opened:
             opened.write(file.layout.head)
@@ -157,7 +184,7 @@ class PartialOutput:
     def _checksum(self, file: PlannedFile, index: int) -> int | None:
         start, stop = file.layout.spans[index]
         try:
-            with (self.path / file.path).open("rb") as opened:
+            with (self.root / file.path).open("rb") as opened:
                 return _crc(_blocks(opened.fileno(), start, stop))
         except OSError:
             return None
@@ -180,7 +207,7 @@ class PartialOutput:
         for number, file in enumerate(plan.files):
             checksums = [entries[number, index].content for index in range(len(file.tensors))]
             end = max((stop for _, stop in file.layout.spans), default=len(file.layout.head))
-            path = self.path / file.path
+            path = self.root / file.path
             with path.open("r+b") as opened:
                 tail = file.layout.tail(checksums)
                 os.pwrite(opened.fileno(), tail, end)
@@ -198,27 +225,49 @@ class PartialOutput:
         """Gives the only file of the output its name."""
         made = self.path / name
         made.chmod(0o666 & ~_umask())
+        self._note_published(made)
         if overwrite:
             made.replace(self._out)
         else:
             self._renamed(made)
         sync(self._out.parent)
-        shutil.rmtree(self.path, ignore_errors=True)
+        self.remove()
 
     def publish_directory(self, *, overwrite: bool) -> None:
         """Gives the directory its name."""
-        shutil.rmtree(self._progress)
-        for current, _, files in os.walk(self.path):
+        for current, _, files in os.walk(self.root):
             for name in files:
                 sync(Path(current) / name)
             sync(Path(current))
+        self._note_published(self.root)
         if overwrite and self._out.is_dir():
-            replace_directory(self.path, self._out)
+            replace_directory(self.root, self._out)
         else:
-            if overwrite and self._out.exists():
-                self._out.unlink()
-            self._renamed(self.path)
+            self._renamed(self.root)
         sync(self._out.parent)
+        self.remove()
+
+    def _note_published(self, made: Path) -> None:
+        """Notes what takes the final name next, by which a later run knows whether it did."""
+        note = self._progress / _PUBLISHED
+        note.write_text(_identity(made), encoding="ascii")
+        sync(note)
+
+    def published(self) -> bool:
+        """Whether what has the final name was made in this directory."""
+        try:
+            return (self._progress / _PUBLISHED).read_text(encoding="ascii") == _identity(self._out)
+        except (OSError, ValueError):
+            return False
+
+    def remove(self) -> None:
+        """Removes the directory, the journals last: without them it would be somebody else's."""
+        with contextlib.suppress(OSError):  # the output has its name; what cannot be removed is no failure of it
+            for entry in self.path.iterdir():
+                if entry != self._progress:
+                    _delete(entry)
+            shutil.rmtree(self._progress)
+            self.path.rmdir()
 
     def _renamed(self, made: Path) -> None:
         try:
@@ -230,6 +279,19 @@ class PartialOutput:
 def journal_line(unit: Unit, checksums: Checksums) -> str:
     """What a journal says of a tensor that is whole in its file."""
     return json.dumps([*unit, checksums.part, checksums.content]) + "\n"
+
+
+def _delete(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink()
+
+
+def _identity(path: Path) -> str:
+    """What a rename does not change and another file does not have."""
+    found = path.lstat()
+    return f"{found.st_dev} {found.st_ino}"
 
 
 def _blocks(handle: int, start: int, stop: int) -> Iterator[bytes]:

@@ -18,7 +18,7 @@ __all__ = ["Plan", "PlannedFile", "PlannedTensor", "Unit"]
 Unit = tuple[int, int]
 """A tensor of a plan: the number of its file, and its number in that file."""
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,13 @@ from skywork_rt.checkpoints.huggingface import names as huggingface_names
 from skywork_rt.checkpoints.huggingface.json_file import read_json_object
 from skywork_rt.checkpoints.huggingface.names import hugging_face_name
 from skywork_rt.checkpoints.huggingface.source import HuggingFaceSource
-from skywork_rt.checkpoints.mindspore.config import Configuration, find_configuration, read_configuration
+from skywork_rt.checkpoints.mindspore.config import (
+    Configuration,
+    LoraSettings,
+    find_configuration,
+    find_lora_settings,
+    read_configuration,
+)
 from skywork_rt.checkpoints.mindspore.names import check_known, is_training_state, mindspore_name
 from skywork_rt.checkpoints.mindspore.source import MindSporeSource, open_weight_file
 from skywork_rt.checkpoints.open import mindspore_file_of, open_source
@@ -67,6 +73,8 @@ class Weights:
 def read_weights(request: Request, names: Names) -> Weights:
     """Opens the source, checks its names and shapes, and lists what is written under `names`."""
     request = dataclasses.replace(request, source=mindspore_file_of(request.source))
+    if request.merge_lora is not None:
+        request = dataclasses.replace(request, merge_lora=mindspore_file_of(request.merge_lora))
     if _is_mindspore_file(request.source):
         return _from_mindspore(request, names)
     return _from_checkpoint(request, names)
@@ -86,7 +94,7 @@ def _from_mindspore(request: Request, names: Names) -> Weights:
     checked = [file] if isinstance(file, CkptFile) else []
     merged, updates, inputs = 0, {}, [request.source]
     if request.merge_lora is not None:
-        updates = _updates(request, _configuration(request))
+        updates = _updates(request)
         joined = MergedFile(file, updates, request.dtype)
         check_all_used(updates, joined.updated, request.source.name)
         file, merged = joined, len(joined.updated)
@@ -126,7 +134,7 @@ def _from_checkpoint(request: Request, names: Names) -> Weights:
     source = _open_stored(request)
     merged = 0
     if request.merge_lora is not None:
-        updates = _updates(request, None)
+        updates = _updates(request)
         used = source.wrap_files(lambda file: MergedFile(file, updates, request.dtype, _mindspore_of_hugging_face))
         found = {mindspore for file in used for mindspore in map(_mindspore_of_hugging_face, file.updated) if mindspore}
         check_all_used(updates, found, request.source.name)
@@ -144,14 +152,17 @@ def _open_stored(request: Request) -> FileSource:
             f"{request.source.name} is a {opened.kind} checkpoint, which is not converted (its types of weights are "
             "its own); 'skywork-rt export' reads it as it is"
         )
-    if isinstance(opened, HuggingFaceSource) and request.config is not None:
+    if isinstance(opened, HuggingFaceSource) and request.config is not None and request.merge_lora is None:
         raise InvalidArgumentError(f"{request.source.name} has its own config.json; config is for MindSpore's files")
     return opened
 
 
 def _mindspore_of_hugging_face(name: str) -> str | None:
     ours = huggingface_names.canonical_name(name)
-    return mindspore_name(ours) if ours else None
+    try:
+        return mindspore_name(ours) if ours else None
+    except UnsupportedError:
+        return None  # no update can be of a part that MindFormers does not have
 
 
 def _from_source(request: Request, names: Names, source: FileSource) -> Weights:
@@ -188,14 +199,22 @@ def _configuration(request: Request) -> Configuration | None:
         return None
 
 
-def _updates(request: Request, configuration: Configuration | None) -> dict[str, LoraFactors]:
+def _updates(request: Request) -> dict[str, LoraFactors]:
     assert request.merge_lora is not None
-    if request.config is not None and configuration is None:
-        configuration = read_configuration(request.config)
-    alpha = request.lora_alpha
-    if alpha is None and configuration is not None:
-        alpha = configuration.lora_alpha
-    return read_lora(open_weight_file(request.merge_lora), alpha)
+    settings = _lora_settings(request, request.merge_lora)
+    file = open_weight_file(request.merge_lora)
+    return read_lora(file, settings.alpha if settings else None, settings.rank if settings else None)
+
+
+def _lora_settings(request: Request, lora: Path) -> LoraSettings | None:
+    """What the caller says, else the YAML that lies with the updates, else the one with the weights."""
+    if request.lora_alpha is not None:
+        return LoraSettings(request.lora_alpha)
+    if request.config is not None:
+        given = read_configuration(request.config).lora
+        if given is not None:
+            return given
+    return find_lora_settings(lora) or find_lora_settings(request.source)
 
 
 def _source_companions(request: Request, source: FileSource) -> Companions:

@@ -74,7 +74,7 @@ class _Child:
         )
         task = {
             **request,
-            "root": str(partial.path),
+            "root": str(partial.root),
             "journal": str(partial.journal(share.number)),
             "units": share.units,
         }

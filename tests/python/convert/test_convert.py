@@ -34,7 +34,7 @@ from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 from skywork_rt.checkpoints.tensors.rounding import converted
 from skywork_rt.cli.app import run as cli
 from skywork_rt.convert import conversion, convert
-from skywork_rt.errors import CheckpointError, InvalidArgumentError, UnsupportedError
+from skywork_rt.errors import CheckpointError, InvalidArgumentError, SkyworkError, UnsupportedError
 from skywork_rt.export import export
 
 MODELS = {
@@ -70,15 +70,67 @@ def test_tokenizer_files_go_along(tmp_path: Path, kind: Any) -> None:
     assert json.loads((tmp_path / "back" / "generation_config.json").read_text())["eos_token_id"] == 2
 
 
-def test_files_that_are_there_already_stay_as_they_are(tmp_path: Path) -> None:
+def test_files_of_the_same_model_that_are_there_already_stay_as_they_are(tmp_path: Path) -> None:
+    source = hugging_face(tmp_path / "hf", small(), tokenizer="sentencepiece")
+    written_anew(source / "config.json", pad_token_id=None)
+    out = tmp_path / "ms" / "model.ckpt"
+    assert convert(source, out).written_beside == ["config.json", "tokenizer.model", "tokenizer_config.json"]
+    body = json.loads((source / "config.json").read_text())
+    other = json.dumps({**body, "torch_dtype": "float16", "initializer_range": 0.5, "rope_scaling": None})
+    (out.parent / "config.json").write_text(other)
+    (out.parent / "tokenizer_config.json").unlink()
+    report = convert(source, tmp_path / "ms" / "half.ckpt", dtype="float16")
+    assert report.written_beside == ["tokenizer_config.json"]
+    assert (out.parent / "config.json").read_text() == other
+    convert(out, tmp_path / "ms" / "again.safetensors")
+    (out.parent / "config.json").unlink()  # a YAML of the same model, whose pad is MindFormers' default
+    (out.parent / "run.yaml").write_text(yaml.safe_dump(mindformers_yaml(small(), rms_norm_eps=1e-5)))
+    convert(source, tmp_path / "ms" / "third.ckpt")
+
+
+def written_anew(path: Path, **changes: Any) -> None:
+    """A JSON file with other values."""
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_folder_with_another_model_is_refused_by_its_keys(tmp_path: Path) -> None:
+    first, second = (hugging_face(tmp_path / name, small()) for name in "ab")
+    written_anew(second / "config.json", rope_theta=5e5, rms_norm_eps=1e-3)
+    convert(first, tmp_path / "two" / "a.ckpt")
+    with pytest.raises(
+        InvalidArgumentError, match=r"config\.json is there.*differs in rms_norm_eps, rope_theta.*folder"
+    ):
+        convert(second, tmp_path / "two" / "b.ckpt")
+    (tmp_path / "two" / "config.json").write_text("{}")
+    with pytest.raises(InvalidArgumentError, match=r"config\.json is there already and describes another model"):
+        convert(first, tmp_path / "two" / "b.ckpt")
+    (tmp_path / "two" / "config.json").unlink()
+    (tmp_path / "two" / "run.yaml").write_text(yaml.safe_dump(mindformers_yaml(small(), theta=77.0)))
+    with pytest.raises(InvalidArgumentError, match=r"run\.yaml is there already.*rope_theta"):
+        convert(first, tmp_path / "two" / "b.ckpt")
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == ["a.ckpt", "run.yaml"]
+
+
+def test_a_folder_with_other_ids_for_generation_is_refused(tmp_path: Path) -> None:
+    first, second = (hugging_face(tmp_path / name, small()) for name in "ab")
+    (first / "generation_config.json").write_text('{"eos_token_id": [2, 9], "temperature": 0.5}')
+    convert(first, tmp_path / "two" / "a.ckpt")
+    with pytest.raises(InvalidArgumentError, match=r"generation_config\.json is there.*differs in eos_token_id\)"):
+        convert(second, tmp_path / "two" / "b.ckpt")
+    convert(second, tmp_path / "three" / "b.ckpt")
+    with pytest.raises(InvalidArgumentError, match=r"/config\.json is there.*differs in eos_token_id\)"):
+        convert(first, tmp_path / "three" / "a.ckpt")
+    assert not (tmp_path / "three" / "generation_config.json").exists()
+
+
+@pytest.mark.parametrize("name", ["tokenizer.model", "tokenizer.json", "tokenizer_config.json"])
+def test_a_folder_with_another_tokenizer_is_refused_by_its_file(tmp_path: Path, name: str) -> None:
     source = hugging_face(tmp_path / "hf", small(), tokenizer="sentencepiece")
     (tmp_path / "ms").mkdir()
-    (tmp_path / "ms" / "tokenizer.json").write_text("mine")
-    (tmp_path / "ms" / "config.json").write_text("{}")
-    report = convert(source, tmp_path / "ms" / "model.ckpt")
-    assert report.written_beside == ["tokenizer.model", "tokenizer_config.json"]
-    assert (tmp_path / "ms" / "tokenizer.json").read_text() == "mine"
-    assert (tmp_path / "ms" / "config.json").read_text() == "{}"
+    (tmp_path / "ms" / name).write_text("{}")
+    with pytest.raises(InvalidArgumentError, match=rf"^{name} in .* is not the one that belongs to this checkpoint"):
+        convert(source, tmp_path / "ms" / "model.ckpt")
+    assert [path.name for path in (tmp_path / "ms").iterdir()] == [name]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
@@ -325,6 +377,10 @@ def test_what_is_there_is_replaced_only_when_asked(tmp_path: Path) -> None:
         ("a.ckpt", {"dtype": "int8"}, "must be one of float16, bfloat16, float32"),
         ("a.ckpt", {"config": "x.yaml"}, "has its own config.json"),
         ("a.ckpt", {"lora_alpha": -1.0}, "must be a positive number"),
+        ("a.ckpt", {"lora_alpha": 8}, r"lora_alpha is for merge_lora \(--merge-lora\)"),
+        ("a.CKPT", {}, r"a\.CKPT ends in \.CKPT; write \.ckpt"),
+        ("a.SafeTensors", {}, r"write \.safetensors, in lower case"),
+        ("a.BIN", {}, r"write \.bin"),
     ],
 )
 def test_arguments_that_cannot_be_are_refused(tmp_path: Path, out: str, options: dict[str, Any], cause: str) -> None:
@@ -332,6 +388,38 @@ def test_arguments_that_cannot_be_are_refused(tmp_path: Path, out: str, options:
     with pytest.raises(InvalidArgumentError, match=cause):
         convert(source, tmp_path / out, **options)
     assert [path.name for path in tmp_path.iterdir()] == ["hf"]
+
+
+@pytest.mark.parametrize("out", ["out.ckpt", "out"])
+def test_a_tokenizer_that_is_none_is_refused(tmp_path: Path, out: str) -> None:
+    source = hugging_face(tmp_path / "hf", small(), tokenizer="sentencepiece")
+    for name, cause in (("foo.model", "foo.model does not exist"), ("", "has no tokenizer"), ("text", "text")):
+        (tmp_path / "text").write_text("no tokenizer")
+        with pytest.raises(CheckpointError, match=cause):
+            convert(source, tmp_path / out, tokenizer=tmp_path / name)
+    path = GgufBuilder(small()).write(tmp_path / "model.gguf")
+    with pytest.raises(SkyworkError, match=r"model\.gguf (is a GGUF file|has no tokenizer)"):
+        convert(source, tmp_path / out, tokenizer=path)
+    assert not (tmp_path / out).exists()
+    assert not (tmp_path / f"{out}.partial").exists()
+
+
+def test_a_part_that_mindformers_does_not_have_is_refused_by_name() -> None:
+    for name in ("layers.3.q_norm", "layers.0.o_bias", "layers.x.q_proj", "something"):
+        with pytest.raises(UnsupportedError, match=rf"the part {name}, for which MindFormers"):
+            mindspore_name(name)
+
+
+def test_a_hint_names_the_command_that_ran(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nothing = str(tmp_path / "nothing.ckpt")
+    for arguments in (
+        ["convert", nothing, str(tmp_path / "out")],
+        ["split", nothing, str(tmp_path / "out"), "--model-parallel", "2"],
+        ["export", nothing, str(tmp_path / "out")],
+    ):
+        assert cli(arguments) == 1
+        hint = capsys.readouterr().err.splitlines()[-1]
+        assert hint == f"hint: 'skywork-rt {arguments[0]} --help' lists what is supported"
 
 
 def test_an_export_of_a_ckpt_is_that_of_its_directory(tmp_path: Path) -> None:
@@ -445,6 +533,48 @@ def test_alpha_comes_from_the_yaml(tmp_path: Path) -> None:
     found = weights_of(tmp_path / "out")["model.layers.0.self_attn.q_proj.weight"]
     total = expected_sum(weights, updates, "model.layers.0.attention.wq", 4.0)
     np.testing.assert_allclose(found, total, rtol=1e-6, atol=1e-6)
+
+
+def trained_with_updates(run: Path, config: ModelConfig) -> tuple[Path, Path]:
+    """What a training with pet_config saves: its whole state, and its updates alone."""
+    weights, updates = with_updates(config)
+    moments = {f"adam_{kind}.{name}": values for kind in "mv" for name, values in updates.items()}
+    whole = write_file(run / "checkpoint" / "rank_0" / "run-1_5.ckpt", weights | updates | moments | TRAINING)
+    alone = write_file(run / "checkpoint_trainable" / "rank_0" / "run-1_5.ckpt", updates)
+    body = mindformers_yaml(config, pet_config={"pet_type": "lora", "lora_rank": 2, "lora_alpha": 8})
+    (whole.parent / "model.yaml").write_text(yaml.safe_dump(body))
+    return whole, alone
+
+
+@pytest.mark.parametrize("given", ["whole", "alone", "directory"])
+def test_updates_of_a_training_are_merged_past_its_state(tmp_path: Path, given: str) -> None:
+    config = small()
+    whole, alone = trained_with_updates(tmp_path / "run", config)
+    lora = {"whole": whole, "alone": alone, "directory": whole.parent}[given]
+    report = convert(whole, tmp_path / "out" / "merged.ckpt", merge_lora=lora)
+    assert report.merged == 2
+    assert len(report.left_out) == 8 + len(TRAINING)
+    found, (weights, updates) = open_source(tmp_path / "out" / "merged.ckpt"), with_updates(config)
+    total = expected_sum(weights, updates, "model.layers.0.attention.wq", 4.0)
+    np.testing.assert_allclose(found.tensor("layers.0.q_proj"), total, rtol=1e-6, atol=1e-6)
+    with pytest.raises(CheckpointError, match="4 tensors of low-rank updates"):
+        open_source(whole)
+
+
+def test_updates_alone_find_their_alpha_beside_the_whole_checkpoint(tmp_path: Path) -> None:
+    config = small()
+    base = hugging_face(tmp_path / "hf", config, "float32")
+    whole, alone = trained_with_updates(tmp_path / "run", config)
+    assert convert(base, tmp_path / "out", merge_lora=alone).merged == 2
+    assert convert(base, tmp_path / "two", merge_lora=alone, config=whole.parent / "model.yaml").merged == 2
+    assert_equal(weights_of(tmp_path / "two"), weights_of(tmp_path / "out"))
+    body = mindformers_yaml(config, pet_config={"pet_type": "lora", "lora_rank": 3, "lora_alpha": 8})
+    (whole.parent / "model.yaml").write_text(yaml.safe_dump(body))
+    with pytest.raises(CheckpointError, match=r"is of rank 2, but pet_config says lora_rank 3.*--lora-alpha"):
+        convert(base, tmp_path / "three", merge_lora=alone)
+    (whole.parent / "model.yaml").unlink()
+    with pytest.raises(CheckpointError, match="--lora-alpha"):
+        convert(base, tmp_path / "three", merge_lora=alone)
 
 
 def test_updates_that_do_not_fit_are_refused(tmp_path: Path) -> None:

@@ -108,6 +108,81 @@ def interrupted(model: Path, out: Path, part: float = 0.5) -> Path:
     return out.with_name(out.name + ".partial")
 
 
+KILLED_IN_PUBLISHING = """
+import os, signal, sys
+from skywork_rt.convert import Parallelism, convert, partial, split
+name, moment, command = sys.argv[3:6]
+kept = getattr(partial, name)
+def dying(*arguments, **options):
+    if moment == "after":
+        kept(*arguments, **options)
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(partial, name, dying)
+overwrite = os.path.exists(sys.argv[2])
+if command == "split":
+    split(sys.argv[1], sys.argv[2], Parallelism(1, 2), workers=1, overwrite=overwrite)
+else:
+    convert(sys.argv[1], sys.argv[2], overwrite=overwrite)
+"""
+
+
+def killed_in_publishing(*arguments: object) -> None:
+    """A run that is killed before or after it calls a function by which an output gets its name."""
+    done = subprocess.run([sys.executable, "-c", KILLED_IN_PUBLISHING, *map(str, arguments)], check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("function", "moment"), [("_identity", "before"), ("rename_new", "before")])
+@pytest.mark.parametrize("command", ["convert", "split"])
+def test_a_directory_killed_before_its_name_goes_on(
+    tmp_path: Path, whole: Path, command: str, function: str, moment: str
+) -> None:
+    out = tmp_path / "out"
+    killed_in_publishing(whole, out, function, moment, command)
+    assert not out.exists()
+    report = split(whole, out, Parallelism(1, 2), workers=1) if command == "split" else convert(whole, out)
+    assert report.resumed == report.tensors
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert [path.name for path in out.rglob(".*")] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["out", "out.ckpt"])
+def test_what_is_left_of_a_run_killed_after_its_output_has_its_name_is_removed(
+    tmp_path: Path, model: Path, whole: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    out, source = tmp_path / name, whole if name == "out" else model
+    killed_in_publishing(source, out, "rename_new", "after", "convert")
+    assert (tmp_path / f"{name}.partial").is_dir()
+    content = arrays_of(out) if out.is_file() else weights_of(out)
+    with pytest.raises(InvalidArgumentError, match="is there already"):
+        convert(source, out)
+    assert "was finished by a run that was interrupted" in caplog.text
+    assert not (tmp_path / f"{name}.partial").exists()
+    assert_equal(arrays_of(out) if out.is_file() else weights_of(out), content)
+
+
+@pytest.mark.slow
+def test_an_output_that_was_exchanged_before_the_run_was_killed_does_not_come_back(
+    tmp_path: Path, model: Path, whole: Path
+) -> None:
+    out = tmp_path / "out"
+    convert(whole, out, dtype="float16")
+    (out / "chat_template.jinja").write_text("old")
+    code = KILLED_IN_PUBLISHING.replace("import os,", "import skywork_rt.support.publish as p, os,", 1)
+    code = code.replace("kept(*arguments, **options)", "p.exchange_directory(*arguments)", 1)
+    command = [sys.executable, "-c", code, str(whole), str(out), "replace_directory", "after", "convert"]
+    done = subprocess.run(command, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert (tmp_path / "out.partial" / "out" / "chat_template.jinja").exists()
+    shutil.rmtree(out)  # so that the next run cannot know that it was finished
+    convert(whole, out)
+    assert not (out / "chat_template.jinja").exists()
+    assert_equal(weights_of(out), weights_of(model))
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_damaged_tensors_of_an_interrupted_run_are_written_again(tmp_path: Path, model: Path, whole: Path) -> None:
     partial = interrupted(model, tmp_path / "out.ckpt")
     first = interrupted(model, tmp_path / "same.ckpt")

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_checkpoints import UNTIED, arrays_of, assert_equal, mindspore_arrays, small, write_file
+from small_checkpoints import UNTIED, arrays_of, assert_equal, hugging_face, mindspore_arrays, small, write_file
 
 from skywork_rt.checkpoints.mindspore.strategy import ParameterLayout, read_strategy, strategy_bytes
+from skywork_rt.checkpoints.open import open_source
 from skywork_rt.cli.app import run as cli
 from skywork_rt.convert import Parallelism, merge, split
 from skywork_rt.errors import CheckpointError, InvalidArgumentError, UnsupportedError
@@ -186,6 +188,75 @@ def test_source_and_strategy_that_do_not_fit_are_named(tmp_path: Path, whole: Pa
     other = write_file(tmp_path / "other.ckpt", arrays | {"model.layers.0.attention.wx.weight": arrays[WQ]})
     with pytest.raises(CheckpointError, match="the nearest known name is"):
         split(other, tmp_path / "out", Parallelism(1, 2))
+
+
+# The configuration beside
+
+
+def beside(folder: Path, **changes: Any) -> Path:
+    """A config.json of the model that `whole` is."""
+    source = hugging_face(folder.parent / f"{folder.name}-hf", UNTIED, tokenizer="sentencepiece")
+    body = {**json.loads((source / "config.json").read_text()), **changes}
+    for name in ("tokenizer.model", "tokenizer_config.json"):
+        shutil.copy(source / name, folder)
+    (folder / "config.json").write_text(json.dumps(body))
+    return folder / "config.json"
+
+
+@pytest.mark.parametrize("kind", ["config.json", "model.yaml"])
+def test_heads_that_model_parallel_does_not_divide_are_refused(tmp_path: Path, whole: Path, kind: str) -> None:
+    source = tmp_path / "ms" / "whole.ckpt"
+    source.parent.mkdir()
+    shutil.copy(whole, source)
+    split(source, tmp_path / "unknown", Parallelism(1, 8), workers=1)
+    if kind == "config.json":
+        beside(source.parent)
+    else:
+        section = {"type": "LlamaConfig", "num_heads": UNTIED.heads, "n_kv_heads": UNTIED.kv_heads}
+        (source.parent / kind).write_text(yaml.safe_dump({"model": {"model_config": section}}))
+    assert (UNTIED.heads, UNTIED.kv_heads) == (4, 2)
+    with pytest.raises(InvalidArgumentError, match=rf"8 does not divide the 4 heads that .*{kind} states"):
+        split(source, tmp_path / "out", Parallelism(1, 8))
+    with pytest.raises(InvalidArgumentError, match="4 does not divide the 2 key/value heads"):
+        split(source, tmp_path / "out", Parallelism(1, 4))
+    split(source, tmp_path / "out", Parallelism(4, 2), workers=1)
+    shutil.copy(source.parent / kind, tmp_path / "out" / "rank_0")
+    with pytest.raises(InvalidArgumentError, match=rf"4 heads that .*rank_0/{kind} states"):
+        split(tmp_path / "out", tmp_path / "b", Parallelism(1, 8), source_strategy=tmp_path / "out" / "strategy")
+
+
+def test_a_merged_checkpoint_has_its_configuration_beside(tmp_path: Path, ranks: Path) -> None:
+    beside(ranks)
+    report = merge(ranks, ranks / "strategy", tmp_path / "out" / "back.ckpt", workers=1)
+    assert report.written_beside == ["config.json", "tokenizer.model", "tokenizer_config.json"]
+    assert "beside it: config.json, tokenizer.model, tokenizer_config.json" in report.lines()
+    found = open_source(tmp_path / "out" / "back.ckpt")
+    assert found.config.layers == UNTIED.layers
+    assert found.tokenizer() is not None
+
+
+def test_the_yaml_of_a_training_goes_along_as_it_is(tmp_path: Path, ranks: Path) -> None:
+    section = {
+        "type": "LlamaConfig",
+        "num_layers": UNTIED.layers,
+        "hidden_size": UNTIED.hidden_size,
+        "intermediate_size": UNTIED.intermediate_size,
+        "num_heads": UNTIED.heads,
+        "n_kv_heads": UNTIED.kv_heads,
+        "vocab_size": UNTIED.vocab_size,
+        "theta": 5e5,
+    }
+    for rank in range(4):
+        (ranks / f"rank_{rank}" / "model.yaml").write_text(yaml.safe_dump({"model": {"model_config": section}}))
+    out = tmp_path / "out" / "back.ckpt"
+    assert merge(ranks, ranks / "strategy", out, workers=1).written_beside == ["model.yaml"]
+    assert open_source(out).config.rope.theta == 5e5
+    assert merge(ranks, ranks / "strategy", out, workers=1, overwrite=True).written_beside == []
+    (out.parent / "model.yaml").unlink()
+    beside(out.parent)
+    with pytest.raises(InvalidArgumentError, match=r"config\.json is there already.*rope_theta"):
+        merge(ranks, ranks / "strategy", out.with_name("other.ckpt"), workers=1)
+    assert not out.with_name("other.ckpt").exists()
 
 
 # Strategy files

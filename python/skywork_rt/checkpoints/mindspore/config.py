@@ -6,6 +6,7 @@ What the keys mean was read in MindFormers 1.8.0, `LlamaConfig`, `LlamaFeedForwa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,22 +15,37 @@ from typing import Any
 from skywork_rt.checkpoints.huggingface.json_file import read_json_object, read_text
 from skywork_rt.errors import CheckpointError, UnsupportedError
 
-__all__ = ["Configuration", "find_configuration", "read_configuration"]
+__all__ = [
+    "Configuration",
+    "LoraSettings",
+    "configuration_beside",
+    "find_configuration",
+    "find_lora_settings",
+    "read_configuration",
+]
 
 _YAML = (".yaml", ".yml")
 _LARGEST_YAML = 1 << 20
 
 
 @dataclass(frozen=True)
+class LoraSettings:
+    """lora_alpha and lora_rank of a pet_config; the rank is None where it says none."""
+
+    alpha: float
+    rank: int | None = None
+
+
+@dataclass(frozen=True)
 class Configuration:
     """A configuration in the keys of config.json, and what a YAML says beside.
 
-    `path` is the file that it comes from. `lora_alpha` is that of the YAML's pet_config, None without one.
+    `path` is the file that it comes from. `lora` is the YAML's pet_config, None without one.
     """
 
     path: Path
     values: dict[str, Any]
-    lora_alpha: float | None = None
+    lora: LoraSettings | None = None
 
     @property
     def is_json(self) -> bool:
@@ -42,18 +58,44 @@ def find_configuration(beside: Path) -> Configuration:
 
     Raises CheckpointError, naming the option, when there is none or more than one.
     """
-    directory = beside.parent
-    if (directory / "config.json").exists():
-        return read_configuration(directory / "config.json")
-    files = sorted(file for file in directory.iterdir() if file.suffix in _YAML)
-    found = [file for file in files if _describes_a_model(file)]
-    if len(found) == 1:
-        return read_configuration(found[0])
-    several = f"{len(found)} YAML files with a model_config, {', '.join(file.name for file in found[:4])},"
+    files = _candidates(beside.parent)
+    if len(files) == 1:
+        return read_configuration(files[0])
+    several = f"{len(files)} YAML files with a model_config, {', '.join(file.name for file in files[:4])},"
     raise CheckpointError(
-        f"{several if found else 'no config.json and no YAML with model.model_config'} beside {beside.name}: a "
+        f"{several if files else 'no config.json and no YAML with model.model_config'} beside {beside.name}: a "
         "checkpoint of MindSpore does not describe its model; give the file with --config (config=)"
     )
+
+
+def configuration_beside(directory: Path) -> Configuration | None:
+    """What `find_configuration` takes for a checkpoint in `directory`; None when there is nothing, or more than one.
+
+    Raises what reading it raises.
+    """
+    files = _candidates(directory) if directory.is_dir() else []
+    return read_configuration(files[0]) if len(files) == 1 else None
+
+
+def _candidates(directory: Path) -> list[Path]:
+    if (directory / "config.json").exists():
+        return [directory / "config.json"]
+    return [file for file in sorted(directory.iterdir()) if file.suffix in _YAML and _describes_a_model(file)]
+
+
+def find_lora_settings(checkpoint: Path) -> LoraSettings | None:
+    """pet_config of the training that wrote `checkpoint`; None when it is not found, or when several differ.
+
+    It is in a YAML beside the checkpoint. Where a training saves its updates alone, in checkpoint_trainable/rank_N, it
+    is beside the whole checkpoint, in checkpoint/rank_N.
+    """
+    folder = checkpoint.absolute().parent
+    for place in (folder, folder.parent.parent / "checkpoint" / folder.name):
+        files = [file for file in place.iterdir() if file.suffix in _YAML] if place.is_dir() else []
+        found = {settings for settings in map(_lora_settings_of, files) if settings}
+        if found:
+            return found.pop() if len(found) == 1 else None
+    return None
 
 
 def read_configuration(path: Path) -> Configuration:
@@ -65,7 +107,7 @@ def read_configuration(path: Path) -> Configuration:
     section = _model_config(_read_yaml(path))
     if section is None:
         raise CheckpointError(f"{path.name} has no model.model_config, which describes the model; give another file")
-    return Configuration(path, _Section(path.name, section).as_json(), _lora_alpha(section))
+    return Configuration(path, _Section(path.name, section).as_json(), _lora_settings(section))
 
 
 def _read_yaml(path: Path) -> Any:
@@ -97,12 +139,22 @@ def _model_config(body: Any) -> dict[str, Any] | None:
     return section if isinstance(section, dict) else None
 
 
-def _lora_alpha(section: Mapping[str, Any]) -> float | None:
+def _lora_settings(section: Mapping[str, Any]) -> LoraSettings | None:
     pet = section.get("pet_config")
     if not isinstance(pet, dict):
         return None
-    value = pet.get("lora_alpha", 16)  # MindFormers' default
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    alpha, rank = pet.get("lora_alpha", 16), pet.get("lora_rank")  # 16: MindFormers' default
+    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not 0 < alpha < math.inf:
+        return None
+    return LoraSettings(float(alpha), rank if isinstance(rank, int) and not isinstance(rank, bool) else None)
+
+
+def _lora_settings_of(path: Path) -> LoraSettings | None:
+    try:
+        section = _model_config(_read_yaml(path))
+    except CheckpointError:
+        return None  # somebody else's file
+    return _lora_settings(section) if section else None
 
 
 class _Section:

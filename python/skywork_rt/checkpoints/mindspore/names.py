@@ -5,14 +5,14 @@ from __future__ import annotations
 import difflib
 import re
 
-from skywork_rt.errors import CheckpointError
+from skywork_rt.errors import CheckpointError, UnsupportedError
 
 __all__ = [
     "CONCATENATED",
-    "LORA",
     "canonical_name",
     "check_known",
     "is_training_state",
+    "lora_factor",
     "mindspore_name",
     "moment_of",
 ]
@@ -51,22 +51,26 @@ _STATE = re.compile(
     r"|growth_counter|.*\.kvcache_mgr\.(key|value)_past|.*\.paged_attention_mgr\.(key|value)_cache"
 )
 
-LORA = re.compile(r"(.+)\.mindpet_delta_lora_([abAB])")
-"""A factor of a low-rank update: the layer, and which of both."""
+_LORA = re.compile(r"(.+)\.mindpet_delta_lora_([abAB])")
 
 CONCATENATED = re.compile(r"model\.layers\.\d+\.(attention\.w_qkv\.(weight|bias)|feed_forward\.w_gate_hidden\.weight)")
 """Matrices that MindFormers' `qkv_concat` joins."""
 
 
 def mindspore_name(name: str) -> str:
-    """The name in a MindFormers checkpoint of the tensor that we call `name`. Raises KeyError for a name that is none
-    of `ModelConfig.tensor_shapes`."""
+    """The name in a MindFormers checkpoint of the tensor that we call `name`, one of `ModelConfig.tensor_shapes`.
+
+    Raises UnsupportedError for a part that MindFormers' LlamaForCausalLM does not have.
+    """
     if name in _TOP:
         return _TOP[name]
     layers, _, rest = name.partition(".")
     layer, _, part = rest.partition(".")
     if layers != "layers" or not layer.isdecimal() or part not in _MODULES:
-        raise KeyError(name)
+        raise UnsupportedError(
+            f"the model has the part {name}, for which MindFormers' LlamaForCausalLM has no place; a checkpoint of "
+            "MindSpore cannot hold it"
+        )
     return f"model.layers.{layer}.{_MODULES[part]}"
 
 
@@ -91,12 +95,18 @@ def is_training_state(name: str) -> bool:
     return moment_of(name) is not None or _STATE.fullmatch(name) is not None
 
 
+def lora_factor(name: str) -> tuple[str, str] | None:
+    """The layer and "a" or "b" when `name` is a factor of a low-rank update; its optimizer state is none."""
+    match = None if is_training_state(name) else _LORA.fullmatch(name)
+    return (match[1], match[2].lower()) if match else None
+
+
 def check_known(name: str, where: str, *, lora: bool = False) -> None:
     """Raises CheckpointError for a name that no parameter of MindFormers' LlamaForCausalLM has, with the nearest one.
 
     `lora`: whether factors of low-rank updates are known.
     """
-    factor = LORA.fullmatch(name) is not None
+    factor = lora_factor(name) is not None
     if canonical_name(name) or CONCATENATED.fullmatch(name) or is_training_state(name) or (lora and factor):
         return
     hint = "; low-rank updates (LoRA) are merged with convert --merge-lora" if factor else _nearest(name)

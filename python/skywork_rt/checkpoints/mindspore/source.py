@@ -19,7 +19,7 @@ from skywork_rt.checkpoints.huggingface.config import read_config
 from skywork_rt.checkpoints.huggingface.json_file import read_json_object
 from skywork_rt.checkpoints.huggingface.tokenizer import read_tokenizer
 from skywork_rt.checkpoints.mindspore.config import Configuration, find_configuration, read_configuration
-from skywork_rt.checkpoints.mindspore.names import CONCATENATED, LORA, is_training_state, mindspore_name
+from skywork_rt.checkpoints.mindspore.names import CONCATENATED, is_training_state, lora_factor, mindspore_name
 from skywork_rt.checkpoints.model import ModelConfig
 from skywork_rt.checkpoints.open_tokenizer import open_tokenizer_files
 from skywork_rt.checkpoints.tensors.ckpt_file import CkptFile
@@ -115,7 +115,7 @@ def _places(file: WeightFile, model: ModelConfig) -> dict[str, Place]:
 
 
 def _refuse_lora(file: WeightFile) -> None:
-    factors = [name for name in file.tensors if LORA.fullmatch(name)]
+    factors = [name for name in file.tensors if lora_factor(name)]
     if factors:
         raise CheckpointError(
             f"{file.path.name} has {len(factors)} tensors of low-rank updates (LoRA), such as {factors[0]}; merge them "
