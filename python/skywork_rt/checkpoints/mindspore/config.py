@@ -14,7 +14,7 @@ from typing import Any
 from skywork_rt.checkpoints.huggingface.json_file import read_json_object, read_text
 from skywork_rt.errors import CheckpointError, UnsupportedError
 
-__all__ = ["Configuration", "find_configuration", "read_configuration"]
+__all__ = ["Configuration", "find_configuration", "read_configuration", "values_of_section"]
 
 _YAML = (".yaml", ".yml")
 _LARGEST_YAML = 1 << 20
@@ -66,6 +66,11 @@ def read_configuration(path: Path) -> Configuration:
     if section is None:
         raise CheckpointError(f"{path.name} has no model.model_config, which describes the model; give another file")
     return Configuration(path, _Section(path.name, section).as_json(), _lora_alpha(section))
+
+
+def values_of_section(section: Mapping[str, Any], file: str = "the configuration") -> dict[str, Any]:
+    """A `model.model_config` in the keys of config.json; `file` is named in errors. Raises CheckpointError."""
+    return _Section(file, section).as_json()
 
 
 def _read_yaml(path: Path) -> Any:
