@@ -129,7 +129,7 @@ def _run_here(plan: Plan) -> None:
     with progress_bars() as progress:
         outcome = run_rank(plan, progress)
     if outcome.stopped_by is not None:
-        print(f"stopped as asked (Ctrl-C or SIGTERM) after step {outcome.step}, which is saved; {_GO_ON}")
+        print(f"stopped as asked (Ctrl-C, SIGTERM or SIGHUP) after step {outcome.step}, which is saved; {_GO_ON}")
         if role() == "alone":  # msrun kills the other ranks, which still save, when one ends with another status than 0
             raise typer.Exit(_STOPPED + outcome.stopped_by)
     elif plan.mode != "eval" and outcome.loss is not None:
@@ -139,13 +139,14 @@ def _run_here(plan: Plan) -> None:
 
 def _launch(plan: Plan) -> None:
     """Starts the ranks of this training, as msrun does when the user calls it."""
+    from skywork_rt.cli.launch import print_line
     from skywork_rt.recipe.launch.launcher import run_ranks
     from skywork_rt.recipe.train.launched import launch_of
     from skywork_rt.support.progress import progress_bars
 
     with progress_bars() as progress:
         launch = launch_of(plan, progress)
-        done = run_ranks(launch, lambda line: print(line, flush=True))
+        done = run_ranks(launch, print_line)
     if done.stopped_by is not None:
         raise typer.Exit(_STOPPED + done.stopped_by)
 

@@ -194,7 +194,11 @@ def _watch(plan: Plan, ranks: Ranks, stop: StopRequest, screen: TextIO, progress
 
 
 def _screen_lines(screen: TextIO, leads: bool) -> Callable[[str], None]:
-    return (lambda line: print(line, file=screen, flush=True)) if leads else (lambda line: None)
+    def say(line: str) -> None:
+        with contextlib.suppress(OSError):  # a closed terminal or pipe ends no training
+            print(line, file=screen, flush=True)
+
+    return say if leads else (lambda line: None)
 
 
 def _global_batch(plan: Plan, ranks: Ranks) -> int:
