@@ -22,6 +22,7 @@ from skywork_rt.recipe.train.checkpoint_files import (
 from skywork_rt.recipe.train.datasets import DataFiles, data_files
 from skywork_rt.recipe.train.limits import adapt_to_device, check_limits, parallel_mode
 from skywork_rt.recipe.train.model_shape import model_shape
+from skywork_rt.recipe.train.nested_schema import check_tasks
 from skywork_rt.recipe.train.output import Output
 from skywork_rt.recipe.train.prepare_start import splits_tensors
 from skywork_rt.recipe.train.ranks import role, this_rank
@@ -95,6 +96,7 @@ class Plan:
 def make_plan(config: str, options: TrainOptions) -> Plan:
     """Reads, translates and checks everything. Raises InvalidArgumentError, UnsupportedError or CheckpointError."""
     settings = read_settings(find_config(config))
+    check_tasks(settings, dict(options.changes))
     apply_changes(settings, _named_changes(options))
     apply_changes(settings, options.changes)
     warnings: list[str] = []
