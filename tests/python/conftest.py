@@ -22,6 +22,10 @@ sys.path[:0] = [str(TESTS / "golden"), str(TESTS / "python"), str(TESTS / "pytho
 sys.path.append(str(TESTS.parent / "examples"))
 
 import skywork_rt  # noqa: E402
+from skywork_rt.support.mindspore_import import choose_protobuf  # noqa: E402
+
+choose_protobuf()  # some tests import MindSpore, after whatever protobuf others have imported
+
 from bundles import BACKENDS, bundle_of, smollm2_source, tiny_source  # noqa: E402
 from skywork_rt.checkpoints.samples import smollm2  # noqa: E402
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,11 +43,15 @@ def test_a_redirected_import_calls_the_other_function(libraries: Path) -> None:
     assert ElfImage.map_file(libraries / "libmain.so", writable=True).redirect_import(
         "mindspore_log_init", "sched_yield"
     )
-    for name in ("libmindspore_glog.so.0", "libmindspore_core.so"):
-        ctypes.CDLL(str(libraries / name))
-    core = ctypes.CDLL(str(libraries / "libmindspore_core.so"))
-    assert ctypes.CDLL(str(libraries / "libmain.so")).lite_value() == 116
-    assert ctypes.c_int.in_dll(core, "mindspore_log_calls").value == 0
+    # In a process of its own: MindSpore, imported later into this one, would take our libmindspore_core.so for its.
+    program = (
+        "import ctypes, sys\n"
+        "loaded = [ctypes.CDLL(path) for path in sys.argv[1:]]\n"
+        "print(loaded[-1].lite_value(), ctypes.c_int.in_dll(loaded[1], 'mindspore_log_calls').value)\n"
+    )
+    names = ("libmindspore_glog.so.0", "libmindspore_core.so", "libmain.so")
+    command = [sys.executable, "-c", program, *(str(libraries / name) for name in names)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["116", "0"]
 
 
 def test_redirecting_needs_the_other_name_in_the_file(libraries: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import importlib
 import json
@@ -257,8 +256,8 @@ def test_lite_home_is_used_instead_of_the_cache(
         "libmindspore-lite.so",
     ]
     assert not prepared_home().exists()
-    for path in location.libraries:
-        ctypes.CDLL(str(path))
+    program = "import ctypes, sys\nfor path in sys.argv[1:]: ctypes.CDLL(path)"
+    subprocess.run([sys.executable, "-c", program, *map(str, location.libraries)], check=True)
 
 
 @pytest.mark.parametrize("missing", ["runtime/lib/libmindspore-lite.so", "runtime/include/api/model.h", ""])
