@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -55,4 +56,5 @@ def launch(
 
 def print_line(line: str) -> None:
     """A line of a rank, at once."""
-    print(line, flush=True)
+    with contextlib.suppress(OSError):  # a closed terminal or pipe ends no training
+        print(line, flush=True)

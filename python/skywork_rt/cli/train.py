@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -106,36 +107,46 @@ def train(
 
 
 def _run(plan: Plan) -> None:
+    from skywork_rt.recipe.train.output_lock import hold
     from skywork_rt.recipe.train.ranks import role
-    from skywork_rt.support.progress import progress_bars
 
     for warning in plan.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    if plan.settings.get("use_parallel") and role() == "alone":
-        return _launch(plan)
+    # Rank 0 of a training under msrun holds the folder for all; an evaluation may go beside a training.
+    writes = plan.mode != "eval" and role() != "scheduler" and plan.rank == 0
+    with hold(plan.output) if writes else contextlib.nullcontext():
+        if plan.settings.get("use_parallel") and role() == "alone":
+            _launch(plan)
+        else:
+            _run_here(plan)
+
+
+def _run_here(plan: Plan) -> None:
+    from skywork_rt.recipe.train.ranks import role
     from skywork_rt.recipe.train.run import run_rank
+    from skywork_rt.support.progress import progress_bars
 
     with progress_bars() as progress:
         outcome = run_rank(plan, progress)
     if outcome.stopped_by is not None:
-        print(f"stopped as asked (Ctrl-C or SIGTERM) after step {outcome.step}, which is saved; {_GO_ON}")
+        print(f"stopped as asked (Ctrl-C, SIGTERM or SIGHUP) after step {outcome.step}, which is saved; {_GO_ON}")
         if role() == "alone":  # msrun kills the other ranks, which still save, when one ends with another status than 0
             raise typer.Exit(_STOPPED + outcome.stopped_by)
     elif plan.mode != "eval" and outcome.loss is not None:
         speed = f", {outcome.tokens_per_second:,.0f} tokens/s a card" if outcome.tokens_per_second else ""
         print(f"trained to step {outcome.step}, loss {outcome.loss:.4f}{speed}: {plan.output.folder}")
-    return None
 
 
 def _launch(plan: Plan) -> None:
     """Starts the ranks of this training, as msrun does when the user calls it."""
+    from skywork_rt.cli.launch import print_line
     from skywork_rt.recipe.launch.launcher import run_ranks
     from skywork_rt.recipe.train.launched import launch_of
     from skywork_rt.support.progress import progress_bars
 
     with progress_bars() as progress:
         launch = launch_of(plan, progress)
-        done = run_ranks(launch, lambda line: print(line, flush=True))
+        done = run_ranks(launch, print_line)
     if done.stopped_by is not None:
         raise typer.Exit(_STOPPED + done.stopped_by)
 

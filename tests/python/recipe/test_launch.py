@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from skywork_rt.errors import InvalidArgumentError
 from skywork_rt.recipe.launch.failure import describe_exit, reason_in
 from skywork_rt.recipe.launch.launcher import python_command
+from skywork_rt.recipe.train.stop import StopRequest
 
 # Rank 1 fails as its argument says once rank 0 has started; rank 0 and the scheduler would go on for a minute.
 PROGRAM = """
@@ -76,7 +78,11 @@ TABLE = (
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_a_launch_and_leaves_no_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGHUP, 129), (signal.SIGKILL, -9)])
+def test_no_process_is_left_when_the_one_that_started_them_ends(
+    tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    """Ctrl-C, a closed terminal, and a kill that the launcher cannot hear."""
     (tmp_path / "program.py").write_text(PROGRAM)
     command = [sys.executable, "-m", "skywork_rt", "launch", "python program.py well-not", "[0,2)", "2"]
     process = subprocess.Popen(
@@ -85,10 +91,48 @@ def test_ctrl_c_ends_a_launch_and_leaves_no_process(tmp_path: Path) -> None:
     while not (tmp_path / "ended").exists():
         assert process.poll() is None
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == status
+    deadline = time.monotonic() + 5
+    while left_over(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert not left_over(tmp_path)
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_closed_terminal_asks_a_training_to_save_but_under_nohup(ignored: bool) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.signal == (None if ignored else signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+TERMINAL = """
+import os, signal, sys
+from skywork_rt.recipe.train.stop import StopRequest
+with StopRequest() as stop:
+    print("listening", flush=True)
+    while stop.signal is None:
+        signal.pause()
+    print("a line for a terminal that is closed", flush=True)
+    open(sys.argv[1], "w").write("saved")
+"""
+
+
+def test_printing_to_a_closed_terminal_does_not_end_what_saves(tmp_path: Path) -> None:
+    master, slave = os.openpty()
+    saved = tmp_path / "saved"
+    command = ["setsid", "--ctty", "--wait", sys.executable, "-c", TERMINAL, str(saved)]
+    with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave) as process:
+        os.close(slave)
+        assert b"listening" in os.read(master, 4096)
+        os.close(master)
+        process.wait(30)
+    assert saved.read_text() == "saved"
 
 
 def test_only_python_programs_are_launched() -> None:

@@ -381,3 +381,28 @@ def test_memory_stays_flat_over_large_inputs(tmp_path: Path, tokenizer: Path) ->
     small = peak(20_000 // len(LIST.encode()) + 1)
     large = peak(200_000 // len(LIST.encode()) + 1)
     assert large < small + 50
+
+
+@pytest.mark.parametrize("name", ["x;y'z%.mindrecord", "a&b", "a:b", "a?b", 'a"b', "a|b", "a`b", "a\\b"])
+def test_a_name_that_mindspore_refuses_is_refused_before_anything_is_read(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="which MindSpore refuses in the name of a MindRecord"):
+        run([tmp_path / "not there"], tmp_path / name, tmp_path / "neither")
+
+
+def test_what_is_read_is_not_replaced(tmp_path: Path, tokenizer: Path) -> None:
+    text = tmp_path / "in.txt"
+    text.write_text("湖北\n", encoding="utf-8")
+    model = tmp_path / "tokenizer.model"
+    model.write_bytes(tokenizer.read_bytes())
+    (tmp_path / "link").symlink_to(text)
+    (tmp_path / "x.db").write_text("湖北\n", encoding="utf-8")
+    for source, out in ((text, text), (text, tmp_path / "link"), (text, model), (tmp_path / "x.db", tmp_path / "x")):
+        with pytest.raises(InvalidArgumentError, match=r"would replace .*, which is read"):
+            run([source], out, model, overwrite=True)
+    assert text.read_text(encoding="utf-8") == "湖北\n"
+    assert model.read_bytes() == tokenizer.read_bytes()
+
+
+def test_a_single_field_has_no_prompt_to_mask(tmp_path: Path, tokenizer: Path) -> None:
+    with pytest.raises(InvalidArgumentError, match="--fields names one, summary"):
+        run([tmp_path / "in.jsonl"], tmp_path / "out", tokenizer, fields=["summary"], mask_prompt=True)

@@ -97,7 +97,7 @@ def test_the_table_of_modelarts_is_read_and_tables_become_one(tmp_path: Path, hc
         ('{"server_list": [{"server_id": "a", "device": [{"device_id": "x", "rank_id": "0"}]}]}', "invalid literal"),
         (
             '{"server_list": [{"server_id": "a", "device": [{"device_id": "0", "rank_id": "0", "device_ip": "y"}]}]}',
-            "'y' is no address",
+            "'y' is no IP address",
         ),
     ],
 )
@@ -129,3 +129,15 @@ def test_ranges_are_read_as_the_recipes_scripts_read_them() -> None:
             device_range(wrong)
     with pytest.raises(InvalidArgumentError, match="DEVICE_NUM"):
         launch_devices("[0,8)", 4)
+
+
+def test_what_cannot_be_written_and_what_is_no_address_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["rank-table", "[0,2)", "--server-ip", "foo", "--out", str(tmp_path / "x.json")]) == 2
+    assert "--server-ip: 'foo' is no IP address" in capsys.readouterr().err
+    assert run(["rank-table", "[0,2)", "--server-ip", "10.0.0.1", "--out", str(tmp_path / "no" / "x.json")]) == 2
+    assert f"there is no folder {tmp_path / 'no'}" in capsys.readouterr().err
+    assert run(["rank-table", "[0,2)", "--out", str(tmp_path), "--overwrite"]) == 2
+    assert "it is a folder" in capsys.readouterr().err
+    assert not list(tmp_path.parent.glob(f".{tmp_path.name}*"))

@@ -13,6 +13,7 @@ from skywork_rt.errors import InvalidArgumentError, UnsupportedError
 from skywork_rt.recipe.configs import find_config, packaged_configs
 from skywork_rt.recipe.train.limits import adapt_to_device, check_limits
 from skywork_rt.recipe.train.model_shape import expected_tensors, lora_tensors, model_shape
+from skywork_rt.recipe.train.nested_schema import check_tasks
 from skywork_rt.recipe.train.schema import check_schema
 from skywork_rt.recipe.train.settings import apply_changes, at, parse_change, read_settings
 from skywork_rt.recipe.train.translate import translate
@@ -47,6 +48,26 @@ def whole() -> dict[str, Any]:
         ("train_dataset.data_loader.shufle=True", "did you mean 'shuffle'"),
         ("callbacks.0.type=MFLosMonitor", "did you mean 'MFLossMonitor'"),
         ("callbacks.1.save_checkpoint_step=1", "did you mean 'save_checkpoint_steps'"),
+        ("train_dataset_task={type: CausalLanguageModelDataset, dataset_config: {batch_siz: 1}}", "'batch_size'"),
+        ("eval_dataset_task.dataset_config.data_loader.shufle=True", "did you mean 'shuffle'"),
+        ("parallel.parallel_optimizer_config.optimizer_leve=level1", "did you mean 'optimizer_level'"),
+        ("context.ascend_config.precision_mod=force_fp16", "did you mean 'precision_mode'"),
+        ("context.ascend_config.precision_mode=force_fp61", "did you mean 'force_fp16'"),
+        ("generation_config.top_kk=1", "did you mean 'top_k'"),
+        ("model.generation_config.do_sampl=True", "did you mean 'do_sample'"),
+        ("grouped_lr_schedule={defalt: {}}", "did you mean 'default'"),
+        ("grouped_lr_schedule.default={type: ConstantWarmUpLR, warmup_step: 1}", "did you mean 'warmup_steps'"),
+        (
+            "grouped_lr_schedule={default: {type: ConstantWarmUpLR}, grouped: [{type: ConstantWarmUpLR, param: []}]}",
+            "did you mean 'params'",
+        ),
+        ("processor.retur_tensors=ms", "did you mean 'return_tensors'"),
+        ("processor.tokenizer.bos_tok=1", "did you mean 'bos_token'"),
+        ("metric.type=PerplexityMetrik", "did you mean 'PerplexityMetric'"),
+        ("metric={type: PerplexityMetric, nonsense: 1}", "nonsense"),
+        ("model.model_config.extend_method=LLAMMA3", "did you mean 'LLAMA3'"),
+        ("model.model_config.rotary_dtype=flot32", "did you mean 'float32'"),
+        ("model.model_config.parallel_config.data_paralel=1", "did you mean 'data_parallel'"),
     ],
 )
 def test_unknown_keys_and_classes_are_refused_with_the_nearest(whole: dict[str, Any], change: str, said: str) -> None:
@@ -73,6 +94,16 @@ def test_unknown_keys_and_classes_are_refused_with_the_nearest(whole: dict[str, 
         ("runner_wrapper.scale_sense=-1", "above 0"),
         ("runner_config=3", "keys with values"),
         ("run_mode=trian", "one of train, finetune, eval"),
+        ("model.model_config.compute_dtype=int8", "one of float16, float32, bfloat16"),
+        ("optimizer.betas=[0.9]", "two numbers"),
+        ("optimizer.betas=[a, b]", "two numbers"),
+        ("optimizer.betas=[2, 3]", "two numbers from 0 to below 1"),
+        ("context.max_device_memory=foo", "with GB, such as 58GB"),
+        ("context.max_device_memory=0GB", "above 0"),
+        ("context.mode=7", "one of 0, 1"),
+        ("context.mode=True", "whole number|one of 0, 1"),
+        ("model.model_config.scaling_factor={factor: 2}", "extend_method None takes a number"),
+        ("model.model_config.scaling_factor=-1", "more than 0"),
     ],
 )
 def test_values_of_a_wrong_type_or_range_are_refused(whole: dict[str, Any], change: str, said: str) -> None:
@@ -89,6 +120,7 @@ def test_values_of_a_wrong_type_or_range_are_refused(whole: dict[str, Any], chan
         ("model.model_config.type=GPT2Config", "LlamaConfig"),
         ("model.model_config.pet_config={pet_type: prefixtuning}", "only lora"),
         ("train_dataset.data_loader.type=TFRecordDataset", "MindDataset"),
+        ("model.model_config.quantization_config={quant_method: rtn}", "quantised weights are not trained"),
     ],
 )
 def test_what_training_here_does_not_do_is_said(whole: dict[str, Any], change: str, said: str) -> None:
@@ -212,3 +244,46 @@ def test_lora_adds_two_matrices_to_each_layer_that_the_pattern_names(whole: dict
     config["pet_config"]["target_modules"] = "wx"
     with pytest.raises(InvalidArgumentError, match="matches no layer"):
         lora_tensors(config)
+
+
+@pytest.mark.parametrize(
+    ("method", "factor", "said"),
+    [
+        ("LLAMA3", {"factor": 8.0, "low_freq": 1.0}, "did you mean 'low_freq_factor'"),
+        ("LLAMA3", {"factor": 8.0}, "has no original_max_position_embeddings, low_freq_factor, high_freq_factor"),
+        ("YARN", 4.0, "with extend_method YARN it must be"),
+        ("NTK", {"factor": 8.0}, "extend_method NTK takes a number"),
+    ],
+)
+def test_scaling_factors_are_those_of_the_method(whole: dict[str, Any], method: str, factor: Any, said: str) -> None:
+    whole["model"]["model_config"] |= {"extend_method": method, "scaling_factor": factor}
+    with pytest.raises(InvalidArgumentError, match=said):
+        check_schema(whole)
+
+
+def test_parts_that_are_right_are_taken(whole: dict[str, Any]) -> None:
+    """As MindFormers' own YAML files write them."""
+    for change in (
+        "parallel.parallel_optimizer_config={gradient_accumulation_shard: False, parallel_optimizer_threshold: 64}",
+        "context={mode: GRAPH_MODE, device_target: CPU, max_device_memory: 58.5GB, ascend_config: {precision_mode: "
+        "must_keep_origin_dtype}}",
+        "processor={return_tensors: ms, tokenizer: {unk_token: <unk>, bos_token: <s>, type: LlamaTokenizer, vocab_file"
+        ": x}, type: LlamaProcessor}",
+        "metric={type: PerplexityMetric}",
+        "model.model_config.extend_method=PI",
+        "model.model_config.scaling_factor=2.0",
+    ):
+        apply_changes(whole, [parse_change(change)])
+    check_schema(whole)
+
+
+def test_a_task_that_says_otherwise_than_the_data_set_is_refused(whole: dict[str, Any]) -> None:
+    dataset = copy.deepcopy(whole["train_dataset"])
+    whole["train_dataset_task"] = {"type": "CausalLanguageModelDataset", "dataset_config": dataset}
+    check_tasks(whole, [])
+    check_schema(whole)
+    with pytest.raises(InvalidArgumentError, match=r"not read: set train_dataset\.repeat instead"):
+        check_tasks(whole, ["train_dataset_task.dataset_config.repeat"])
+    dataset["data_loader"]["shuffle"] = True
+    with pytest.raises(InvalidArgumentError, match=r"data_loader\.shuffle is True, and train_dataset.*is False"):
+        check_tasks(whole, [])

@@ -62,6 +62,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     lora = "model.model_config.pet_config={pet_type: lora, lora_rank: 4, lora_alpha: 8, lora_dropout: 0.0, "
     lora += "target_modules: '.*wq|.*w2'}"
     one = ["--set", "model.model_config.num_layers=1", "--run-mode", "finetune"]
+    bare = ["train", "--config", "bare.yaml", *one[:2], "--run-mode", "eval"]
+    for rank in range(2):
+        old = folder / "lora" / "checkpoint" / f"rank_{rank}" / f"tiny_rank_{rank}-9_9.ckpt"
+        old.parent.mkdir(parents=True)
+        old.write_bytes(b"of an earlier training")
+    (folder / "lora" / "loss.jsonl").write_text('{"step": 1, "epoch": 1, "loss": 1000.0}\n')
     scale = ["--set", "runner_wrapper.scale_sense.loss_scale_value=3e38"]
     config = ["train", "--config", "tiny.yaml"]
     done = run_all(
@@ -70,7 +76,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
             "interrupted": [*config, *start, "--output-dir", "interrupted"],
             "resumed": [*config, "--resume-training", "True", "--output-dir", "interrupted"],
             "eval": [*config, "--run_mode", "eval", "--load_checkpoint", "whole/checkpoint", *EVALUATION[4:]],
-            "lora": [*config, *one, "--load-checkpoint", "one.ckpt", "--output-dir", "lora", "--set", lora, *_steps(4)],
+            "lora": [
+                *config,
+                *one,
+                "--load-checkpoint",
+                "one.ckpt",
+                "--output-dir",
+                "lora",
+                "--overwrite",
+                "--set",
+                lora,
+                *_steps(4),
+            ],
             "overflow": [
                 *config,
                 *one,
@@ -88,6 +105,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
             "foreign": [*config, "--train-dataset", "foreign.mindrecord", "--output-dir", "foreign"],
             "again": [*config, *start, "--output-dir", "whole"],
             "complete": [*config, "--resume_training", "True", "--output_dir", "whole"],
+            # Its data are found wrong when MindSpore has been started: by then nothing may be removed.
+            "spoiled": [*config, "--train-dataset", "short.mindrecord", "--output-dir", "whole", "--overwrite"],
+            "bare": [*bare, "--load-checkpoint", "one.ckpt", "--eval-dataset", "train.mindrecord"],
             "weights": [*config, "--resume-training", "True", "--load-checkpoint", "start.ckpt", "--output-dir", "x"],
         },
         folder,
@@ -112,6 +132,9 @@ def _write_inputs(folder: Path) -> None:
     settings = tiny.settings(data, runner_config__epochs=2)
     settings["eval_dataset"] = {"input_columns": ["input_ids", "labels"], "batch_size": 4}
     tiny.write_settings(folder / "tiny.yaml", settings)
+    del settings["eval_dataset"]
+    settings["train_dataset"]["input_columns"] = ["input_ids"]
+    tiny.write_settings(folder / "bare.yaml", settings)
     weights = tiny.initial_weights()
     one = {name: value for name, value in weights.items() if ".layers.1." not in name}
     damaged = {**one, "model.norm_out.weight": one["model.norm_out.weight"] * np.float32("nan")}
@@ -169,7 +192,7 @@ def test_ctrl_c_saves_the_state_and_says_how_to_go_on(trained: Trained) -> None:
     done = trained.done["interrupted"]
     assert done.status - 128 in (signal.SIGINT, signal.SIGTERM), done.err
     assert "which is saved; --resume-training True goes on from there" in done.out
-    assert int(done.out.split("stopped as asked (Ctrl-C or SIGTERM) after step ")[1].split(",")[0]) < 40
+    assert int(done.out.split("stopped as asked (Ctrl-C, SIGTERM or SIGHUP) after step ")[1].split(",")[0]) < 40
 
 
 def test_two_ranks_train_as_one_does_with_twice_the_batch(trained: Trained) -> None:
@@ -276,6 +299,29 @@ def test_an_earlier_training_is_not_overwritten(trained: Trained) -> None:
     assert done.status == 2
     assert "4 checkpoints of an earlier training" in done.err
     assert "--overwrite" in done.err
+
+
+def test_overwrite_removes_nothing_when_the_training_cannot_begin(trained: Trained) -> None:
+    done = trained.done["spoiled"]
+    assert done.status == 2
+    assert "has 16 ids" in done.err
+    assert trained.checkpoint("whole", 40).tensors
+    assert len(trained.log("whole")) == 40
+
+
+def test_overwrite_leaves_the_new_training_alone(trained: Trained) -> None:
+    assert trained.done["lora"].status == 0, trained.done["lora"].err
+    assert [path.name for path in (trained.folder / "lora").rglob("*.ckpt")] == ["tiny_rank_0-1_4.ckpt"]
+    assert [record.step for record in trained.log("lora")] == [1, 2, 3, 4]
+    assert trained.log("lora")[0].loss < 1000
+
+
+def test_labels_count_where_the_configuration_does_not_mention_them(trained: Trained) -> None:
+    done = trained.done["bare"]
+    assert done.status == 0, done.err
+    ids, labels = tiny.golden_data()
+    counted = int(((ids[:, :-1] != 0) & (labels[:, 1:] != -100)).sum())
+    assert f"{counted} tokens" in done.out
 
 
 def test_a_complete_training_is_not_resumed(trained: Trained) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
+
+from skywork_rt.checkpoints.tensors.ckpt_layout import CkptLayout
+from skywork_rt.checkpoints.tensors.file_layout import TensorSpec
 
 VOCABULARY, LENGTH = 128, 16
 
@@ -114,6 +118,23 @@ def write_settings(path: Path, values: dict[str, Any]) -> Path:
     """As a YAML file."""
     path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     return path
+
+
+def write_ckpt(path: Path, tensors: Mapping[str, NDArray[Any]]) -> Path:
+    """A .ckpt, without MindSpore."""
+    layout = CkptLayout([TensorSpec(name, value.shape, str(value.dtype)) for name, value in tensors.items()])
+    with path.open("wb") as file:
+        for index, value in enumerate(tensors.values()):
+            file.writelines(layout.pieces(index, memoryview(np.ascontiguousarray(value).tobytes())))
+    return path
+
+
+def state_after(step: int, batch: int = 4) -> dict[str, NDArray[Any]]:
+    """The weights with all that resuming needs."""
+    weights: dict[str, NDArray[Any]] = dict(initial_weights())
+    moments = {f"adam_{kind}.{name}": np.zeros_like(value) for kind in "mv" for name, value in weights.items()}
+    numbers = {"step_num": step, "epoch_num": 1, "global_batch_size": batch}
+    return {**weights, **moments, **{name: np.array(value, np.int32) for name, value in numbers.items()}}
 
 
 def initial_weights(seed: int = 3) -> dict[str, NDArray[np.float32]]:

@@ -22,6 +22,7 @@ __all__ = [
     "find_configuration",
     "find_lora_settings",
     "read_configuration",
+    "values_of_section",
 ]
 
 _YAML = (".yaml", ".yml")
@@ -108,6 +109,11 @@ def read_configuration(path: Path) -> Configuration:
     if section is None:
         raise CheckpointError(f"{path.name} has no model.model_config, which describes the model; give another file")
     return Configuration(path, _Section(path.name, section).as_json(), _lora_settings(section))
+
+
+def values_of_section(section: Mapping[str, Any], file: str = "the configuration") -> dict[str, Any]:
+    """A `model.model_config` in the keys of config.json; `file` is named in errors. Raises CheckpointError."""
+    return _Section(file, section).as_json()
 
 
 def _read_yaml(path: Path) -> Any:

@@ -25,8 +25,11 @@ from types import FrameType
 from skywork_rt.errors import BackendError, InvalidArgumentError, UnsupportedError
 from skywork_rt.recipe.launch.failure import describe_exit, first_failure, reason_in
 from skywork_rt.recipe.launch.processes import RankProcess, find_ranks
+from skywork_rt.support.stop_signals import let_go_of_terminal, stop_signals
 
 __all__ = ["Launch", "Launched", "free_port", "python_command", "run_ranks"]
+
+_TIED = Path(__file__).with_name("tied.py")
 
 _LOOK = 0.05
 """Seconds between two looks at the processes; msrun itself looks once a second and takes their status then."""
@@ -89,7 +92,8 @@ def python_command(text: str) -> list[str]:
 
 def run_ranks(launch: Launch, say: Callable[[str], None]) -> Launched:
     """Runs until all ranks have ended. Raises BackendError with the rank's reason as soon as one fails; then none of
-    the others is left. Ctrl-C and SIGTERM are passed on, and the ranks save before they end; a second one kills them.
+    the others is left. Ctrl-C, SIGTERM and SIGHUP are passed on, and the ranks save before they end; a second one kills
+    them.
     """
     msrun = _start(launch)
     watch = _Watched(launch, msrun, say)
@@ -113,7 +117,11 @@ def _start(launch: Launch) -> subprocess.Popen[bytes]:
     environment = {**os.environ, **launch.environment, "PATH": path, "PYTHONUNBUFFERED": "1"}
     if launch.devices is not None:
         environment["ASCEND_RT_VISIBLE_DEVICES"] = ",".join(map(str, launch.devices))
+    # msrun ends with this process, and the ranks with msrun, even when this process is killed.
     command = [
+        sys.executable,
+        str(_TIED),
+        str(os.getpid()),
         msrun,
         f"--worker_num={launch.ranks}",
         f"--local_worker_num={launch.ranks}",
@@ -123,6 +131,9 @@ def _start(launch: Launch) -> subprocess.Popen[bytes]:
         f"--tail_worker_log={launch.ranks}",  # of no worker: they are followed here
         "--cluster_time_out=300",
         *([f"--rank_table_file={launch.rank_table}"] if launch.rank_table else []),
+        "python",
+        str(_TIED),
+        "0",
         "python",
         *launch.command,
     ]
@@ -247,7 +258,7 @@ class _Follower:
 
 
 class _Signals:
-    """Hands Ctrl-C and SIGTERM to a function while its context is open."""
+    """Hands Ctrl-C, SIGTERM and SIGHUP to a function while its context is open."""
 
     def __init__(self, handler: Callable[[int], None]) -> None:
         self._handler = handler
@@ -255,7 +266,7 @@ class _Signals:
 
     def __enter__(self) -> None:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in stop_signals():
                 self._before[number] = signal.signal(number, self._called)
 
     def __exit__(self, *_: object) -> None:
@@ -264,4 +275,5 @@ class _Signals:
 
     def _called(self, number: int, frame: FrameType | None) -> None:
         del frame
+        let_go_of_terminal(number)
         self._handler(number)

@@ -19,7 +19,16 @@ from typing import Any
 
 from skywork_rt.errors import InvalidArgumentError
 
-__all__ = ["HCCN_CONF", "RankTable", "Server", "device_addresses", "make_table", "merge_tables", "read_table"]
+__all__ = [
+    "HCCN_CONF",
+    "RankTable",
+    "Server",
+    "check_address",
+    "device_addresses",
+    "make_table",
+    "merge_tables",
+    "read_table",
+]
 
 HCCN_CONF = Path("/etc/hccn.conf")
 """Where the driver keeps the devices' addresses, a line `address_0=192.168.100.101` each."""
@@ -95,15 +104,16 @@ def device_addresses(path: Path = HCCN_CONF) -> dict[int, str]:
     for number, line in enumerate(text.splitlines(), 1):
         match = _ADDRESS.fullmatch(line)
         if match:
-            found[int(match[1])] = _address(match[2], f"{path}, line {number}")
+            found[int(match[1])] = check_address(match[2], f"{path}, line {number}")
     return found
 
 
-def _address(text: str, where: str) -> str:
+def check_address(text: str, where: str) -> str:
+    """The address as it is usually written. Raises InvalidArgumentError, beginning with `where`."""
     try:
         return str(ipaddress.ip_address(text))
     except ValueError as error:
-        raise InvalidArgumentError(f"{where}: {text!r} is no address") from error
+        raise InvalidArgumentError(f"{where}: {text!r} is no IP address") from error
 
 
 def make_table(devices: Iterable[int], server_id: str | None, hccn: Path | None = None) -> RankTable:
@@ -194,7 +204,7 @@ def _server(server_id: str, devices: Sequence[Mapping[str, Any]]) -> Server:
     for device in devices:
         address = device.get("device_ip")
         pairs.append(
-            (int(device["device_id"]), _address(address, f"device {device['device_id']}") if address else None)
+            (int(device["device_id"]), check_address(address, f"device {device['device_id']}") if address else None)
         )
     return Server(server_id, tuple(pairs))
 

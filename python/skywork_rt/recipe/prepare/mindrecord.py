@@ -28,6 +28,9 @@ _INDEX = ".db"
 _SCHEMA = {"input_ids": {"type": "int32", "shape": [-1]}, "labels": {"type": "int32", "shape": [-1]}}
 _DESCRIPTION = "text"
 _BATCH = 256
+_REFUSED = frozenset("\\/:*?\"<>|`&;'")
+"""As `check_filename` of mindspore.mindrecord has them."""
+
 # MindSpore's own pages make every file 50 MB long. Small ones need a large header, though, once there are many pages:
 # it lists them. So few records get small pages, and many the usual ones.
 _FEW_RECORDS_BYTES = 1 << 20
@@ -36,7 +39,13 @@ _RECORDS_A_PAGE = 4
 
 
 def check_target(path: Path, overwrite: bool) -> None:
-    """Refuses a place that is taken. Raises InvalidArgumentError."""
+    """Refuses a place that is taken, and a name that MindSpore does not write. Raises InvalidArgumentError."""
+    refused = sorted(set(path.name) & _REFUSED)
+    if refused:
+        raise InvalidArgumentError(
+            f"the name {path.name} has {' '.join(refused)} in it, which MindSpore refuses in the name of a MindRecord "
+            f"(and {' '.join(sorted(_REFUSED - set(refused)))}); give another name"
+        )
     if path.is_dir():
         raise InvalidArgumentError(f"{path} is a folder; give the file to write, such as {path / 'train.mindrecord'}")
     taken = [file for file in (path, _index_of(path)) if file.exists()]

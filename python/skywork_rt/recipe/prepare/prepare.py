@@ -75,10 +75,12 @@ def prepare(
     out, progress = Path(out), progress or no_progress
     _check(seq_length, layout, kind, document, workers, pad_id)
     _check_recipe(layout, mask_prompt)
+    _check_fields(fields, mask_prompt)
     check_target(out, overwrite)
     files = find_files([str(item) for item in inputs])
     if not files:
         raise InvalidArgumentError("no input; give files, folders, or - for standard input")
+    _refuse_own_input(out, [*files, str(tokenizer)])
     vocabulary = open_tokenizer_files(Path(tokenizer))
     report = Report(out, seq_length, layout, _pad_id(vocabulary, pad_id))
 
@@ -119,6 +121,22 @@ def _check(seq_length: int, layout: str, kind: str, document: str, workers: int,
 def _check_recipe(layout: str, mask_prompt: bool) -> None:
     if layout == _RECIPE and mask_prompt:
         raise InvalidArgumentError("the recipe's layout trains every token; --mask-prompt needs another layout")
+
+
+def _check_fields(fields: Sequence[str], mask_prompt: bool) -> None:
+    if mask_prompt and len(fields) == 1:
+        raise InvalidArgumentError(
+            f"--mask-prompt trains the last field alone, and --fields names one, {fields[0]}, so that no prompt is "
+            "left to mask; name the prompt's fields before it, such as --fields content,summary"
+        )
+
+
+def _refuse_own_input(out: Path, read: Sequence[str]) -> None:
+    """Even to replace a file it must not be the one that is read."""
+    written = {path.resolve() for path in (out, out.with_name(out.name + ".db"))}
+    for name in read:
+        if name != STDIN and Path(name).resolve() in written:
+            raise InvalidArgumentError(f"--out {out} would replace {name}, which is read; give another name")
 
 
 def _pad_id(vocabulary: TokenizerFiles, given: int | None) -> int:

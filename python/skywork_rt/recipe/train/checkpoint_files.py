@@ -18,7 +18,7 @@ from skywork_rt.checkpoints.wrong_file import refuse_stand_in
 from skywork_rt.errors import CheckpointError, InvalidArgumentError
 from skywork_rt.recipe.train.model_shape import expected_tensors, lora_tensors
 
-__all__ = ["Start", "check_tensors", "find_start", "latest_step", "rank_folders", "step_of"]
+__all__ = ["Start", "check_tensors", "find_start", "first_ranks", "latest_step", "rank_folders", "step_of"]
 
 Kind = Literal["ckpt", "safetensors", "huggingface"]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -43,8 +43,11 @@ class Start:
     state: Mapping[str, Any] = field(default_factory=dict)
 
 
-def find_start(path: Path, rank: int, resume: bool | str) -> Start:
-    """What lies at `load_checkpoint` for this rank. Raises CheckpointError or InvalidArgumentError, naming the path."""
+def find_start(path: Path, rank: int, resume: bool | str, ranks: int | None = None) -> Start:
+    """What lies at `load_checkpoint` for this rank. Raises CheckpointError or InvalidArgumentError, naming the path.
+
+    Of a directory of rank_N folders the first `ranks` count, all with None.
+    """
     if not path.exists():
         raise InvalidArgumentError(
             f"load_checkpoint {path} does not exist; give a .ckpt, a .safetensors, a Hugging Face directory, or a "
@@ -53,7 +56,7 @@ def find_start(path: Path, rank: int, resume: bool | str) -> Start:
     if path.is_file():
         return _of_file(path)
     if rank_folders(path):
-        return _of_file(_of_rank(path, rank, resume))
+        return _of_file(_of_rank(path, rank, resume, ranks))
     if (path / "config.json").is_file():
         return Start(path, "huggingface")
     files = sorted([*path.glob("*.ckpt"), *path.glob("*.safetensors")])
@@ -111,7 +114,12 @@ def rank_folders(path: Path) -> dict[int, Path]:
     return {int(match[1]): child for match, child in found if match}
 
 
-def _of_rank(path: Path, rank: int, resume: bool | str) -> Path:
+def first_ranks(folders: Mapping[int, Path], ranks: int | None) -> list[Path]:
+    """The folders of a training of that many ranks; further ones were left by one of more ranks."""
+    return [folder for rank, folder in folders.items() if ranks is None or rank < ranks]
+
+
+def _of_rank(path: Path, rank: int, resume: bool | str, ranks: int | None) -> Path:
     """This rank's file; of several the one of the last step that all ranks have, by `step_num`, not by name or date."""
     folders = rank_folders(path)
     folder = folders.get(rank, folders.get(0))
@@ -127,7 +135,7 @@ def _of_rank(path: Path, rank: int, resume: bool | str) -> Path:
     files = _checkpoints(folder)
     if len(files) == 1:
         return files[0]
-    step = latest_step(folders.values())
+    step = latest_step(first_ranks(folders, ranks))
     chosen = [file for file in files if step_of(file) == step]
     if step is None or not chosen:
         raise CheckpointError(f"{folder} has {len(files)} checkpoints and none of a step that all ranks have; name one")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from skywork_rt.errors import InvalidArgumentError
+from skywork_rt.recipe.train.record_schema import columns_of
 from skywork_rt.recipe.train.settings import Settings, at
 
 __all__ = ["DataFiles", "check_records", "data_files", "steps_per_epoch"]
@@ -26,7 +27,7 @@ class DataFiles:
     columns: tuple[str, ...]
 
 
-def data_files(settings: Settings, section: str) -> DataFiles:
+def data_files(settings: Settings, section: str, warn: Callable[[str], None] = lambda text: None) -> DataFiles:
     """The files that MindFormers would read, each with its index beside. Raises InvalidArgumentError for what is
     missing, with the command that writes it."""
     loader = at(settings, f"{section}.data_loader", {})
@@ -45,12 +46,28 @@ def data_files(settings: Settings, section: str) -> DataFiles:
                 f"{section}: {file} has no index {index.name} beside it; a MindRecord is the pair of both, and "
                 "'skywork-rt prepare' writes the index last, so that the file without it is not whole"
             )
-    columns = tuple(at(settings, f"{section}.input_columns", ["input_ids"]))
-    if columns not in (("input_ids",), ("input_ids", "labels")):
+    return DataFiles(section, tuple(files), _columns(settings, section, files, warn))
+
+
+_BARE, _LABELLED = ("input_ids",), ("input_ids", "labels")
+
+
+def _columns(settings: Settings, section: str, files: list[Path], warn: Callable[[str], None]) -> tuple[str, ...]:
+    """With labels where the records have them: they keep pads and masked prompts out of the loss."""
+    given = at(settings, f"{section}.input_columns")
+    if given is not None and tuple(given) not in (_BARE, _LABELLED):
         raise InvalidArgumentError(
-            f'{section}.input_columns is {list(columns)}; it must be ["input_ids"] or ["input_ids", "labels"]'
+            f'{section}.input_columns is {given}; it must be ["input_ids"] or ["input_ids", "labels"]'
         )
-    return DataFiles(section, tuple(files), columns)
+    found = [columns_of(file) for file in files]
+    if not all(names is not None and "labels" in names for names in found):
+        return tuple(given) if given is not None else _BARE
+    if given is not None and tuple(given) == _BARE:
+        warn(
+            f'{section}.input_columns is ["input_ids"], and the records have labels: they are used, so that padding '
+            "and masked prompts are not trained; to train every id, prepare the data without masks"
+        )
+    return _LABELLED
 
 
 def _files_at(path: Path, section: str) -> list[Path]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 
 from skywork_rt.recipe.launch.launcher import Launch
+from skywork_rt.recipe.train.agreement import COMPARED
 from skywork_rt.recipe.train.plan import Plan, ranks_of
 from skywork_rt.recipe.train.prepare_start import prepare_start
 from skywork_rt.recipe.train.settings import at, dump_settings
@@ -14,12 +16,9 @@ __all__ = ["launch_of"]
 
 
 def launch_of(plan: Plan, progress: Progress) -> Launch:
-    """What is done once for all ranks is done here (removing, converting, splitting); the ranks get the configuration
-    as it was checked, and check it again for themselves."""
+    """What is done once for all ranks is done here (converting, splitting); the ranks get the configuration as it was
+    checked, and check it again for themselves. Rank 0 removes what --overwrite is for once all checks are done."""
     ranks = ranks_of(plan.settings)
-    if plan.overwrite and not plan.resume and plan.mode != "eval":
-        for rank in range(ranks):
-            plan.output.clear(rank)
     settings = copy.deepcopy(plan.settings)
     load = prepare_start(plan, progress)
     if load is not None:  # where nothing was made, every rank finds its own file at what was given
@@ -31,5 +30,9 @@ def launch_of(plan: Plan, progress: Progress) -> Launch:
     command = ["-m", "skywork_rt", "train", "--config", str(path)]
     if plan.peak_flops is not None:
         command += ["--peak-tflops", str(plan.peak_flops / 1e12)]
+    if plan.overwrite:
+        command.append("--overwrite")
+    for key in set(dict(plan.changes)) & COMPARED:  # they are in the file; that they were set on purpose is not
+        command += ["--set", f"{key}={json.dumps(at(settings, key))}"]
     stages = int(at(plan.settings, "parallel_config.pipeline_stage", 1))
     return Launch(command, ranks, plan.output.logs, follow=ranks - 1 if stages > 1 else 0)

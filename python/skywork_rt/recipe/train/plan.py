@@ -10,10 +10,19 @@ from typing import Any
 
 from skywork_rt.errors import CheckpointError, InvalidArgumentError, UnsupportedError
 from skywork_rt.recipe.configs import find_config
-from skywork_rt.recipe.train.checkpoint_files import Start, check_tensors, find_start, latest_step, rank_folders
+from skywork_rt.recipe.train.agreement import check_agreement
+from skywork_rt.recipe.train.checkpoint_files import (
+    Start,
+    check_tensors,
+    find_start,
+    first_ranks,
+    latest_step,
+    rank_folders,
+)
 from skywork_rt.recipe.train.datasets import DataFiles, data_files
 from skywork_rt.recipe.train.limits import adapt_to_device, check_limits, parallel_mode
 from skywork_rt.recipe.train.model_shape import model_shape
+from skywork_rt.recipe.train.nested_schema import check_tasks
 from skywork_rt.recipe.train.output import Output
 from skywork_rt.recipe.train.prepare_start import splits_tensors
 from skywork_rt.recipe.train.ranks import role, this_rank
@@ -58,6 +67,7 @@ class Plan:
     ranks: int = 1
     overwrite: bool = False
     peak_flops: float | None = None
+    changes: Sequence[tuple[str, Any]] = ()
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -86,6 +96,7 @@ class Plan:
 def make_plan(config: str, options: TrainOptions) -> Plan:
     """Reads, translates and checks everything. Raises InvalidArgumentError, UnsupportedError or CheckpointError."""
     settings = read_settings(find_config(config))
+    check_tasks(settings, dict(options.changes))
     apply_changes(settings, _named_changes(options))
     apply_changes(settings, options.changes)
     warnings: list[str] = []
@@ -100,7 +111,9 @@ def make_plan(config: str, options: TrainOptions) -> Plan:
     _warn(settings, warnings.append)
     plan = _with_files(settings, mode, options, warnings)
     if role() != "scheduler":
-        plan.output.check(resume=plan.resume or mode == "eval", overwrite=options.overwrite, rank=plan.rank)
+        plan.output.check(resume=plan.resume or mode == "eval", overwrite=options.overwrite, load=plan.given)
+    if plan.start is not None and not plan.start.path.is_relative_to(plan.output.prepared):
+        check_agreement(plan.start, plan.model, set(dict(options.changes)), warnings.append)
     adapt_to_device(settings)
     return plan
 
@@ -123,6 +136,8 @@ def _named_changes(options: TrainOptions) -> list[tuple[str, Any]]:
 
 def _with_files(settings: Settings, mode: str, options: TrainOptions, warnings: list[str]) -> Plan:
     rank, ranks = this_rank()
+    if role() == "worker":
+        _check_ranks(settings, ranks)
     output = Output(Path(str(settings.get("output_dir") or "./output")).expanduser().absolute())
     settings["output_dir"] = str(output.folder)
     wanted = settings.get("resume_training") or False
@@ -132,7 +147,7 @@ def _with_files(settings: Settings, mode: str, options: TrainOptions, warnings: 
     parallel = parallel_mode(settings)
     if start is not None and given_path is not None:
         _check_start(settings, start, given_path, bool(resume), parallel)
-    train = data_files(settings, "train_dataset") if mode != "eval" else None
+    train = data_files(settings, "train_dataset", warnings.append) if mode != "eval" else None
     wants_eval = mode == "eval" or bool(settings.get("do_eval"))
     return Plan(
         settings=settings,
@@ -140,7 +155,7 @@ def _with_files(settings: Settings, mode: str, options: TrainOptions, warnings: 
         output=output,
         parallel=parallel,
         train=train,
-        evaluation=data_files(settings, "eval_dataset") if wants_eval else None,
+        evaluation=data_files(settings, "eval_dataset", warnings.append) if wants_eval else None,
         start=start,
         given=given_path,
         resume=bool(resume),
@@ -148,6 +163,7 @@ def _with_files(settings: Settings, mode: str, options: TrainOptions, warnings: 
         ranks=ranks,
         overwrite=options.overwrite,
         peak_flops=options.peak_tflops * 1e12 if options.peak_tflops else None,
+        changes=options.changes,
         warnings=warnings,
     )
 
@@ -173,9 +189,9 @@ def _check_start(settings: Settings, start: Start, given: Path, resume: bool, pa
 
 def _given_checkpoint(settings: Settings, output: Output, resume: bool | str, mode: str) -> Path | None:
     """What the training begins from, as it was given; without, to resume, the output folder's own checkpoints."""
-    given = settings.get("load_checkpoint") or at(settings, "model.model_config.checkpoint_name_or_path")
+    given = settings.get("load_checkpoint") or _path_in_model(settings, resume)
     if not given and resume:
-        if not output.checkpoints.is_dir() or latest_step(rank_folders(output.checkpoints).values()) is None:
+        if not output.checkpoints.is_dir() or _latest(settings, output) is None:
             raise InvalidArgumentError(
                 f"resume_training is set, and {output.checkpoints} has no checkpoint; give --load-checkpoint, or the "
                 "--output-dir of the training to go on with"
@@ -188,12 +204,34 @@ def _given_checkpoint(settings: Settings, output: Output, resume: bool | str, mo
     return Path(str(given)).expanduser().absolute()
 
 
+def _latest(settings: Settings, output: Output) -> int | None:
+    return latest_step(first_ranks(rank_folders(output.checkpoints), ranks_of(settings)))
+
+
+def _path_in_model(settings: Settings, resume: bool | str) -> str | None:
+    """`checkpoint_name_or_path`, where it is a path: by a name MindFormers 1.0 downloaded weights."""
+    given = at(settings, "model.model_config.checkpoint_name_or_path")
+    if not given or Path(str(given)).expanduser().exists():
+        return given or None
+    if resume:  # from the output folder
+        return None
+    if "/" in str(given) or str(given).endswith((".ckpt", ".safetensors")):
+        raise InvalidArgumentError(
+            f"model.model_config.checkpoint_name_or_path {given} does not exist; give the weights by --load-checkpoint"
+        )
+    raise InvalidArgumentError(
+        f"model.model_config.checkpoint_name_or_path is {given!r}, a name by which MindFormers 1.0 downloaded weights, "
+        "and which nothing stands for today; give the weights by --load-checkpoint, or begin from random ones by "
+        "--set model.model_config.checkpoint_name_or_path=''"
+    )
+
+
 def _start(settings: Settings, path: Path | None, resume: bool | str, rank: int) -> Start | None:
     if path is None:
         return None
     if at(settings, "auto_trans_ckpt") and path.is_dir() and rank_folders(path):
-        rank = 0  # all parts are put together first
-    return find_start(path, rank, resume)
+        return find_start(path, 0, resume)  # all parts are put together first
+    return find_start(path, rank, resume, ranks_of(settings))
 
 
 def _check_model_use(settings: Settings, vocabulary: int) -> None:
@@ -251,13 +289,33 @@ def _warn(settings: Settings, warn: Callable[[str], None]) -> None:
         warn(f"train_dataset.batch_size {other} is not used: runner_config.batch_size {batch} is")
 
 
+def _check_ranks(settings: Settings, started: int) -> None:
+    """What msrun started is what the configuration is for; else each process would train alone into the same files."""
+    wanted = ranks_of(settings)
+    if wanted == started:
+        return
+    if not settings.get("use_parallel"):
+        raise InvalidArgumentError(
+            f"msrun started {started} workers, and use_parallel is False, so that each would train alone and all write "
+            "the same files; add --use-parallel True, or start 'skywork-rt train' without msrun"
+        )
+    degrees = " x ".join(f"{name} {at(settings, f'parallel_config.{name}', 1)}" for name in _DEGREES)
+    raise InvalidArgumentError(
+        f"msrun started {started} workers, and parallel_config asks for {wanted} ranks ({degrees}); start {wanted} "
+        "workers (--worker_num, DEVICE_NUM of launch), or change the degrees, such as --set "
+        f"parallel_config.data_parallel={started}"
+    )
+
+
+_DEGREES = ("data_parallel", "model_parallel", "pipeline_stage", "context_parallel")
+
+
 def ranks_of(settings: Settings) -> int:
     """How many ranks the configuration asks for: the product of its parallel degrees."""
     if not settings.get("use_parallel"):
         return 1
-    degrees = ("data_parallel", "model_parallel", "pipeline_stage", "context_parallel")
     count = 1
-    for degree in degrees:
+    for degree in _DEGREES:
         count *= int(at(settings, f"parallel_config.{degree}", 1))
     return count
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from skywork_rt.recipe.train.monitor import Watch
     from skywork_rt.recipe.train.stop import StopRequest
 
-__all__ = ["Outcome", "run_rank"]
+__all__ = ["Outcome", "run_rank", "steps_of"]
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,7 @@ def run_rank(plan: Plan, progress: Progress = no_progress) -> Outcome:
     Raises BackendError when MindSpore fails, with the place of its whole text; what the checks of records find is an
     InvalidArgumentError.
     """
-    if plan.overwrite and not plan.resume and plan.mode != "eval" and role() != "scheduler":
-        plan.output.clear(plan.rank)
+    plan.output.check_writable()
     set_environment(plan.output.folder)
     log = plan.output.logs / ("scheduler.txt" if role() == "scheduler" else f"rank_{plan.rank}.txt")
     with aside(log) as screen, _told(log):
@@ -126,7 +125,7 @@ def _train(plan: Plan, screen: TextIO, progress: Progress) -> Outcome:
     config = _build(plan, load)
     ranks = _ranks(plan)
     with StopRequest() as stop:
-        watch = _watch(plan, config, ranks, stop, screen, progress)
+        watch = _watch(plan, ranks, stop, screen, progress, load)
         from mindformers import Trainer
 
         from skywork_rt.recipe.train.monitor import Monitor
@@ -150,7 +149,7 @@ def _train(plan: Plan, screen: TextIO, progress: Progress) -> Outcome:
     )
 
 
-def _watch(plan: Plan, config: Any, ranks: Ranks, stop: StopRequest, screen: TextIO, progress: Progress) -> Watch:
+def _watch(plan: Plan, ranks: Ranks, stop: StopRequest, screen: TextIO, progress: Progress, load: Path | None) -> Watch:
     from skywork_rt.recipe.train.datasets import check_records, steps_per_epoch
     from skywork_rt.recipe.train.monitor import Watch
     from skywork_rt.recipe.train.records import LossLog
@@ -161,7 +160,12 @@ def _watch(plan: Plan, config: Any, ranks: Ranks, stop: StopRequest, screen: Tex
     records = check_records(plan.train, plan.model)
     batch = _global_batch(plan, ranks)
     an_epoch = steps_per_epoch(records, batch, at(plan.settings, "train_dataset", {}))
-    first, last = _span(plan, an_epoch, batch)
+    first, last = steps_of(plan, an_epoch, batch)
+    evaluator = _evaluator(plan, ranks) if plan.evaluation is not None else None
+    if plan.overwrite and not plan.resume and ranks.rank == 0:
+        # Not before: nothing can refuse the training any more. The other ranks write nothing before the first step,
+        # which all do together.
+        plan.output.clear(keep=load)
     leads = ranks.rank == (ranks.loss_rank or 0)
     length = int(plan.model.get("seq_length") or 2048)
     saver = Saver(_saver_settings(plan), plan.output.folder, ranks.rank, an_epoch, batch, plan.model, last_step=first)
@@ -181,7 +185,7 @@ def _watch(plan: Plan, config: Any, ranks: Ranks, stop: StopRequest, screen: Tex
         peak=_peak(plan),
         flops_per_token=flops_per_token(model_shape(plan.model), length),
         loss_divisor=_loss_divisor(plan),
-        evaluator=_evaluator(plan, ranks) if plan.evaluation is not None else None,
+        evaluator=evaluator,
         log=LossLog(plan.output.loss_log, first) if leads else None,
         curve=plan.output.curve if leads else None,
         writers=_writers(plan, first) if leads else [],
@@ -190,7 +194,11 @@ def _watch(plan: Plan, config: Any, ranks: Ranks, stop: StopRequest, screen: Tex
 
 
 def _screen_lines(screen: TextIO, leads: bool) -> Callable[[str], None]:
-    return (lambda line: print(line, file=screen, flush=True)) if leads else (lambda line: None)
+    def say(line: str) -> None:
+        with contextlib.suppress(OSError):  # a closed terminal or pipe ends no training
+            print(line, file=screen, flush=True)
+
+    return say if leads else (lambda line: None)
 
 
 def _global_batch(plan: Plan, ranks: Ranks) -> int:
@@ -207,7 +215,7 @@ def _global_batch(plan: Plan, ranks: Ranks) -> int:
     return batch * int(at(settings, "runner_config.gradient_accumulation_steps", 1))
 
 
-def _span(plan: Plan, an_epoch: int, batch: int) -> tuple[int, int]:
+def steps_of(plan: Plan, an_epoch: int, batch: int) -> tuple[int, int]:
     """The last step that was done before, and the last one of all."""
     last = an_epoch * int(at(plan.settings, "runner_config.epochs", 1))
     stop = int(at(plan.settings, "runner_config.stop_step", 0))
@@ -215,6 +223,12 @@ def _span(plan: Plan, an_epoch: int, batch: int) -> tuple[int, int]:
     first = 0
     if plan.resume and plan.start is not None:
         scale = (plan.start.global_batch_size or batch) / batch
+        if scale != 1 and plan.start.path.is_relative_to(plan.output.folder):
+            raise InvalidArgumentError(
+                f"{plan.start.path.name} is of a training with {plan.start.global_batch_size} records a step, and this "
+                f"one has {batch}: its steps count otherwise, and its checkpoints would take earlier ones' place; "
+                "resume with the same batch and ranks, or give another --output-dir"
+            )
         first = int(plan.start.step * scale)
         if first >= last:
             raise InvalidArgumentError(

@@ -12,6 +12,7 @@ from typing import Any
 
 from skywork_rt.errors import InvalidArgumentError, UnsupportedError
 from skywork_rt.recipe.train.mindformers_source import Parameter, checked_types, signature, template_sections
+from skywork_rt.recipe.train.nested_schema import check_nested
 from skywork_rt.recipe.train.settings import Settings, at
 from skywork_rt.recipe.train.value_check import check_range, check_type
 from skywork_rt.support.suggest import refuse_unknown
@@ -196,6 +197,7 @@ def check_schema(settings: Settings) -> None:
     _check_by_type(settings, "lr_schedule", _schedule_keys)
     _check_wrapper(settings)
     _check_callbacks(settings)
+    check_nested(settings, _check_keys, _schedule_keys)
 
 
 def _check_top(settings: Settings, sections: Mapping[str, Known]) -> None:
@@ -242,6 +244,10 @@ def _check_datasets(settings: Settings) -> None:
         _check_keys(f"{name}.data_loader", f"{name}.data_loader.", loader, _DATA_LOADER)
     for name in ("train_dataset_task", "eval_dataset_task"):
         _check_section(settings, name, _DATASET_TASK)
+        config = at(settings, f"{name}.dataset_config", {})
+        _check_keys(f"{name}.dataset_config", f"{name}.dataset_config.", config, _DATASET)
+        loader = at(config, "data_loader", {})
+        _check_keys(f"{name}.dataset_config.data_loader", f"{name}.dataset_config.data_loader.", loader, _DATA_LOADER)
         kind = at(settings, f"{name}.type", "CausalLanguageModelDataset")
         if kind != "CausalLanguageModelDataset":
             raise UnsupportedError(f"{name}.type is {kind}; training a language model needs CausalLanguageModelDataset")

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the step that runs is finished and its state is saved."""
+"""Ctrl-C, SIGTERM and a closed terminal: the step that runs is finished and its state is saved."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import signal
 import threading
 from types import FrameType, TracebackType
 from typing import Any
+
+from skywork_rt.support.stop_signals import let_go_of_terminal, stop_signals
 
 __all__ = ["StopRequest"]
 
@@ -29,7 +31,7 @@ class StopRequest:
         """Takes the signals, again where MindSpore has taken them since."""
         if self.signal is not None or threading.current_thread() is not threading.main_thread():
             return
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in stop_signals():
             before = signal.signal(number, self._asked)
             self._before.setdefault(number, before)
 
@@ -41,6 +43,7 @@ class StopRequest:
     def _asked(self, number: int, frame: FrameType | None) -> None:
         del frame
         self.signal = number
+        let_go_of_terminal(number)
         self._restore()
 
     def _restore(self) -> None:
