@@ -167,6 +167,11 @@ def _mindspore_of_hugging_face(name: str) -> str | None:
 
 def _from_source(request: Request, names: Names, source: FileSource) -> Weights:
     name_of: Callable[[str], str] = hugging_face_name if names == "huggingface" else mindspore_name
+    if names != "huggingface" and source.config.layers_without_rope:
+        raise UnsupportedError(
+            f"{request.source.name} has layers without rotary embedding, and MindFormers' Llama turns every layer; "
+            "'skywork-rt export' reads the model as it is"
+        )
     tensors = []
     for name, shape in source.config.tensor_shapes().items():
         stored = source.dtype(name)

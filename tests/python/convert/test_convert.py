@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from checkpoints import GgufBuilder
+from checkpoints import GgufBuilder, family
 from small_checkpoints import (
     UNTIED,
     arrays_of,
@@ -402,6 +402,19 @@ def test_a_tokenizer_that_is_none_is_refused(tmp_path: Path, out: str) -> None:
         convert(source, tmp_path / out, tokenizer=path)
     assert not (tmp_path / out).exists()
     assert not (tmp_path / f"{out}.partial").exists()
+
+
+@pytest.mark.parametrize(
+    ("model_type", "cause"),
+    [("qwen3", "for which MindFormers"), ("smollm3", "layers without rotary embedding")],
+)
+def test_models_with_parts_that_mindformers_does_not_have_are_refused(
+    tmp_path: Path, model_type: str, cause: str
+) -> None:
+    source = hugging_face(tmp_path / "hf", family(model_type), model_type=model_type)
+    with pytest.raises(UnsupportedError, match=cause):
+        convert(source, tmp_path / "model.ckpt")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["hf"]
 
 
 def test_a_part_that_mindformers_does_not_have_is_refused_by_name() -> None:
