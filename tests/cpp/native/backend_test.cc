@@ -160,6 +160,7 @@ TEST(NativeBackend, RoundedActivationsStayCloseToTheTextbookAndNeedIntegerWeight
   }
   TinyOptions shape;
   shape.kind = kBf16;
+  shape.vocabulary_kind = kBf16;  // a single matrix of integers would do
   const TinyModel model = MakeTinyModel(shape, directory.path());
   BackendOptions options = Options();
   options.activations = "int8";
