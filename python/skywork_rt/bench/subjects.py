@@ -37,6 +37,7 @@ LARGE_BYTES = 2e9
 """A model that reads more weights than this a token is large: nothing but the memory matters to its speed, and a whole
 run would take hours."""
 
+_GGUF = "gguf"  # weights of several types
 _LITE_RUNTIMES = (LITE, PREDICT, RECIPE)
 _FULL_CONTRACT = "host-cache/full"
 _INCREMENTAL_CONTRACT = "host-cache/incremental"
@@ -140,10 +141,11 @@ def _native_subjects(bundle: BundleInfo, parameters: int) -> list[Subject]:
     integers = {kind["name"] for kind in weight_types() if kind["integers"]}
     for weights, file in bundle.section("weights").items():
         size = _size(bundle, file)
-        header = WeightsHeader.read(bundle.directory / Path(file).name)
+        path = bundle.directory / Path(file).name
         # An embedding table of its own is looked up a row a token; a tied one is read whole, as the head.
-        read = size if model["tied_embeddings"] else size - header.embedding_bytes()
-        for activations in ("f32", "int8") if integers & header.types().keys() else ("f32",):
+        read = size if model["tied_embeddings"] else size - WeightsHeader.read(path).embedding_bytes()
+        kinds = {weights} if weights != _GGUF else WeightsHeader.read(path).types().keys()
+        for activations in ("f32", "int8") if integers & kinds else ("f32",):
             options = {"backend": "native", "weights": weights, "activations": activations}
             label, bits = f"{weights}/{activations}", 8 * size / parameters
             subjects.append(Subject(NATIVE, label, bits, read, (file,), options, size, cache))

@@ -54,7 +54,9 @@ class WeightsHeader:
             ((begin, end),) = spans
             return int(end) - int(begin)
         except (ValueError, TypeError, KeyError) as error:
-            raise CorruptBundleError(f"{self.path} has not one embedding table: {error}") from error
+            raise CorruptBundleError(
+                f"{self.path} is no file of packed weights with one embedding table: {error}"
+            ) from error
 
 
 def _is_matrix(entry: Any) -> bool:
