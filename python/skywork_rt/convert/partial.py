@@ -17,7 +17,7 @@ from types import TracebackType
 from skywork_rt.checkpoints.tensors.ckpt_file import CRC_MARK
 from skywork_rt.convert.plan import Plan, PlannedFile, Unit
 from skywork_rt.errors import BusyError, CapacityError, InternalError, InvalidArgumentError
-from skywork_rt.support.publish import rename_new, replace_directory, sync
+from skywork_rt.support.publish import file_mode_mask, rename_new, replace_directory, sync
 from skywork_rt.support.stages import Progress
 
 __all__ = ["Checksums", "PartialOutput", "drop_published"]
@@ -224,7 +224,7 @@ class PartialOutput:
     def publish_file(self, name: str, *, overwrite: bool) -> None:
         """Gives the only file of the output its name."""
         made = self.path / name
-        made.chmod(0o666 & ~_umask())
+        made.chmod(0o666 & ~file_mode_mask())
         self._note_published(made)
         if overwrite:
             made.replace(self._out)
@@ -307,10 +307,4 @@ def _crc(blocks: Iterator[bytes]) -> int:
     value = 0
     for block in blocks:
         value = binascii.crc32(block, value)
-    return value
-
-
-def _umask() -> int:
-    value = os.umask(0)
-    os.umask(value)
     return value

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from skywork_rt.errors import CapacityError, InvalidArgumentError
-from skywork_rt.support.publish import rename_new, replace_directory, sync
+from skywork_rt.support.publish import file_mode_mask, rename_new, replace_directory, sync
 
 __all__ = ["AtomicDirectory"]
 
@@ -66,9 +66,7 @@ class AtomicDirectory:
         """
         for file in self.path.iterdir():
             sync(file)
-        umask = os.umask(0)
-        os.umask(umask)
-        self.path.chmod(0o777 & ~umask)
+        self.path.chmod(0o777 & ~file_mode_mask())
         sync(self.path)
         if self._overwrite and self._final.exists():
             replace_directory(self.path, self._final)

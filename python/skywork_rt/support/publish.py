@@ -8,7 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
-__all__ = ["exchange_directory", "rename_new", "replace_directory", "sync"]
+__all__ = ["exchange_directory", "file_mode_mask", "rename_new", "replace_directory", "sync"]
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
@@ -21,6 +21,13 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def file_mode_mask() -> int:
+    """The permissions that this process takes from new files. Reading it sets it twice: there is no other way."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def rename_new(source: Path, target: Path) -> None:

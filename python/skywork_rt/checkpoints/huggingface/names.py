@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from skywork_rt.checkpoints.tensor_names import canonical_names
 
 __all__ = ["canonical_name", "hugging_face_name"]
 
@@ -29,19 +29,12 @@ _MODULES = {
 _TOP = {"embed_tokens": "model.embed_tokens.weight", "norm": "model.norm.weight", "lm_head": "lm_head.weight"}
 
 
-_PARTS = {theirs: ours for ours, theirs in _MODULES.items()}
-_TOP_NAMES = {theirs: ours for ours, theirs in _TOP.items()}
-_LAYER = re.compile(r"model\.layers\.(0|[1-9]\d*)\.(.+)")
+_canonical = canonical_names(_TOP, _MODULES)
 
 
 def canonical_name(name: str) -> str | None:
     """Our name for the tensor that a Hugging Face checkpoint calls `name`; None for what is no weight of a model."""
-    if name in _TOP_NAMES:
-        return _TOP_NAMES[name]
-    match = _LAYER.fullmatch(name)
-    if match is None or match[2] not in _PARTS:
-        return None
-    return f"layers.{match[1]}.{_PARTS[match[2]]}"
+    return _canonical(name)
 
 
 def hugging_face_name(name: str) -> str:

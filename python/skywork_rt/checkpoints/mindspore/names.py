@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 
+from skywork_rt.checkpoints.tensor_names import canonical_names
 from skywork_rt.errors import CheckpointError, UnsupportedError
 
 __all__ = [
@@ -36,9 +37,7 @@ _TOP = {
     "norm": "model.norm_out.weight",
     "lm_head": "lm_head.weight",
 }
-_PARTS = {theirs: ours for ours, theirs in _MODULES.items()}
-_TOP_NAMES = {theirs: ours for ours, theirs in _TOP.items()}
-_LAYER = re.compile(r"model\.layers\.(0|[1-9]\d*)\.(.+)")
+_canonical = canonical_names(_TOP, _MODULES)
 
 # The states of MindSpore's and MindFormers' optimizers that have the shape of a weight, before its name.
 _MOMENT = re.compile(
@@ -76,12 +75,7 @@ def mindspore_name(name: str) -> str:
 
 def canonical_name(name: str) -> str | None:
     """Our name for the tensor that a MindFormers checkpoint calls `name`; None for what is no weight of a model."""
-    if name in _TOP_NAMES:
-        return _TOP_NAMES[name]
-    match = _LAYER.fullmatch(name)
-    if match is None or match[2] not in _PARTS:
-        return None
-    return f"layers.{match[1]}.{_PARTS[match[2]]}"
+    return _canonical(name)
 
 
 def moment_of(name: str) -> str | None:
@@ -116,5 +110,7 @@ def check_known(name: str, where: str, *, lora: bool = False) -> None:
 def _nearest(name: str) -> str:
     layer = re.match(r"model\.layers\.(\d+)\.", name)
     prefix = f"model.layers.{layer[1] if layer else 0}."
-    near = difflib.get_close_matches(name, [*_TOP_NAMES, *(prefix + part for part in _PARTS)], n=1, cutoff=0.5)
+    near = difflib.get_close_matches(
+        name, [*_TOP.values(), *(prefix + part for part in _MODULES.values())], n=1, cutoff=0.5
+    )
     return f"; the nearest known name is {near[0]}" if near else ""

@@ -20,6 +20,7 @@ from skywork_rt.errors import CapacityError, InternalError, InvalidArgumentError
 from skywork_rt.recipe.prepare.layouts import Record
 from skywork_rt.support.atomic_directory import AtomicDirectory
 from skywork_rt.support.mindspore_import import import_mindspore
+from skywork_rt.support.publish import file_mode_mask, sync
 
 __all__ = ["check_target", "read_count", "write_mindrecord"]
 
@@ -129,30 +130,20 @@ def _verify(path: Path, count: int, first: Record, last: Record) -> None:
 
 def _move(inside: Path, path: Path, overwrite: bool) -> None:
     index = _index_of(inside)
-    umask = os.umask(0)
-    os.umask(umask)
     for file in (inside, index):
-        file.chmod(0o666 & ~umask)  # MindSpore keeps what it writes to its owner
-        _sync(file)
+        file.chmod(0o666 & ~file_mode_mask())  # MindSpore keeps what it writes to its owner
+        sync(file)
     check_target(path, overwrite)
     _index_of(path).unlink(
         missing_ok=True
     )  # from here on an old file is refused by readers, until the new one is whole
     inside.rename(path)
     index.rename(_index_of(path))
-    _sync(path.absolute().parent)
+    sync(path.absolute().parent)
 
 
 def _index_of(path: Path) -> Path:
     return path.with_name(path.name + _INDEX)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _refuse_full_disk(directory: Path, error: RuntimeError) -> None:
