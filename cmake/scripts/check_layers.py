@@ -75,6 +75,7 @@ PYTHON_ROOMS: Table = {
         "api",
         "skywork_rt",
         "mindspore_backend",
+        "evaluate",
         "bench",
         "recipe",
     ),

@@ -1,0 +1,146 @@
+"""Requests to a server with OpenAI's routes: retries, and errors that name their cause."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from skywork_rt.errors import BackendError, InvalidArgumentError, UnsupportedError
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["Refused", "ServerClient"]
+
+_TIMEOUT_SECONDS = 600.0
+_CONNECT_SECONDS = 10.0
+_LONGEST_PAUSE = 30.0
+_AGAIN = (408, 409, 425, 429)
+_SAID = 400  # characters of a server's own message that are repeated
+
+
+class Refused(InvalidArgumentError):
+    """The server understood a request and does not want it (4xx)."""
+
+    def __init__(self, status: int, said: str, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.said = said
+
+
+class ServerClient:
+    """Of one server; any number of threads may ask at once."""
+
+    def __init__(self, url: str, key_variable: str | None = None, attempts: int = 6, pause: float = 0.5) -> None:
+        """`url`: with or without its /v1. `key_variable`: the environment variable that has the API key. A request is
+        tried `attempts` times; `pause` seconds after the first failure, and twice as long after each further one.
+
+        Raises InvalidArgumentError for what is no URL or an empty variable, UnsupportedError without httpx.
+        """
+        try:
+            import httpx
+        except ModuleNotFoundError as error:
+            raise UnsupportedError("--url needs the package httpx: pip install 'skywork-rt[eval]'") from error
+        self.base = _base(url)
+        self._attempts = attempts
+        self._pause = pause
+        self._stopped = threading.Event()
+        self._client: httpx.Client = httpx.Client(
+            headers=_headers(key_variable), timeout=httpx.Timeout(_TIMEOUT_SECONDS, connect=_CONNECT_SECONDS)
+        )
+
+    def get(self, route: str) -> Any:
+        """The JSON at `route`, such as /models. Raises as `post` does."""
+        return self._ask("GET", route, None)
+
+    def post(self, route: str, body: Mapping[str, Any]) -> Any:
+        """The answer's JSON. Raises Refused for 4xx, BackendError when no attempt brought an answer."""
+        return self._ask("POST", route, body)
+
+    def stop(self) -> None:
+        """Ends what is waiting for its next attempt."""
+        self._stopped.set()
+
+    def close(self) -> None:
+        self.stop()
+        self._client.close()
+
+    def _ask(self, method: str, route: str, body: Mapping[str, Any] | None) -> Any:
+        import httpx
+
+        url, failure = self.base + route, ""
+        for attempt in range(self._attempts):
+            if attempt and self._stopped.wait(self._delay(attempt)):
+                break
+            try:
+                response = self._client.request(method, url, json=body)
+            except httpx.InvalidURL as error:
+                raise InvalidArgumentError(f"{url} is no URL: {error}") from error
+            except httpx.TransportError as error:
+                failure = f"{type(error).__name__}: {error}"
+                continue
+            if response.status_code < 300:
+                return _json(response, url)
+            failure = f"status {response.status_code}: {_said(response)}"
+            if response.status_code < 500 and response.status_code not in _AGAIN:
+                raise Refused(response.status_code, _said(response), _refusal(url, response, self.base))
+            self._honour(response)
+        raise BackendError(
+            f"{url} did not answer in {self._attempts} attempts; the last one: {failure}. Is the server running, and "
+            "reachable from here? What was answered is kept: the same command goes on"
+        )
+
+    def _delay(self, attempt: int) -> float:
+        return min(_LONGEST_PAUSE, self._pause * 2 ** (attempt - 1)) * random.uniform(0.8, 1.2)
+
+    def _honour(self, response: httpx.Response) -> None:
+        after = response.headers.get("retry-after", "")
+        if after.isdecimal():
+            self._stopped.wait(min(float(after), _LONGEST_PAUSE))
+
+
+def _base(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise InvalidArgumentError(f"url is {url!r}, but must begin with http:// or https://")
+    base = url.rstrip("/").removesuffix("/completions").rstrip("/")
+    return base if base.endswith("/v1") else base + "/v1"
+
+
+def _headers(key_variable: str | None) -> dict[str, str]:
+    if key_variable is None:
+        return {}
+    key = os.environ.get(key_variable, "").strip()
+    if not key:
+        raise InvalidArgumentError(f"the environment variable {key_variable} of --api-key-env is not set or empty")
+    return {"Authorization": f"Bearer {key}"}
+
+
+def _json(response: httpx.Response, url: str) -> Any:
+    try:
+        return response.json()
+    except ValueError as error:
+        raise BackendError(f"{url} answered with what is no JSON ({response.text[:80]!r}): is it such a server?") from error
+
+
+def _said(response: httpx.Response) -> str:
+    try:
+        content = response.json()
+        message = content["error"]["message"] if isinstance(content.get("error"), dict) else content.get("message")
+        text = str(message or content)
+    except (ValueError, KeyError, AttributeError):
+        text = response.text
+    return " ".join(text.split())[:_SAID]
+
+
+def _refusal(url: str, response: httpx.Response, base: str) -> str:
+    fix = {
+        401: "name the environment variable with the server's key with --api-key-env",
+        403: "name the environment variable with the server's key with --api-key-env",
+        404: f"check --url ({base} must have the route /completions) and --model",
+        405: f"check --url ({base} must have the route /completions)",
+    }.get(response.status_code, "the server does not take this request")
+    return f"{url} answered {response.status_code}: {_said(response)}: {fix}"

@@ -1,0 +1,180 @@
+"""Answers from any server with OpenAI's route /v1/completions.
+
+A question is one request for one token with the log-probabilities of the N best. Where these lack a letter, the prompt
+with that letter behind it is scored (`echo`); on a server that cannot, the letter stays unknown: it is less likely than
+every one of the N, so the best letter is still right when any letter is among them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from skywork_rt.errors import BackendError, InvalidArgumentError
+from skywork_rt.evaluate.prompts import PromptParts
+from skywork_rt.evaluate.scorer import UNANSWERABLE, Scored
+from skywork_rt.evaluate.server_client import Refused, ServerClient
+from skywork_rt.evaluate.task import CHOICES
+
+__all__ = ["ServerScorer"]
+
+_ROUTE = "/completions"
+_MOST_LOGPROBS = (20, 10, 5)
+"""How many best ones are asked for, until a server does not refuse: OpenAI's own allows 5."""
+_TOO_LONG = ("context length", "context_length", "maximum context", "too long", "too large", "max_length", "max_model_len")
+_SPACES = ("▁", "Ġ")  # how vocabularies write a space
+
+
+class ServerScorer:
+    """At most `concurrency` requests at once. `model`: None for a server that has one alone."""
+
+    def __init__(self, client: ServerClient, model: str | None, concurrency: int = 8) -> None:
+        self._client = client
+        self._concurrency = concurrency
+        self._model = model or _only_model(client)
+        self._lock = threading.Lock()
+        self._asked_for = list(_MOST_LOGPROBS)
+        self._echoes = True
+        self._missed = 0  # questions whose best ones lacked a letter
+        self._unknown = 0  # of these, those where a letter stayed unknown
+
+    @property
+    def name(self) -> str:
+        return self._model
+
+    def identity(self) -> Mapping[str, Any]:
+        return {"url": self._client.base, "model": self._model}
+
+    def notes(self) -> list[str]:
+        notes = ["The tokens of a server's letters are found by their texts: a letter, with or without a space before it."]
+        if self._missed:
+            notes.append(
+                f"Of {self._missed} questions the server's {self._asked_for[0]} best tokens lacked a letter, "
+                f"which was scored by itself (echo) for {self._missed - self._unknown}; for {self._unknown} it stays "
+                "unknown, and counts as less likely than the letters that are known."
+            )
+        return notes
+
+    def score(self, prompts: Iterable[PromptParts]) -> Iterator[Scored]:
+        waiting: deque[Future[Scored]] = deque()
+        pool = ThreadPoolExecutor(self._concurrency, "skywork_rt eval")
+        try:
+            for parts in prompts:
+                waiting.append(pool.submit(self._answer, parts))
+                if len(waiting) >= 2 * self._concurrency:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            if waiting:
+                self._client.stop()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _answer(self, parts: PromptParts) -> Scored:
+        for shots in range(len(parts.examples), -1, -1):
+            text = parts.text(shots)
+            try:
+                return Scored(self._logprobs(text), shots)
+            except Refused as refused:
+                if not _is_too_long(refused):
+                    raise
+        return Scored(UNANSWERABLE, 0)
+
+    def _logprobs(self, text: str) -> tuple[float | None, float | None, float | None, float | None]:
+        best = self._best(text)
+        found = {letter: _of_letter(best, letter) for letter in CHOICES}
+        missing = [letter for letter in CHOICES if found[letter] is None]
+        for letter in missing:
+            found[letter] = self._echoed(text, letter)
+        if missing:
+            with self._lock:
+                self._missed += 1
+                self._unknown += any(found[letter] is None for letter in missing)
+        a, b, c, d = (found[letter] for letter in CHOICES)
+        return a, b, c, d
+
+    def _best(self, text: str) -> Mapping[str, float]:
+        """The N best tokens behind `text`, by their texts."""
+        while True:
+            count = self._asked_for[0]
+            try:
+                answer = self._complete(text, logprobs=count)
+            except Refused as refused:
+                if "logprobs" not in refused.said or not self._ask_for_fewer(count):
+                    raise
+                continue
+            best = _first(_logprobs_of(answer).get("top_logprobs"))
+            if not isinstance(best, dict):
+                raise BackendError(
+                    f"{self._client.base}{_ROUTE} gave no top_logprobs: it cannot be evaluated through that route"
+                )
+            return {str(token): float(value) for token, value in best.items() if value is not None}
+
+    def _ask_for_fewer(self, refused: int) -> bool:
+        with self._lock:
+            if self._asked_for[0] == refused and len(self._asked_for) > 1:
+                self._asked_for.pop(0)
+            return self._asked_for[0] != refused
+
+    def _echoed(self, text: str, letter: str) -> float | None:
+        """The letter's own log-probability behind `text`; None where the server cannot say."""
+        if not self._echoes:
+            return None
+        try:
+            found = _logprobs_of(self._complete(text + letter, logprobs=1, echo=True))
+        except Refused as refused:
+            if _is_too_long(refused):
+                return None
+            found = {}
+        offsets, values = found.get("text_offset"), found.get("token_logprobs")
+        if isinstance(offsets, list) and isinstance(values, list) and offsets and offsets[0] == 0:
+            places = [place for place, offset in enumerate(offsets) if offset == len(text)]
+            return float(values[places[0]]) if places and values[places[0]] is not None else None
+        self._echoes = False
+        return None
+
+    def _complete(self, text: str, **options: Any) -> Any:
+        body = {"model": self._model, "prompt": text, "max_tokens": 1, "temperature": 0, **options}
+        return self._client.post(_ROUTE, body)
+
+
+def _only_model(client: ServerClient) -> str:
+    listed = client.get("/models")
+    try:
+        names = [str(entry["id"]) for entry in listed["data"]]
+    except (KeyError, TypeError) as error:
+        raise InvalidArgumentError(f"{client.base}/models lists no models: name one with --model") from error
+    if len(names) != 1:
+        raise InvalidArgumentError(f"{client.base} has {len(names)} models: name one with --model: {', '.join(names)}")
+    return names[0]
+
+
+def _is_too_long(refused: Refused) -> bool:
+    return refused.status in (400, 413, 422) and any(words in refused.said.lower() for words in _TOO_LONG)
+
+
+def _logprobs_of(answer: Any) -> Mapping[str, Any]:
+    """choices[0].logprobs; empty when it is not there."""
+    try:
+        found = answer["choices"][0]["logprobs"]
+    except (KeyError, IndexError, TypeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _first(values: object) -> object:
+    return values[0] if isinstance(values, list) and values else None
+
+
+def _of_letter(best: Mapping[str, float], letter: str) -> float | None:
+    """The likelier of the letter alone and with a space before it."""
+    found = []
+    for token, value in best.items():
+        for space in _SPACES:
+            token = token.replace(space, " ")
+        if token in (letter, " " + letter):
+            found.append(value)
+    return max(found, default=None)
