@@ -42,8 +42,8 @@ def examples(prompts: Path) -> dict[str, list[Row]]:
 
 
 def running_text(samples: Path) -> str:
-    """A text to measure perplexity on: the first 60 questions, one behind the other."""
-    lines = samples.read_text(encoding="utf-8").splitlines()[:60]
+    """A text to measure perplexity on: the first 12 questions, one behind the other."""
+    lines = samples.read_text(encoding="utf-8").splitlines()[:12]
     return "\n\n".join(json.loads(line)["question"] for line in lines) + "\n"
 
 

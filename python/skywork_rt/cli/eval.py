@@ -88,6 +88,47 @@ for _name in _TITLES:
     app.command(_name)(_task_command(_name))
 
 
+@app.command("ppl")
+@opt.with_groups
+def ppl(
+    bundle: opt.BundlePath,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A text, or JSON lines, in UTF-8.")],
+    model: opt.ModelOptions,
+    window: Annotated[
+        int | None, typer.Option(help="Tokens that are seen at once. Default: all that the model takes.")
+    ] = None,
+    stride: Annotated[int | None, typer.Option(help="Tokens from window to window. Default: half a window.")] = None,
+    by_tokens: Annotated[
+        bool | None, typer.Option("--tokens/--bytes", help="Print only the perplexity per token, or only per byte.")
+    ] = None,
+    kind: Annotated[str, typer.Option("--format", help="text, jsonl, or auto: by the file's name.")] = "auto",
+    field: Annotated[str, typer.Option(help="Of JSON lines: the field that has the text.")] = "text",
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(help="Instead of the bundle's: tokenizer.model, tokenizer.json, a directory, a GGUF file."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure the perplexity of a text, in windows."""
+    import json
+
+    from skywork_rt.evaluate.perplexity import measure_perplexity
+    from skywork_rt.support.progress import progress_bars
+
+    own = _open_tokenizer(tokenizer) if tokenizer is not None else None
+    with model.open(bundle) as generator, progress_bars() as bars:
+        found = measure_perplexity(
+            generator, file, window=window, stride=stride, kind=kind, field=field, tokenizer=own, progress=bars
+        )
+    if as_json:
+        print(json.dumps(found.to_json()))
+        return
+    if by_tokens is not False:
+        print(f"perplexity per token  {found.per_token:.4f}  ({found.tokens} tokens, {found.windows} windows)")
+    if by_tokens is not True:
+        print(f"perplexity per byte   {found.per_byte:.4f}  ({found.bits_per_byte:.4f} bits per byte, {found.bytes} bytes)")
+
+
 def _evaluate(
     task: Any, data: Any, scorer: Scorer, split: str, shots: int, limit: int | None, out: Path, *, fresh: bool
 ) -> None:
