@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from skywork_rt.api.generator import Generator
@@ -57,7 +57,8 @@ class ModelScorer:
             "tokenizer": hashlib.sha256(repr(probe).encode()).hexdigest()[:16],
         }
 
-    def notes(self) -> list[str]:
+    def notes(self, results: Sequence[Scored]) -> list[str]:
+        del results
         return []
 
     def score(self, prompts: Iterable[PromptParts]) -> Iterator[Scored]:

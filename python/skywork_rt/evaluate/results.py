@@ -21,13 +21,13 @@ from typing import IO, Any, Self
 
 from skywork_rt.errors import InvalidArgumentError
 from skywork_rt.evaluate.questions import SubjectData
-from skywork_rt.evaluate.scorer import UNANSWERABLE, Scored, best_choice
+from skywork_rt.evaluate.scorer import Scored, best_choice
 from skywork_rt.evaluate.task import CHOICES, Question
 from skywork_rt.support.publish import sync
 
 __all__ = ["ResultsDirectory", "SubjectFile"]
 
-_COLUMNS = ("id", "answer", "predicted", "right", *(f"logprob_{letter}" for letter in CHOICES), "shots")
+_COLUMNS = ("id", "answer", "predicted", "right", *(f"logprob_{letter}" for letter in CHOICES), "shots", "detour")
 _SETTINGS, _SUMMARY, _PARTIAL, _LOCK = "settings.json", "summary.json", ".partial", ".lock"
 
 
@@ -193,7 +193,7 @@ def _line(row: Sequence[str]) -> bytes:
 def _row(question: Question, scored: Scored) -> list[str]:
     predicted = best_choice(scored) or ""
     logprobs = ["" if value is None else repr(value) for value in scored.logprobs]  # read back to the last bit
-    return [question.id, question.answer, predicted, str(int(predicted == question.answer)), *logprobs, str(scored.shots)]
+    return [question.id, question.answer, predicted, str(int(predicted == question.answer)), *logprobs, str(scored.shots), scored.detour]
 
 
 def _parse(data: bytes, questions: Sequence[Question]) -> tuple[list[Scored], int]:
@@ -215,7 +215,7 @@ def _scored(line: bytes) -> Scored | None:
     try:
         (row,) = csv.reader([line.decode()], strict=True)
         a, b, c, d = (float(cell) if cell else None for cell in row[4:8])
-        scored = Scored((a, b, c, d), int(row[8]))
+        scored = Scored((a, b, c, d), int(row[8]), row[9])
     except (ValueError, IndexError, csv.Error):
         return None
-    return scored if scored.answered else Scored(UNANSWERABLE, scored.shots)
+    return scored

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,6 +21,8 @@ class Scored:
 
     logprobs: tuple[float | None, float | None, float | None, float | None]
     shots: int
+    detour: str = ""
+    """How letters were found that the usual way did not bring; empty when it brought all."""
 
     @property
     def answered(self) -> bool:
@@ -46,8 +48,8 @@ class Scorer(Protocol):
         """Answers in the prompts' order, which are taken as there is room, not all at once."""
         ...
 
-    def notes(self) -> list[str]:
-        """What a reader of the numbers must know about how they came about."""
+    def notes(self, results: Sequence[Scored]) -> list[str]:
+        """What a reader of the numbers must know about how all these came about."""
         ...
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -25,6 +25,7 @@ _ROUTE = "/completions"
 _MOST_LOGPROBS = (20, 10, 5)
 """How many best ones are asked for, until a server does not refuse: OpenAI's own allows 5."""
 _TOO_LONG = ("context length", "context_length", "maximum context", "too long", "too large", "max_length", "max_model_len")
+_ECHOED, _UNKNOWN = "echoed", "unknown"
 _SPACES = ("▁", "Ġ")  # how vocabularies write a space
 
 
@@ -38,8 +39,6 @@ class ServerScorer:
         self._lock = threading.Lock()
         self._asked_for = list(_MOST_LOGPROBS)
         self._echoes = True
-        self._missed = 0  # questions whose best ones lacked a letter
-        self._unknown = 0  # of these, those where a letter stayed unknown
 
     @property
     def name(self) -> str:
@@ -48,13 +47,15 @@ class ServerScorer:
     def identity(self) -> Mapping[str, Any]:
         return {"url": self._client.base, "model": self._model}
 
-    def notes(self) -> list[str]:
+    def notes(self, results: Sequence[Scored]) -> list[str]:
         notes = ["The tokens of a server's letters are found by their texts: a letter, with or without a space before it."]
-        if self._missed:
+        echoed = sum(scored.detour == _ECHOED for scored in results)
+        unknown = sum(scored.detour == _UNKNOWN for scored in results)
+        if echoed or unknown:
             notes.append(
-                f"Of {self._missed} questions the server's {self._asked_for[0]} best tokens lacked a letter, "
-                f"which was scored by itself (echo) for {self._missed - self._unknown}; for {self._unknown} it stays "
-                "unknown, and counts as less likely than the letters that are known."
+                f"For {echoed + unknown} questions the server's best tokens lacked a letter, which was scored by itself "
+                f"(echo) for {echoed}; for {unknown} it stays unknown, and counts as less likely than the letters that "
+                "are known."
             )
         return notes
 
@@ -77,24 +78,21 @@ class ServerScorer:
         for shots in range(len(parts.examples), -1, -1):
             text = parts.text(shots)
             try:
-                return Scored(self._logprobs(text), shots)
+                return self._scored(text, shots)
             except Refused as refused:
                 if not _is_too_long(refused):
                     raise
         return Scored(UNANSWERABLE, 0)
 
-    def _logprobs(self, text: str) -> tuple[float | None, float | None, float | None, float | None]:
+    def _scored(self, text: str, shots: int) -> Scored:
         best = self._best(text)
         found = {letter: _of_letter(best, letter) for letter in CHOICES}
         missing = [letter for letter in CHOICES if found[letter] is None]
         for letter in missing:
             found[letter] = self._echoed(text, letter)
-        if missing:
-            with self._lock:
-                self._missed += 1
-                self._unknown += any(found[letter] is None for letter in missing)
         a, b, c, d = (found[letter] for letter in CHOICES)
-        return a, b, c, d
+        unknown = any(found[letter] is None for letter in missing)
+        return Scored((a, b, c, d), shots, _UNKNOWN if unknown else _ECHOED if missing else "")
 
     def _best(self, text: str) -> Mapping[str, float]:
         """The N best tokens behind `text`, by their texts."""

@@ -125,7 +125,7 @@ def summarise(
         subjects=subjects,
         lost_examples=_lost(data, results),
         unanswerable=_unanswerable(data, results),
-        notes=scorer.notes(),
+        notes=scorer.notes([scored for many in results for scored in many]),
         settings=settings,
     )
 

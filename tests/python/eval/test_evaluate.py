@@ -178,7 +178,7 @@ class Counting:
     def identity(self) -> dict[str, Any]:
         return {"model": self.name}
 
-    def notes(self) -> list[str]:
+    def notes(self, results: Any) -> list[str]:
         return []
 
     def score(self, prompts: Any) -> Iterator[Scored]:

@@ -51,7 +51,8 @@ def score(generator: Generator, manners: Manners, prompts: list[PromptParts], **
         client = ServerClient(url, pause=0.01, attempts=3)
         try:
             scorer = ServerScorer(client, None, **options)
-            return list(scorer.score(iter(prompts))), " ".join(scorer.notes())
+            found = list(scorer.score(iter(prompts)))
+            return found, " ".join(scorer.notes(found))
         finally:
             client.close()
 
@@ -79,7 +80,7 @@ def test_letters_that_are_not_among_the_best_are_echoed(
 ) -> None:
     found, notes = score(generator, Manners(most_logprobs=5), prompts)
     assert_equal(found, expected)
-    assert f"Of {len(prompts)} questions the server's 5 best tokens lacked a letter" in notes
+    assert f"For {len(prompts)} questions the server's best tokens lacked a letter" in notes
     assert "for 0 it stays unknown" in notes
 
 
