@@ -6,8 +6,8 @@ Needs torch, transformers and gguf. Prompts, positions and windows are written h
 transformers' own descriptions, and share no code with the package.
 
 `perplexity`: of windows as in transformers' guide "Perplexity of fixed-length models": `nll` and `tokens` are sums over
-every token once; `guide` is the number that the guide's loop itself prints, which weights a window's mean by its targets
-less one.
+every token once; `guide` is the number that the guide's loop itself prints, which weights a window's mean by its
+targets less one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mmlu_questions import SUBJECTS, examples, questions, running_text
 
 HERE = Path(__file__).parent
 SHOTS = 5
-WINDOWS = [(512, 256), (300, 300)]
+WINDOWS = [(256, 128), (200, 200)]
 
 
 def block(row: tuple[str, ...], with_answer: bool) -> str:

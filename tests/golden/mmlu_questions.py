@@ -1,7 +1,8 @@
 """200 real questions of MMLU with real few-shot examples, and MMLU's own files made of them.
 
 The questions are those of the package evals (skywork_rt.checkpoints.samples has the file), which does not say their
-subjects: the 50 shortest go to the first of four, and so on. The examples are those that lm-eval's flan_cot_fewshot has for these subjects.
+subjects: the 50 shortest go to the first of four, and so on. The examples are those that lm-eval's flan_cot_fewshot has
+for these subjects.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ def examples(prompts: Path) -> dict[str, list[Row]]:
 
 
 def running_text(samples: Path) -> str:
-    """A text to measure perplexity on: the first 12 questions, one behind the other."""
-    lines = samples.read_text(encoding="utf-8").splitlines()[:12]
+    """A text to measure perplexity on: the first 6 questions, one behind the other."""
+    lines = samples.read_text(encoding="utf-8").splitlines()[:6]
     return "\n\n".join(json.loads(line)["question"] for line in lines) + "\n"
 
 

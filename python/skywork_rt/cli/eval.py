@@ -126,7 +126,8 @@ def ppl(
     if by_tokens is not False:
         print(f"perplexity per token  {found.per_token:.4f}  ({found.tokens} tokens, {found.windows} windows)")
     if by_tokens is not True:
-        print(f"perplexity per byte   {found.per_byte:.4f}  ({found.bits_per_byte:.4f} bits per byte, {found.bytes} bytes)")
+        bits = f"{found.bits_per_byte:.4f} bits per byte"
+        print(f"perplexity per byte   {found.per_byte:.4f}  ({bits}, {found.bytes} bytes)")
 
 
 def _evaluate(
@@ -188,9 +189,7 @@ def _server_scorer(url: str, model: str | None, key: str | None, concurrency: in
         client.close()
 
 
-def _model_scorer(
-    bundle: Path, model: opt.ModelOptions, tokenizer: Path | None, batch: int | None
-) -> Iterator[Scorer]:
+def _model_scorer(bundle: Path, model: opt.ModelOptions, tokenizer: Path | None, batch: int | None) -> Iterator[Scorer]:
     from skywork_rt.evaluate.identity import files_identity
     from skywork_rt.evaluate.model_scorer import ModelScorer
 

@@ -130,7 +130,9 @@ class ModelOptions(Group):
         from skywork_rt.errors import InvalidArgumentError
 
         if self._values.get(name, value) != value:
-            raise InvalidArgumentError(f"--{name.replace('_', '-')} is given twice, as {self._values[name]} and {value}")
+            raise InvalidArgumentError(
+                f"--{name.replace('_', '-')} is given twice, as {self._values[name]} and {value}"
+            )
         return ModelOptions({**self._values, name: value})
 
     def open(self, bundle: Path) -> Generator:

@@ -69,7 +69,9 @@ class _Archive:
         for name in sizes:
             parts = PurePosixPath(name.replace("\\", "/"))
             if parts.is_absolute() or ".." in parts.parts:
-                raise InvalidArgumentError(f"{path} holds {name!r}, a name that leads out of the archive: do not use it")
+                raise InvalidArgumentError(
+                    f"{path} holds {name!r}, a name that leads out of the archive: do not use it"
+                )
 
     def names(self) -> Sequence[str]:
         return list(self._sizes)

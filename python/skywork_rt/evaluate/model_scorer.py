@@ -33,7 +33,9 @@ class ModelScorer:
         """`identity`: what tells this model's files from others. `tokenizer`: instead of the generator's own."""
         chosen = tokenizer or generator.tokenizer
         if chosen is None:
-            raise UnsupportedError("the model has no tokenizer: name one with --tokenizer, or export the bundle with it")
+            raise UnsupportedError(
+                "the model has no tokenizer: name one with --tokenizer, or export the bundle with it"
+            )
         self._generator = generator
         self._identity = identity
         self._tokenizer = chosen
@@ -92,7 +94,7 @@ class ModelScorer:
 
 
 def choice_ids(tokenizer: Tokenizer, vocab_size: int) -> list[int]:
-    """The last id of each letter by itself, as the recipe takes it. Raises InvalidArgumentError when two are the same."""
+    """The last id of each letter by itself, as the recipe takes it. Raises InvalidArgumentError when two are one."""
     ids = [tokenizer.encode(letter, add_special_tokens=False)[-1] for letter in CHOICES]
     for place, token in enumerate(ids):
         if token in ids[:place]:

@@ -117,7 +117,9 @@ def _check_sizes(window: int, stride: int, longest: int) -> None:
             f"window is {window}, but must be 2 to {longest}, the model's length less one; --max-length sets that"
         )
     if not 1 <= stride <= window:
-        raise InvalidArgumentError(f"stride is {stride}, but must be 1 to {window}, the window: tokens would be left out")
+        raise InvalidArgumentError(
+            f"stride is {stride}, but must be 1 to {window}, the window: tokens would be left out"
+        )
 
 
 class _Measuring:
@@ -234,7 +236,9 @@ def _json_documents(file: Path, field: str, read: Callable[[int], None]) -> Iter
         while line := opened.readline(_LONGEST_LINE + 1):
             number += 1
             if len(line) > _LONGEST_LINE:
-                raise InvalidArgumentError(f"{file}, line {number} has over {_LONGEST_LINE >> 20} MB: is it JSON lines?")
+                raise InvalidArgumentError(
+                    f"{file}, line {number} has over {_LONGEST_LINE >> 20} MB: is it JSON lines?"
+                )
             if line.strip():
                 yield [_text_of(line, field, f"{file}, line {number}")]
             read(opened.tell())

@@ -1,9 +1,9 @@
 """What an evaluation leaves on disk, and goes on from after it was killed.
 
-    settings.json         what the results depend on; a run with other settings is refused
-    SUBJECT.csv           a finished subject, whole
-    SUBJECT.csv.partial   the questions that an unfinished subject has had; the next run goes on behind them
-    summary.json          when all subjects are finished
+settings.json         what the results depend on; a run with other settings is refused
+SUBJECT.csv           a finished subject, whole
+SUBJECT.csv.partial   the questions that an unfinished subject has had; the next run goes on behind them
+summary.json          when all subjects are finished
 """
 
 from __future__ import annotations
@@ -193,7 +193,15 @@ def _line(row: Sequence[str]) -> bytes:
 def _row(question: Question, scored: Scored) -> list[str]:
     predicted = best_choice(scored) or ""
     logprobs = ["" if value is None else repr(value) for value in scored.logprobs]  # read back to the last bit
-    return [question.id, question.answer, predicted, str(int(predicted == question.answer)), *logprobs, str(scored.shots), scored.detour]
+    return [
+        question.id,
+        question.answer,
+        predicted,
+        str(int(predicted == question.answer)),
+        *logprobs,
+        str(scored.shots),
+        scored.detour,
+    ]
 
 
 def _parse(data: bytes, questions: Sequence[Question]) -> tuple[list[Scored], int]:

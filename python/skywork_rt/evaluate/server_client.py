@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import threading
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +94,7 @@ class ServerClient:
         )
 
     def _delay(self, attempt: int) -> float:
-        return min(_LONGEST_PAUSE, self._pause * 2 ** (attempt - 1)) * random.uniform(0.8, 1.2)
+        return float(min(_LONGEST_PAUSE, self._pause * 2 ** (attempt - 1)) * random.uniform(0.8, 1.2))
 
     def _honour(self, response: httpx.Response) -> None:
         after = response.headers.get("retry-after", "")
@@ -123,7 +122,9 @@ def _json(response: httpx.Response, url: str) -> Any:
     try:
         return response.json()
     except ValueError as error:
-        raise BackendError(f"{url} answered with what is no JSON ({response.text[:80]!r}): is it such a server?") from error
+        raise BackendError(
+            f"{url} answered with what is no JSON ({response.text[:80]!r}): is it such a server?"
+        ) from error
 
 
 def _said(response: httpx.Response) -> str:

@@ -24,7 +24,15 @@ __all__ = ["ServerScorer"]
 _ROUTE = "/completions"
 _MOST_LOGPROBS = (20, 10, 5)
 """How many best ones are asked for, until a server does not refuse: OpenAI's own allows 5."""
-_TOO_LONG = ("context length", "context_length", "maximum context", "too long", "too large", "max_length", "max_model_len")
+_TOO_LONG = (
+    "context length",
+    "context_length",
+    "maximum context",
+    "too long",
+    "too large",
+    "max_length",
+    "max_model_len",
+)
 _ECHOED, _UNKNOWN = "echoed", "unknown"
 _SPACES = ("▁", "Ġ")  # how vocabularies write a space
 
@@ -48,13 +56,15 @@ class ServerScorer:
         return {"url": self._client.base, "model": self._model}
 
     def notes(self, results: Sequence[Scored]) -> list[str]:
-        notes = ["The tokens of a server's letters are found by their texts: a letter, with or without a space before it."]
+        notes = [
+            "The tokens of a server's letters are found by their texts: a letter, with or without a space before it."
+        ]
         echoed = sum(scored.detour == _ECHOED for scored in results)
         unknown = sum(scored.detour == _UNKNOWN for scored in results)
         if echoed or unknown:
             notes.append(
-                f"For {echoed + unknown} questions the server's best tokens lacked a letter, which was scored by itself "
-                f"(echo) for {echoed}; for {unknown} it stays unknown, and counts as less likely than the letters that "
+                f"For {echoed + unknown} questions the server's best tokens lacked a letter, which was scored by "
+                f"itself (echo) for {echoed}; for {unknown} it stays unknown, and counts as less likely than the letters that "
                 "are known."
             )
         return notes

@@ -32,8 +32,8 @@ def share(right: int, count: int) -> Estimate:
 def mean_of_shares(counts: Sequence[tuple[int, int]]) -> Estimate:
     """The mean of several shares (right, count), each of the same weight, with the normal interval of that mean.
 
-    The variance of each share is that of its adjusted estimate (right + 2) / (count + 4) (Agresti and Coull 1998), which
-    does not vanish where all answers of a small subject are right or wrong.
+    The variance of each share is that of its adjusted estimate (right + 2) / (count + 4) (Agresti and Coull 1998),
+    which does not vanish where all answers of a small subject are right or wrong.
     """
     value = sum(right / count for right, count in counts) / len(counts)
     variance = sum(_variance(right, count) for right, count in counts) / len(counts) ** 2

@@ -87,8 +87,8 @@ class Summary:
     def remarks(self) -> list[str]:
         """Sentences below the table."""
         said = [
-            f"Published is Skywork-13B-Base's, five-shot, over all {len(self.task.subjects)} subjects. Intervals are of "
-            f"{_INTERVALS[self.task.average]}."
+            f"Published is Skywork-13B-Base's, five-shot, over all {len(self.task.subjects)} subjects. Intervals are "
+            f"of {_INTERVALS[self.task.average]}."
         ]
         if len(self.subjects) < len(self.task.subjects) or self.settings["limit"] is not None:
             said.append("This was a part of the task: its mean cannot be compared with a published one.")
@@ -131,7 +131,9 @@ def summarise(
 
 
 def _subject(data: SubjectData, results: Sequence[Scored]) -> Group:
-    right = sum(best_choice(scored) == question.answer for question, scored in zip(data.questions, results, strict=True))
+    right = sum(
+        best_choice(scored) == question.answer for question, scored in zip(data.questions, results, strict=True)
+    )
     return Group(data.subject.name, 1, len(results), right, share(right, len(results)))
 
 

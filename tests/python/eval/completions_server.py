@@ -93,11 +93,19 @@ class Handler(BaseHTTPRequestHandler):
             ids, max_tokens=1, temperature=0, logprobs=body["logprobs"], **({"prompt_logprobs": 0} if echo else {})
         )
         best = {generator.decode([token]): entry.logprob for token, entry in reversed(result.logprobs[0].items())}
-        found = {"top_logprobs": [best], "tokens": [result.text], "token_logprobs": [max(best.values())], "text_offset": [0]}
+        found = {
+            "top_logprobs": [best],
+            "tokens": [result.text],
+            "token_logprobs": [max(best.values())],
+            "text_offset": [0],
+        }
         if echo:
             pieces = [generator.decode([token]) for token in ids]
             offsets = [sum(map(len, pieces[:place])) for place in range(len(pieces) + 1)]
-            logprobs = [None if entry is None else entry[token].logprob for token, entry in zip(ids, result.prompt_logprobs)]
+            given = result.prompt_logprobs or []
+            logprobs = [
+                None if entry is None else entry[token].logprob for token, entry in zip(ids, given, strict=True)
+            ]
             found = {"top_logprobs": [], "tokens": pieces, "token_logprobs": [*logprobs, max(best.values())]}
             found["text_offset"] = offsets
         return {"choices": [{"text": result.text, "logprobs": found}]}

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from question_sets import files_of, write_directory, write_tar, write_zip
 
 from bundles import full_graph_bundle
-from question_sets import files_of, write_directory, write_tar, write_zip
 from skywork_rt import Generator, InvalidArgumentError
 from skywork_rt.bundle.info import BundleInfo
 from skywork_rt.cli.app import run
@@ -119,10 +119,14 @@ def test_prompts_that_are_too_long_lose_examples_and_never_the_question(endless_
         kept = int(last["shots"])
         assert 0 <= kept < 5
         assert len(generator.encode(parts.text(kept))) <= 499 < len(generator.encode(parts.text(kept + 1)))
-        assert parts.text(kept).startswith("The following are multiple choice questions (with answers) about marketing.")
+        assert parts.text(kept).startswith(
+            "The following are multiple choice questions (with answers) about marketing."
+        )
         assert parts.text(kept).endswith(parts.question)
         ids = generator.encode(parts.text(kept))
-        assert float(last["logprob_A"]) == pytest.approx(generator.score(ids, generator.encode("A")[-1:]).logprob, abs=1e-4)
+        assert float(last["logprob_A"]) == pytest.approx(
+            generator.score(ids, generator.encode("A")[-1:]).logprob, abs=1e-4
+        )
     assert summary.unanswerable == ["anatomy/6"]
     assert sum(summary.lost_examples.values()) >= 1 and all(1 <= lost <= 5 for lost in summary.lost_examples)
     assert rows(tmp_path / "out" / "anatomy.csv")[6]["predicted"] == ""
@@ -159,7 +163,9 @@ def test_a_killed_run_goes_on_and_leaves_the_same_bytes(tiny_bundle: Path, tmp_p
     with partial.open("ab") as file:
         file.write(b"999,A,B")  # a line that was cut off
     begun = partial.stat().st_size
-    again = subprocess.run(command(*arguments, "-o", killed), capture_output=True, text=True, env=environment, check=True)
+    again = subprocess.run(
+        command(*arguments, "-o", killed), capture_output=True, text=True, env=environment, check=True
+    )
     assert again.stdout.replace(str(killed), str(whole)) == done.stdout
     assert begun < (killed / "marketing.csv").stat().st_size
     for path in whole.iterdir():
@@ -212,7 +218,7 @@ def test_a_changed_setting_is_refused_with_the_fix(tmp_path: Path) -> None:
         run_task("cmmlu", data, Counting("another model"), out)
     with pytest.raises(InvalidArgumentError, match="shots was 5, is 4"):
         run_task("cmmlu", read("cmmlu", tmp_path / "data", shots=4), Counting(), out, shots=4)
-    files["test/arts.csv"] = files["test/arts.csv"].replace("H2O".encode(), b"H3O", 1)
+    files["test/arts.csv"] = files["test/arts.csv"].replace(b"H2O", b"H3O", 1)
     changed = read("cmmlu", write_directory(tmp_path / "changed", files))
     with pytest.raises(InvalidArgumentError, match="data was"):
         run_task("cmmlu", changed, Counting(), out)
@@ -223,7 +229,7 @@ def test_a_changed_setting_is_refused_with_the_fix(tmp_path: Path) -> None:
             ResultsDirectory(out, settings, fresh=True).__enter__()
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "mother.txt").write_text("dear")
-    with pytest.raises(InvalidArgumentError, match="'mother.txt' in it and no evaluation"):
+    with pytest.raises(InvalidArgumentError, match=r"'mother\.txt' in it and no evaluation"):
         ResultsDirectory(tmp_path / "letters", settings, fresh=True).__enter__()
     (out / "arts.csv").write_bytes((out / "arts.csv").read_bytes()[:-30])
     with pytest.raises(InvalidArgumentError, match=r"arts\.csv has 5 sound lines for 6 questions"):
@@ -236,7 +242,9 @@ def test_the_likeliest_letter_is_the_first_among_equals() -> None:
     assert best_choice(Scored((None, None, None, None), 0)) is None
 
 
-def test_the_command_line_evaluates_a_zip(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_evaluates_a_zip(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = write_zip(tmp_path / "cmmlu_v1_0_1.zip", files_of("cmmlu", COUNTS["cmmlu"]))
     arguments = [
         "eval", "cmmlu", str(tiny_bundle), "-d", str(data), "-o", str(tmp_path / "out"), "--backend", "native",

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from question_sets import files_of, write_directory
+
 from skywork_rt.evaluate.model_scorer import ModelScorer
 from skywork_rt.evaluate.questions import read_task
 from skywork_rt.evaluate.results import ResultsDirectory

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from golden import GOLDEN
 from mmlu_questions import SUBJECTS, running_text, write_files
 from question_sets import write_tar
+
+from golden import GOLDEN
 from skywork_rt import Generator
 from skywork_rt.checkpoints.samples import mmlu_questions
 from skywork_rt.cli.app import run

@@ -66,9 +66,7 @@ def ids_bytes(generator: Generator, ids: list[int]) -> list[bytes]:
 
 
 @pytest.mark.parametrize("kind", ["byte-level", "sentencepiece"])
-def test_long_texts_have_the_same_ids_piece_by_piece(
-    kind: str, tiny_bundle: Path, sentencepiece_bundle: Path
-) -> None:
+def test_long_texts_have_the_same_ids_piece_by_piece(kind: str, tiny_bundle: Path, sentencepiece_bundle: Path) -> None:
     tokenizer = load_tokenizer(BundleInfo.open(tiny_bundle if kind == "byte-level" else sentencepiece_bundle))
     assert tokenizer is not None
     text = TEXT * 20

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from question_sets import csv_bytes, files_of, path_of, write_directory, write_tar, write_zip
+
 from skywork_rt import InvalidArgumentError
 from skywork_rt.evaluate.prompts import prompts_of
 from skywork_rt.evaluate.questions import SubjectData, read_task
@@ -43,16 +43,15 @@ def test_the_tables_are_the_published_ones() -> None:
         assert {name for subject in task.subjects for name in subject.categories} == set(task.categories)
 
 
+LAW = "以下是中国关于法学考试的单项选择题，请选出其中的正确答案。\n\n"
+ARTS = "以下是关于艺术学的单项选择题，请直接给出正确答案的选项。\n\n题目："
+WATER = "水的化学式是什么？ ({})\nA. H2O\nB. CO2\nC. NaCl\nD. O2\n答案："
+FRANCE = "Question: What is the capital of France? ({})\nChoices:\nA. Paris\nB. Rome\nC. Madrid\nD. Berlin\nAnswer:"
 PROMPTS = {
-    "ceval": "以下是中国关于法学考试的单项选择题，请选出其中的正确答案。\n\n水的化学式是什么？ (3-1000)\nA. H2O\nB. CO2\n"
-    "C. NaCl\nD. O2\n答案：A\n\n以下是中国关于法学考试的单项选择题，请选出其中的正确答案。\n\n水的化学式是什么？ (3-0)\n"
-    "A. H2O\nB. CO2\nC. NaCl\nD. O2\n答案：",
-    "cmmlu": "以下是关于艺术学的单项选择题，请直接给出正确答案的选项。\n\n题目：水的化学式是什么？ (4-1000)\nA. H2O\nB. CO2\n"
-    "C. NaCl\nD. O2\n答案：A\n\n以下是关于艺术学的单项选择题，请直接给出正确答案的选项。\n\n题目：水的化学式是什么？ (4-0)\n"
-    "A. H2O\nB. CO2\nC. NaCl\nD. O2\n答案：",
-    "mmlu": "The following are multiple choice questions (with answers) about anatomy.\n\nQuestion: What is the capital of "
-    "France? (7-1000)\nChoices:\nA. Paris\nB. Rome\nC. Madrid\nD. Berlin\nAnswer: A\n\nQuestion: What is the capital of "
-    "France? (7-0)\nChoices:\nA. Paris\nB. Rome\nC. Madrid\nD. Berlin\nAnswer:",
+    "ceval": LAW + WATER.format("3-1000") + "A\n\n" + LAW + WATER.format("3-0"),
+    "cmmlu": ARTS + WATER.format("4-1000") + "A\n\n" + ARTS + WATER.format("4-0"),
+    "mmlu": "The following are multiple choice questions (with answers) about anatomy.\n\n"
+    + (FRANCE.format("7-1000") + " A\n\n" + FRANCE.format("7-0")),
 }
 
 

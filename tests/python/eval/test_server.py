@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from completions_server import Manners, serving
 from question_sets import files_of, write_directory
+
 from skywork_rt import BackendError, Generator, InvalidArgumentError
 from skywork_rt.cli.app import run
 from skywork_rt.evaluate.model_scorer import ModelScorer
@@ -46,7 +46,9 @@ def expected(generator: Generator, prompts: list[PromptParts]) -> list[Scored]:
     return list(ModelScorer(generator, {}).score(prompts))
 
 
-def score(generator: Generator, manners: Manners, prompts: list[PromptParts], **options: int) -> tuple[list[Scored], str]:
+def score(
+    generator: Generator, manners: Manners, prompts: list[PromptParts], **options: int
+) -> tuple[list[Scored], str]:
     with serving(generator, manners) as url:
         client = ServerClient(url, pause=0.01, attempts=3)
         try:

@@ -82,7 +82,9 @@ _SUBJECTS = (
 
 def _question(subject: Subject, question: Question) -> str:
     options = "".join(f"\n{letter}. {text}" for letter, text in zip(CHOICES, question.options, strict=True))
-    return f"以下是关于{subject.title}的单项选择题，请直接给出正确答案的选项。\n\n题目：{question.text}{options}\n答案："
+    return (
+        f"以下是关于{subject.title}的单项选择题，请直接给出正确答案的选项。\n\n题目：{question.text}{options}\n答案："
+    )
 
 
 CMMLU = Task(

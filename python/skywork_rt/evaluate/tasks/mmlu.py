@@ -1,6 +1,7 @@
 """MMLU (Hendrycks et al. 2021): 57 subjects in English, each question counted the same.
 
-Subjects and categories are the published ones, the prompt that of Skywork's own evaluation: the introduction comes once.
+Subjects and categories are the published ones, the prompt is that of Skywork's own evaluation, where the introduction
+comes once.
 """
 
 from __future__ import annotations
