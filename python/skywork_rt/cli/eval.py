@@ -22,6 +22,7 @@ app = typer.Typer(no_args_is_help=True, help="Evaluate a model: C-Eval, MMLU, CM
 
 _TITLES = {"ceval": "C-Eval", "mmlu": "MMLU", "cmmlu": "CMMLU"}
 """Of the tasks of skywork_rt.evaluate, which is not imported for a command's help."""
+_WIDTH = 120  # of the table in a file or pipe
 
 
 def _task_command(task: str) -> Callable[..., None]:
@@ -142,7 +143,8 @@ def _evaluate(
     settings = settings_of(task, data, scorer, split, shots, limit)
     with ResultsDirectory(out, settings, fresh=fresh) as directory, progress_bars() as bars:
         summary = evaluate(task, data, scorer, directory, settings, bars)
-    console = Console(soft_wrap=True, highlight=False)
+    terminal = Console(highlight=False)
+    console = terminal if terminal.is_terminal else Console(width=_WIDTH, soft_wrap=True, highlight=False)
     console.print(summary.table())
     for remark in summary.remarks():
         console.print(remark)

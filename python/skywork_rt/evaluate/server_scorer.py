@@ -64,8 +64,8 @@ class ServerScorer:
         if echoed or unknown:
             notes.append(
                 f"For {echoed + unknown} questions the server's best tokens lacked a letter, which was scored by "
-                f"itself (echo) for {echoed}; for {unknown} it stays unknown, and counts as less likely than the letters that "
-                "are known."
+                f"itself (echo) for {echoed}. For {unknown} it stays unknown, and counts as less likely than "
+                "the known ones."
             )
         return notes
 

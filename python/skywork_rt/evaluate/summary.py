@@ -56,7 +56,7 @@ class Summary:
             "task": self.task.name,
             "model": self.model,
             "average": asdict(self.average),
-            "published": {"model": "Skywork-13B-Base", "accuracy": self.task.published / 100},
+            "published": {"model": "Skywork-13B-Base", "accuracy": round(self.task.published / 100, 4)},
             "averaged_over": self.task.average,
             "intervals": _INTERVALS[self.task.average],
             "categories": [asdict(group) for group in self.categories],
@@ -72,9 +72,9 @@ class Summary:
         from rich.table import Table
 
         table = Table(title=f"{self.task.title}: {self.model}", title_style="bold")
-        table.add_column("subject")
+        table.add_column("subject", no_wrap=True)
         for column in ("questions", "right", "accuracy %", "95 % interval", "published %"):
-            table.add_column(column, justify="right")
+            table.add_column(column, justify="right", no_wrap=True)
         for group in self.subjects:
             table.add_row(*_cells(group))
         table.add_section()

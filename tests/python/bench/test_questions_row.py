@@ -31,6 +31,7 @@ def test_a_row_has_questions_a_second(arguments: list[str], tmp_path: Path, caps
     assert "eval_questions" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_peer_that_cannot_run_is_told(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

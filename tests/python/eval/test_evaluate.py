@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tokenizers
 from question_sets import files_of, write_directory, write_tar, write_zip
+from tokenizers.models import WordLevel
 
 from bundles import full_graph_bundle
 from skywork_rt import Generator, InvalidArgumentError
+from skywork_rt._core import Vocabulary
 from skywork_rt.bundle.info import BundleInfo
 from skywork_rt.cli.app import run
-from skywork_rt.evaluate.model_scorer import ModelScorer
+from skywork_rt.evaluate.model_scorer import ModelScorer, choice_ids
 from skywork_rt.evaluate.prompts import PromptParts, prompts_of
 from skywork_rt.evaluate.questions import SubjectData, read_task
 from skywork_rt.evaluate.results import ResultsDirectory
@@ -28,7 +31,7 @@ from skywork_rt.evaluate.run import evaluate, settings_of
 from skywork_rt.evaluate.scorer import Scored, best_choice
 from skywork_rt.evaluate.summary import Summary
 from skywork_rt.evaluate.tasks import TASKS
-from skywork_rt.text.tokenizer import load_tokenizer
+from skywork_rt.text.tokenizer import load_tokenizer, make_tokenizer
 
 COUNTS = {
     "ceval": {"law": 6, "college_physics": 5, "civil_servant": 4},
@@ -141,7 +144,7 @@ def command(*arguments: object) -> list[str]:
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_and_leaves_the_same_bytes(tiny_bundle: Path, tmp_path: Path) -> None:
-    counts = {"anatomy": 500, "marketing": 3000, "sociology": 40}
+    counts = {"anatomy": 300, "marketing": 1500, "sociology": 40}
     data = write_tar(tmp_path / "data.tar", files_of("mmlu", counts))
     arguments = ["mmlu", tiny_bundle, "-d", data, "--subjects", ",".join(counts), "--shots", 0, "--backend", "native"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -236,6 +239,20 @@ def test_a_changed_setting_is_refused_with_the_fix(tmp_path: Path) -> None:
         run_task("cmmlu", changed, Counting(), out)
 
 
+def test_the_letters_ids_are_the_last_of_each_by_itself(tiny_bundle: Path, sentencepiece_bundle: Path) -> None:
+    for bundle, wanted in ((tiny_bundle, [35, 36, 37, 38]), (sentencepiece_bundle, [68, 69, 70, 71])):
+        tokenizer = load_tokenizer(BundleInfo.open(bundle))
+        assert tokenizer is not None
+        assert choice_ids(tokenizer, 512) == wanted
+        with pytest.raises(InvalidArgumentError, match="gives B the id"):
+            choice_ids(tokenizer, wanted[1])
+    unknown = WordLevel({"C": 1, "D": 2, "?": 0}, unk_token="?")
+    data = tokenizers.Tokenizer(unknown).to_str().encode()
+    vocabulary = Vocabulary(str(tiny_bundle / "vocab.bin"))
+    with pytest.raises(InvalidArgumentError, match="gives A and B the same id 0"):
+        choice_ids(make_tokenizer({"kind": "tokenizers"}, data, vocabulary, None), 512)
+
+
 def test_the_likeliest_letter_is_the_first_among_equals() -> None:
     assert best_choice(Scored((-2.0, -1.0, -1.0, None), 5)) == "B"
     assert best_choice(Scored((None, None, -9.0, None), 5)) == "C"
@@ -263,18 +280,26 @@ def test_the_command_line_evaluates_a_zip(
 
 @pytest.mark.slow
 @pytest.mark.skipif("lite" not in os.environ.get("SKYWORK_RT_TEST_BACKENDS", "lite"), reason="needs lite")
-def test_a_full_graph_alone_suffices(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_a_full_graph_alone_suffices(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The bundle has no tokenizer: the tiny model's, which has as many tokens, stands in."""
-    data = read("mmlu", write_directory(tmp_path / "data", files_of("mmlu", COUNTS["mmlu"])), shots=0)
+    data = write_directory(tmp_path / "data", files_of("mmlu", COUNTS["mmlu"]))
+    arguments = ["eval", "mmlu", str(full_graph_bundle()), "-d", str(data), "-o", str(tmp_path / "out"), "--shots", "0"]
+    options = ["--subjects", ",".join(COUNTS["mmlu"]), "--backend", "lite", "--max-batch", "2"]
+    assert run([*arguments, *options]) == 1
+    assert "has no tokenizer: name one with --tokenizer" in capsys.readouterr().err
+    assert run([*arguments, *options, "--tokenizer", str(tiny_bundle / "tokenizer.json")]) == 0
     tokenizer = load_tokenizer(BundleInfo.open(tiny_bundle))
     assert tokenizer is not None
+    row = rows(tmp_path / "out" / "anatomy.csv")[0]
+    anatomy = next(entry for entry in read("mmlu", data, shots=0) if entry.subject.name == "anatomy")
+    ids = tokenizer.encode(next(prompts_of(TASKS["mmlu"], anatomy)).text(0), add_special_tokens=False)
     with Generator(full_graph_bundle(), backend="lite", max_batch=2) as generator:
-        summary = run_task("mmlu", data, ModelScorer(generator, {}, tokenizer), tmp_path / "out", shots=0)
-        row = rows(tmp_path / "out" / "anatomy.csv")[0]
-        ids = tokenizer.encode(next(prompts_of(TASKS["mmlu"], data[0])).text(0))
-        expected = generator.score(ids, tokenizer.encode("A")[-1:]).logprob
-        assert float(row["logprob_A"]) == pytest.approx(expected, abs=2e-4)
-    assert summary.average.questions == 11 and not summary.unanswerable
+        found = [
+            generator.score(begin + ids, tokenizer.encode("A", add_special_tokens=False)).logprob for begin in ([], [1])
+        ]
+    assert any(float(row["logprob_A"]) == pytest.approx(value, abs=2e-4) for value in found)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    assert summary["average"]["questions"] == 11 and not summary["unanswerable"]
 
 
 @pytest.mark.slow

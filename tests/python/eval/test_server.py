@@ -83,7 +83,7 @@ def test_letters_that_are_not_among_the_best_are_echoed(
     found, notes = score(generator, Manners(most_logprobs=5), prompts)
     assert_equal(found, expected)
     assert f"For {len(prompts)} questions the server's best tokens lacked a letter" in notes
-    assert "for 0 it stays unknown" in notes
+    assert "For 0 it stays unknown" in notes
 
 
 @pytest.mark.parametrize("manners", [Manners(echoes=False), Manners(refuses_echo=True)], ids=["ignored", "refused"])
@@ -91,7 +91,7 @@ def test_without_echo_unknown_letters_are_said(
     generator: Generator, prompts: list[PromptParts], expected: list[Scored], manners: Manners
 ) -> None:
     found, notes = score(generator, manners, prompts)
-    assert f"for {len(prompts)} it stays unknown" in notes
+    assert f"For {len(prompts)} it stays unknown" in notes
     known = 0
     for ours, theirs in zip(found, expected, strict=True):
         pairs = [pair for pair in zip(ours.logprobs, theirs.logprobs, strict=True) if pair[0] is not None]
