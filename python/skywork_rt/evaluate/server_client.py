@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
-import threading
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from skywork_rt.errors import BackendError, InvalidArgumentError, UnsupportedError
 
@@ -22,6 +22,9 @@ _AGAIN = (408, 409, 425, 429)
 _SAID = 400  # characters of a server's own message that are repeated
 
 
+T = TypeVar("T")
+
+
 class Refused(InvalidArgumentError):
     """The server understood a request and does not want it (4xx)."""
 
@@ -32,7 +35,7 @@ class Refused(InvalidArgumentError):
 
 
 class ServerClient:
-    """Of one server; any number of threads may ask at once."""
+    """Of one server. It has an event loop of its own, which runs while `run` waits: Ctrl-C ends all requests at once."""
 
     def __init__(self, url: str, key_variable: str | None = None, attempts: int = 6, pause: float = 0.5) -> None:
         """`url`: with or without its /v1. `key_variable`: the environment variable that has the API key. A request is
@@ -47,36 +50,51 @@ class ServerClient:
         self.base = _base(url)
         self._attempts = attempts
         self._pause = pause
-        self._stopped = threading.Event()
-        self._client: httpx.Client = httpx.Client(
-            headers=_headers(key_variable), timeout=httpx.Timeout(_TIMEOUT_SECONDS, connect=_CONNECT_SECONDS)
+        self._client: httpx.AsyncClient = httpx.AsyncClient(
+            headers=_headers(key_variable),
+            timeout=httpx.Timeout(_TIMEOUT_SECONDS, connect=_CONNECT_SECONDS, pool=None),
         )
+        self._loop = asyncio.new_event_loop()
 
-    def get(self, route: str) -> Any:
+    async def get(self, route: str) -> Any:
         """The JSON at `route`, such as /models. Raises as `post` does."""
-        return self._ask("GET", route, None)
+        return await self._ask("GET", route, None)
 
-    def post(self, route: str, body: Mapping[str, Any]) -> Any:
+    async def post(self, route: str, body: Mapping[str, Any]) -> Any:
         """The answer's JSON. Raises Refused for 4xx, BackendError when no attempt brought an answer."""
-        return self._ask("POST", route, body)
+        return await self._ask("POST", route, body)
 
-    def stop(self) -> None:
-        """Ends what is waiting for its next attempt."""
-        self._stopped.set()
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Begins `work`, which goes on while `run` waits for it or for other work."""
+        return self._loop.create_task(work)
+
+    def run(self, work: Coroutine[Any, Any, T] | asyncio.Task[T]) -> T:
+        """Waits for the end of `work`."""
+        return self._loop.run_until_complete(work)
 
     def close(self) -> None:
-        self.stop()
-        self._client.close()
+        """Ends all that was begun. Idempotent."""
+        if self._loop.is_closed():
+            return
+        self._loop.run_until_complete(self._end())
+        self._loop.close()
 
-    def _ask(self, method: str, route: str, body: Mapping[str, Any] | None) -> Any:
+    async def _end(self) -> None:
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await self._client.aclose()
+
+    async def _ask(self, method: str, route: str, body: Mapping[str, Any] | None) -> Any:
         import httpx
 
         url, failure = self.base + route, ""
         for attempt in range(self._attempts):
-            if attempt and self._stopped.wait(self._delay(attempt)):
-                break
+            if attempt:
+                await asyncio.sleep(self._delay(attempt))
             try:
-                response = self._client.request(method, url, json=body)
+                response = await self._client.request(method, url, json=body)
             except httpx.InvalidURL as error:
                 raise InvalidArgumentError(f"{url} is no URL: {error}") from error
             except httpx.TransportError as error:
@@ -87,7 +105,7 @@ class ServerClient:
             failure = f"status {response.status_code}: {_said(response)}"
             if response.status_code < 500 and response.status_code not in _AGAIN:
                 raise Refused(response.status_code, _said(response), _refusal(url, response, self.base))
-            self._honour(response)
+            await _honour(response)
         raise BackendError(
             f"{url} did not answer in {self._attempts} attempts; the last one: {failure}. Is the server running, and "
             "reachable from here? What was answered is kept: the same command goes on"
@@ -96,10 +114,11 @@ class ServerClient:
     def _delay(self, attempt: int) -> float:
         return float(min(_LONGEST_PAUSE, self._pause * 2 ** (attempt - 1)) * random.uniform(0.8, 1.2))
 
-    def _honour(self, response: httpx.Response) -> None:
-        after = response.headers.get("retry-after", "")
-        if after.isdecimal():
-            self._stopped.wait(min(float(after), _LONGEST_PAUSE))
+
+async def _honour(response: httpx.Response) -> None:
+    after = response.headers.get("retry-after", "")
+    if after.isdecimal():
+        await asyncio.sleep(min(float(after), _LONGEST_PAUSE))
 
 
 def _base(url: str) -> str:

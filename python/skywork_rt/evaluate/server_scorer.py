@@ -7,10 +7,9 @@ every one of the N, so the best letter is still right when any letter is among t
 
 from __future__ import annotations
 
-import threading
+import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from skywork_rt.errors import BackendError, InvalidArgumentError
@@ -43,8 +42,8 @@ class ServerScorer:
     def __init__(self, client: ServerClient, model: str | None, concurrency: int = 8) -> None:
         self._client = client
         self._concurrency = concurrency
-        self._model = model or _only_model(client)
-        self._lock = threading.Lock()
+        self._free = asyncio.Semaphore(concurrency)
+        self._model = model or client.run(_only_model(client))
         self._asked_for = list(_MOST_LOGPROBS)
         self._echoes = True
 
@@ -70,46 +69,49 @@ class ServerScorer:
         return notes
 
     def score(self, prompts: Iterable[PromptParts]) -> Iterator[Scored]:
-        waiting: deque[Future[Scored]] = deque()
-        pool = ThreadPoolExecutor(self._concurrency, "skywork_rt eval")
+        waiting: deque[asyncio.Task[Scored]] = deque()
         try:
             for parts in prompts:
-                waiting.append(pool.submit(self._answer, parts))
+                waiting.append(self._client.start(self._answer(parts)))
                 if len(waiting) >= 2 * self._concurrency:
-                    yield waiting.popleft().result()
+                    yield self._client.run(waiting.popleft())
             while waiting:
-                yield waiting.popleft().result()
+                yield self._client.run(waiting.popleft())
         finally:
-            if waiting:
-                self._client.stop()
-            pool.shutdown(wait=True, cancel_futures=True)
+            for task in waiting:
+                task.cancel()
+                task.add_done_callback(_forget)
 
-    def _answer(self, parts: PromptParts) -> Scored:
+    async def _answer(self, parts: PromptParts) -> Scored:
+        async with self._free:
+            return await self._fitting(parts)
+
+    async def _fitting(self, parts: PromptParts) -> Scored:
         for shots in range(len(parts.examples), -1, -1):
             text = parts.text(shots)
             try:
-                return self._scored(text, shots)
+                return await self._scored(text, shots)
             except Refused as refused:
                 if not _is_too_long(refused):
                     raise
         return Scored(UNANSWERABLE, 0)
 
-    def _scored(self, text: str, shots: int) -> Scored:
-        best = self._best(text)
+    async def _scored(self, text: str, shots: int) -> Scored:
+        best = await self._best(text)
         found = {letter: _of_letter(best, letter) for letter in CHOICES}
         missing = [letter for letter in CHOICES if found[letter] is None]
         for letter in missing:
-            found[letter] = self._echoed(text, letter)
+            found[letter] = await self._echoed(text, letter)
         a, b, c, d = (found[letter] for letter in CHOICES)
         unknown = any(found[letter] is None for letter in missing)
         return Scored((a, b, c, d), shots, _UNKNOWN if unknown else _ECHOED if missing else "")
 
-    def _best(self, text: str) -> Mapping[str, float]:
+    async def _best(self, text: str) -> Mapping[str, float]:
         """The N best tokens behind `text`, by their texts."""
         while True:
             count = self._asked_for[0]
             try:
-                answer = self._complete(text, logprobs=count)
+                answer = await self._complete(text, logprobs=count)
             except Refused as refused:
                 if "logprobs" not in refused.said or not self._ask_for_fewer(count):
                     raise
@@ -122,17 +124,17 @@ class ServerScorer:
             return {str(token): float(value) for token, value in best.items() if value is not None}
 
     def _ask_for_fewer(self, refused: int) -> bool:
-        with self._lock:
-            if self._asked_for[0] == refused and len(self._asked_for) > 1:
-                self._asked_for.pop(0)
-            return self._asked_for[0] != refused
+        """Whether there is another number to try; another request may have found out before."""
+        if self._asked_for[0] == refused and len(self._asked_for) > 1:
+            self._asked_for.pop(0)
+        return self._asked_for[0] != refused
 
-    def _echoed(self, text: str, letter: str) -> float | None:
+    async def _echoed(self, text: str, letter: str) -> float | None:
         """The letter's own log-probability behind `text`; None where the server cannot say."""
         if not self._echoes:
             return None
         try:
-            found = _logprobs_of(self._complete(text + letter, logprobs=1, echo=True))
+            found = _logprobs_of(await self._complete(text + letter, logprobs=1, echo=True))
         except Refused as refused:
             if _is_too_long(refused):
                 return None
@@ -144,13 +146,19 @@ class ServerScorer:
         self._echoes = False
         return None
 
-    def _complete(self, text: str, **options: Any) -> Any:
+    async def _complete(self, text: str, **options: Any) -> Any:
         body = {"model": self._model, "prompt": text, "max_tokens": 1, "temperature": 0, **options}
-        return self._client.post(_ROUTE, body)
+        return await self._client.post(_ROUTE, body)
 
 
-def _only_model(client: ServerClient) -> str:
-    listed = client.get("/models")
+def _forget(task: asyncio.Task[Scored]) -> None:
+    """Nobody waits for it any more: what it failed of is the same as what ended the others."""
+    if not task.cancelled():
+        task.exception()
+
+
+async def _only_model(client: ServerClient) -> str:
+    listed = await client.get("/models")
     try:
         names = [str(entry["id"]) for entry in listed["data"]]
     except (KeyError, TypeError) as error:

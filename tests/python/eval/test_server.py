@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,7 +134,8 @@ def test_what_passes_is_tried_again_and_what_does_not_is_told(
         score(generator, Manners(failures=[418]), prompts[:1])
     client = ServerClient("http://127.0.0.1:9", pause=0.01, attempts=2)
     with pytest.raises(BackendError, match=r"ConnectError.*Is the server running"):
-        client.get("/models")
+        client.run(client.get("/models"))
+    client.close()
     with pytest.raises(InvalidArgumentError, match="must begin with http"):
         ServerClient("localhost:8000")
     with pytest.raises(InvalidArgumentError, match="NO_SUCH_KEY of --api-key-env is not set"):
@@ -155,3 +160,18 @@ def test_the_command_line_evaluates_a_server(
         assert run(arguments) == 2
         assert "give a MODEL or a server's --url" in capsys.readouterr().err
         assert run([*arguments, str(data), "--model", "x"]) == 2
+
+
+@pytest.mark.slow
+def test_ctrl_c_does_not_wait_for_a_server_that_hangs(data: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        arguments = ["mmlu", "-d", data, "--subjects", "anatomy", "-o", tmp_path / "out", "--url", url, "--model", "x"]
+        command = [sys.executable, "-m", "skywork_rt", "eval", *map(str, arguments)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        connection, _ = silent.accept()  # it has asked
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+        connection.close()
+    assert process.returncode == 130
+    assert told.strip().endswith("interrupted") and "Traceback" not in told
