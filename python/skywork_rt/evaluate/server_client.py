@@ -35,7 +35,7 @@ class Refused(InvalidArgumentError):
 
 
 class ServerClient:
-    """Of one server. It has an event loop of its own, which runs while `run` waits: Ctrl-C ends all requests at once."""
+    """Of one server. It has an event loop of its own, which runs while `run` waits; Ctrl-C ends all requests."""
 
     def __init__(self, url: str, key_variable: str | None = None, attempts: int = 6, pause: float = 0.5) -> None:
         """`url`: with or without its /v1. `key_variable`: the environment variable that has the API key. A request is
