@@ -51,7 +51,10 @@ def _task_command(task: str) -> Callable[..., None]:
         ] = None,
         tokenizer: Annotated[
             Path | None,
-            typer.Option(help="Instead of the bundle's: tokenizer.model, tokenizer.json, a directory, a GGUF file."),
+            typer.Option(
+                help="Instead of the bundle's, or the server's own: tokenizer.model, tokenizer.json, a directory, a "
+                "GGUF file."
+            ),
         ] = None,
         batch: Annotated[
             int | None, typer.Option(min=1, help="The same as --max-batch: questions computed at once.")
@@ -169,10 +172,10 @@ def _scorer(
         raise InvalidArgumentError("give a MODEL or a server's --url" + (", not both" if url else ""))
     if url is not None:
         ignored = [f"--{name.replace('_', '-')}" for name in model.given()]
-        ignored += [flag for flag, value in (("--tokenizer", tokenizer), ("--batch", batch)) if value is not None]
+        ignored += ["--batch"] if batch is not None else []
         if ignored:
             raise InvalidArgumentError(f"{', '.join(ignored)} say how a MODEL is opened: not with --url")
-        yield from _server_scorer(url, model_name, api_key_env, concurrency)
+        yield from _server_scorer(url, model_name, api_key_env, concurrency, tokenizer)
         return
     assert bundle is not None
     if model_name is not None or api_key_env is not None:
@@ -180,13 +183,17 @@ def _scorer(
     yield from _model_scorer(bundle, model, tokenizer, batch)
 
 
-def _server_scorer(url: str, model: str | None, key: str | None, concurrency: int) -> Iterator[Scorer]:
+def _server_scorer(
+    url: str, model: str | None, key: str | None, concurrency: int, tokenizer: Path | None
+) -> Iterator[Scorer]:
+    from skywork_rt.evaluate.letters import letters_of_tokenizer
     from skywork_rt.evaluate.server_client import ServerClient
     from skywork_rt.evaluate.server_scorer import ServerScorer
 
+    letters = letters_of_tokenizer(_open_tokenizer(tokenizer)) if tokenizer is not None else None
     client = ServerClient(url, key)
     try:
-        yield ServerScorer(client, model, concurrency)
+        yield ServerScorer(client, model, concurrency, letters)
     finally:
         client.close()
 

@@ -58,11 +58,11 @@ class ServerClient:
 
     async def get(self, route: str) -> Any:
         """The JSON at `route`, such as /models. Raises as `post` does."""
-        return await self._ask("GET", route, None)
+        return await self._ask("GET", self.base + route, None)
 
-    async def post(self, route: str, body: Mapping[str, Any]) -> Any:
+    async def post(self, route: str, body: Mapping[str, Any], *, below_v1: bool = True) -> Any:
         """The answer's JSON. Raises Refused for 4xx, BackendError when no attempt brought an answer."""
-        return await self._ask("POST", route, body)
+        return await self._ask("POST", (self.base if below_v1 else self.base.removesuffix("/v1")) + route, body)
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Begins `work`, which goes on while `run` waits for it or for other work."""
@@ -86,10 +86,10 @@ class ServerClient:
         await asyncio.gather(*left, return_exceptions=True)
         await self._client.aclose()
 
-    async def _ask(self, method: str, route: str, body: Mapping[str, Any] | None) -> Any:
+    async def _ask(self, method: str, url: str, body: Mapping[str, Any] | None) -> Any:
         import httpx
 
-        url, failure = self.base + route, ""
+        failure = ""
         for attempt in range(self._attempts):
             if attempt:
                 await asyncio.sleep(self._delay(attempt))

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from skywork_rt.errors import BackendError, InvalidArgumentError
+from skywork_rt.evaluate.letters import Letters, letters_of_server
 from skywork_rt.evaluate.prompts import PromptParts
 from skywork_rt.evaluate.scorer import UNANSWERABLE, Scored
 from skywork_rt.evaluate.server_client import Refused, ServerClient
@@ -33,17 +34,20 @@ _TOO_LONG = (
     "max_model_len",
 )
 _ECHOED, _UNKNOWN = "echoed", "unknown"
-_SPACES = ("▁", "Ġ")  # how vocabularies write a space
 
 
 class ServerScorer:
     """At most `concurrency` requests at once. `model`: None for a server that has one alone."""
 
-    def __init__(self, client: ServerClient, model: str | None, concurrency: int = 8) -> None:
+    def __init__(
+        self, client: ServerClient, model: str | None, concurrency: int = 8, letters: Letters | None = None
+    ) -> None:
+        """`letters`: None asks the server how it writes them."""
         self._client = client
         self._concurrency = concurrency
         self._free = asyncio.Semaphore(concurrency)
         self._model = model or client.run(_only_model(client))
+        self._letters = letters or client.run(letters_of_server(client, self._model))
         self._asked_for = list(_MOST_LOGPROBS)
         self._echoes = True
 
@@ -52,12 +56,11 @@ class ServerScorer:
         return self._model
 
     def identity(self) -> Mapping[str, Any]:
-        return {"url": self._client.base, "model": self._model}
+        return {"url": self._client.base, "model": self._model, "letters_with_space": self._letters.space}
 
     def notes(self, results: Sequence[Scored]) -> list[str]:
-        notes = [
-            "The tokens of a server's letters are found by their texts: a letter, with or without a space before it."
-        ]
+        how = "with" if self._letters.space else "without"
+        notes = [f"Letters are the server's tokens {how} a space before them, as known by {self._letters.known_by}."]
         echoed = sum(scored.detour == _ECHOED for scored in results)
         unknown = sum(scored.detour == _UNKNOWN for scored in results)
         if echoed or unknown:
@@ -98,7 +101,7 @@ class ServerScorer:
 
     async def _scored(self, text: str, shots: int) -> Scored:
         best = await self._best(text)
-        found = {letter: _of_letter(best, letter) for letter in CHOICES}
+        found = {letter: self._letters.find(best, letter) for letter in CHOICES}
         missing = [letter for letter in CHOICES if found[letter] is None]
         for letter in missing:
             found[letter] = await self._echoed(text, letter)
@@ -134,7 +137,7 @@ class ServerScorer:
         if not self._echoes:
             return None
         try:
-            found = _logprobs_of(await self._complete(text + letter, logprobs=1, echo=True))
+            found = _logprobs_of(await self._complete(text + self._letters.text(letter), logprobs=1, echo=True))
         except Refused as refused:
             if _is_too_long(refused):
                 return None
@@ -183,14 +186,3 @@ def _logprobs_of(answer: Any) -> Mapping[str, Any]:
 
 def _first(values: object) -> object:
     return values[0] if isinstance(values, list) and values else None
-
-
-def _of_letter(best: Mapping[str, float], letter: str) -> float | None:
-    """The likelier of the letter alone and with a space before it."""
-    found = []
-    for token, value in best.items():
-        for space in _SPACES:
-            token = token.replace(space, " ")
-        if token in (letter, " " + letter):
-            found.append(value)
-    return max(found, default=None)

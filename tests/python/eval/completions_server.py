@@ -23,6 +23,7 @@ class Manners:
     refuses_echo: bool = False
     longest: int = 10**6
     key: str | None = None
+    tokenizes: bool = True
     models: tuple[str, ...] = ("tiny",)
     failures: list[int] = field(default_factory=list)
     """Statuses of the next answers, before one that works."""
@@ -46,6 +47,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/tokenize" and self.server.manners.tokenizes:
+            self._answer(lambda: self._tokenize(body), "/tokenize")
+            return
         self._answer(lambda: self._complete(body), "/v1/completions")
 
     def log_message(self, format: str, *arguments: Any) -> None:
@@ -76,6 +80,12 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+    def _tokenize(self, body: dict[str, Any]) -> dict[str, Any]:
+        generator = self.server.generator
+        ids = generator.encode(body["prompt"], add_special_tokens=body["add_special_tokens"])
+        assert generator.tokenizer is not None and body["return_token_strs"]
+        return {"tokens": ids, "token_strs": [generator.tokenizer.token(token) for token in ids]}
 
     def _complete(self, body: dict[str, Any]) -> dict[str, Any]:
         manners, generator = self.server.manners, self.server.generator

@@ -14,7 +14,9 @@ from completions_server import Manners, serving
 from question_sets import files_of, write_directory
 
 from skywork_rt import BackendError, Generator, InvalidArgumentError
+from skywork_rt.bundle.info import BundleInfo
 from skywork_rt.cli.app import run
+from skywork_rt.evaluate.letters import letters_of_tokenizer
 from skywork_rt.evaluate.model_scorer import ModelScorer
 from skywork_rt.evaluate.prompts import PromptParts, prompts_of
 from skywork_rt.evaluate.questions import read_task
@@ -22,6 +24,7 @@ from skywork_rt.evaluate.scorer import Scored, best_choice
 from skywork_rt.evaluate.server_client import ServerClient
 from skywork_rt.evaluate.server_scorer import ServerScorer
 from skywork_rt.evaluate.tasks import TASKS
+from skywork_rt.text.tokenizer import load_tokenizer
 
 COUNTS = {"anatomy": 6, "marketing": 3}
 
@@ -160,6 +163,43 @@ def test_the_command_line_evaluates_a_server(
         assert run(arguments) == 2
         assert "give a MODEL or a server's --url" in capsys.readouterr().err
         assert run([*arguments, str(data), "--model", "x"]) == 2
+
+
+@pytest.mark.slow
+def test_letters_with_and_without_a_space_are_not_mixed(smollm2_bundle: Path, data: Path) -> None:
+    """SmolLM2 has both, and after "Answer:" the one with a space is far likelier; the recipe's has none."""
+    task = TASKS["mmlu"]
+    entries = read_task(task, data, task.chosen(["anatomy"]), "test", 1, 1)
+    asked = list(prompts_of(task, entries[0]))
+    with Generator(smollm2_bundle, backend="native", weights="int4", max_length=1024) as smollm2:
+        expected = list(ModelScorer(smollm2, {}).score(asked))
+        (spaced,) = smollm2.encode(" A")
+        best = smollm2.generate(asked[0].text(1), max_tokens=1, temperature=0, logprobs=20).logprobs
+        assert best is not None and spaced in best[0], "or the test would show nothing"
+        for manners in (Manners(), Manners(tokenizes=False)):
+            found, notes = score(smollm2, manners, asked)
+            assert_equal(found, expected)
+            assert ("route /tokenize" in notes) and ("name its tokenizer" in notes) != manners.tokenizes
+
+
+def test_letters_are_known_by_the_vocabulary(tiny_bundle: Path) -> None:
+    class Spaced:
+        """A vocabulary as Llama's: a letter is one piece with its space."""
+
+        def encode(self, text: str, *, add_special_tokens: bool | None = None) -> list[int]:
+            return [ord(text)]
+
+        def token(self, token_id: int) -> str:
+            return "▁" + chr(token_id)
+
+    letters = letters_of_tokenizer(Spaced())  # type: ignore[arg-type]  # no more of it is asked
+    assert letters.space and letters.text("B") == " B"
+    assert letters.find({"A": -1.0, " A": -2.0}, "A") == -2.0
+    assert letters.find({"A": -1.0, "▁A": -3.0}, "A") == -3.0
+    assert letters.find({"A": -1.0}, "A") is None
+    tokenizer = load_tokenizer(BundleInfo.open(tiny_bundle))
+    assert tokenizer is not None
+    assert letters_of_tokenizer(tokenizer).find({"ĠA": -3.0, "A": -1.0}, "A") == -1.0
 
 
 @pytest.mark.slow
