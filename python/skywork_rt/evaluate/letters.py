@@ -22,10 +22,12 @@ _SPACES = ("▁", "Ġ", " ")
 
 @dataclass(frozen=True)
 class Letters:
-    """`space`: whether the letters' tokens begin with one. `known_by`: who said so, for the reader of the numbers."""
+    """`space`: whether the letters' tokens begin with one. `known_by`: who said so, for the reader of the numbers. `ids`:
+    those of the four, where they are known."""
 
     space: bool
     known_by: str
+    ids: tuple[int, ...] | None = None
 
     def text(self, letter: str) -> str:
         return (" " if self.space else "") + letter
@@ -42,22 +44,24 @@ class Letters:
 def letters_of_tokenizer(tokenizer: Tokenizer) -> Letters:
     """By a tokenizer that is the server's, too."""
     ids = [tokenizer.encode(letter, add_special_tokens=False)[-1] for letter in CHOICES]
-    return _letters([tokenizer.token(token) for token in ids], "the tokenizer of --tokenizer")
+    return _letters([(token, tokenizer.token(token)) for token in ids], "the tokenizer of --tokenizer")
 
 
 async def letters_of_server(client: ServerClient, model: str) -> Letters:
     """By the server's own route /tokenize (vLLM's); a server without it is taken to have letters without a space."""
     try:
-        strings = [await _last_token(client, model, letter) for letter in CHOICES]
-    except (Refused, BackendError, KeyError, IndexError, TypeError):
+        tokens = [await _last_token(client, model, letter) for letter in CHOICES]
+    except (Refused, BackendError, KeyError, IndexError, TypeError, ValueError):
         return Letters(False, "nobody: the server has no route /tokenize; name its tokenizer with --tokenizer")
-    return _letters(strings, "the server's route /tokenize")
+    return _letters(tokens, "the server's route /tokenize")
 
 
-def _letters(strings: Sequence[str], known_by: str) -> Letters:
-    return Letters(all(text.startswith(_SPACES) for text in strings), known_by)
+def _letters(tokens: Sequence[tuple[int, str]], known_by: str) -> Letters:
+    space = all(text.startswith(_SPACES) for _, text in tokens)
+    return Letters(space, known_by, tuple(token for token, _ in tokens))
 
 
-async def _last_token(client: ServerClient, model: str, letter: str) -> str:
+async def _last_token(client: ServerClient, model: str, letter: str) -> tuple[int, str]:
     body = {"model": model, "prompt": letter, "add_special_tokens": False, "return_token_strs": True}
-    return str((await client.post("/tokenize", body, below_v1=False))["token_strs"][-1])
+    answer = await client.post("/tokenize", body, below_v1=False)
+    return int(answer["tokens"][-1]), str(answer["token_strs"][-1])

@@ -1,6 +1,7 @@
 """Answers from any server with OpenAI's route /v1/completions.
 
-A question is one request for one token with the log-probabilities of the N best. Where these lack a letter, the prompt
+A question is one request for one token with the log-probabilities of the N best, and of the four letters by their ids
+where the server knows that (vLLM's `logprob_token_ids`). Where these lack a letter, the prompt
 with that letter behind it is scored (`echo`); on a server that cannot, the letter stays unknown: it is less likely than
 every one of the N, so the best letter is still right when any letter is among them.
 """
@@ -50,6 +51,7 @@ class ServerScorer:
         self._letters = letters or client.run(letters_of_server(client, self._model))
         self._asked_for = list(_MOST_LOGPROBS)
         self._echoes = True
+        self._names_ids = self._letters.ids is not None
 
     @property
     def name(self) -> str:
@@ -113,9 +115,13 @@ class ServerScorer:
         """The N best tokens behind `text`, by their texts."""
         while True:
             count = self._asked_for[0]
+            named = {"logprob_token_ids": self._letters.ids} if self._names_ids else {}
             try:
-                answer = await self._complete(text, logprobs=count)
+                answer = await self._complete(text, logprobs=count, **named)
             except Refused as refused:
+                if named and not _is_too_long(refused):
+                    self._names_ids = False
+                    continue
                 if "logprobs" not in refused.said or not self._ask_for_fewer(count):
                     raise
                 continue

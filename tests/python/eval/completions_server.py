@@ -24,6 +24,8 @@ class Manners:
     longest: int = 10**6
     key: str | None = None
     tokenizes: bool = True
+    names_ids: bool | None = None
+    """What becomes of logprob_token_ids: obeyed, refused, or (None) passed over."""
     models: tuple[str, ...] = ("tiny",)
     failures: list[int] = field(default_factory=list)
     """Statuses of the next answers, before one that works."""
@@ -96,11 +98,19 @@ class Handler(BaseHTTPRequestHandler):
         ids = generator.encode(body["prompt"])
         if len(ids) > manners.longest:
             raise Problem(400, f"This model's maximum context length is {manners.longest} tokens")
+        named = body.get("logprob_token_ids") or []
+        if named and manners.names_ids is False:
+            raise Problem(422, "logprob_token_ids: extra fields are not permitted")
         echo = bool(body.get("echo")) and manners.echoes
         if body.get("echo") and manners.refuses_echo:
             raise Problem(400, "echo is not supported")
         result = generator.generate(
-            ids, max_tokens=1, temperature=0, logprobs=body["logprobs"], **({"prompt_logprobs": 0} if echo else {})
+            ids,
+            max_tokens=1,
+            temperature=0,
+            logprobs=body["logprobs"],
+            logprob_token_ids=named if manners.names_ids else None,
+            **({"prompt_logprobs": 0} if echo else {}),
         )
         best = {generator.decode([token]): entry.logprob for token, entry in reversed(result.logprobs[0].items())}
         found = {

@@ -93,6 +93,20 @@ def test_letters_that_are_not_among_the_best_are_echoed(
     assert "For 0 it stays unknown" in notes
 
 
+def test_a_server_that_takes_ids_is_asked_once(
+    generator: Generator, prompts: list[PromptParts], expected: list[Scored]
+) -> None:
+    manners = Manners(names_ids=True)
+    found, notes = score(generator, manners, prompts)
+    assert [scored.logprobs for scored in found] == [scored.logprobs for scored in expected], "the same bits"
+    assert manners.seen["/v1/completions"] == len(prompts)
+    assert "lacked a letter" not in notes
+    refusing = Manners(names_ids=False, most_logprobs=5)
+    found, notes = score(generator, refusing, prompts, concurrency=1)
+    assert_equal(found, expected)
+    assert "lacked a letter" in notes
+
+
 @pytest.mark.parametrize("manners", [Manners(echoes=False), Manners(refuses_echo=True)], ids=["ignored", "refused"])
 def test_without_echo_unknown_letters_are_said(
     generator: Generator, prompts: list[PromptParts], expected: list[Scored], manners: Manners
