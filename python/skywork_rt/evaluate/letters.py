@@ -22,8 +22,8 @@ _SPACES = ("▁", "Ġ", " ")
 
 @dataclass(frozen=True)
 class Letters:
-    """`space`: whether the letters' tokens begin with one. `known_by`: who said so, for the reader of the numbers. `ids`:
-    those of the four, where they are known."""
+    """`space`: whether the letters' tokens begin with one. `known_by`: who said so, for the reader of the numbers.
+    `ids`: those of the four, where they are known."""
 
     space: bool
     known_by: str

@@ -42,7 +42,8 @@ class ModelScorer:
         self._ids = choice_ids(chosen, generator.model.vocab_size)
         self._params = SamplingParams(max_tokens=1, temperature=0, logprob_token_ids=self._ids)
         self._longest = generator.max_length - 1  # one more is produced behind it
-        self._in_flight = 2 * int(generator.options["max_batch"])
+        options = generator.options
+        self._in_flight = min(2 * int(options["max_batch"]), int(options["max_queue"]))
 
     @property
     def name(self) -> str:

@@ -265,7 +265,7 @@ def test_the_command_line_evaluates_a_zip(
     data = write_zip(tmp_path / "cmmlu_v1_0_1.zip", files_of("cmmlu", COUNTS["cmmlu"]))
     arguments = [
         "eval", "cmmlu", str(tiny_bundle), "-d", str(data), "-o", str(tmp_path / "out"), "--backend", "native",
-        "--subjects", "arts,logical", "--limit", "3", "--shots", "1", "--batch", "2",
+        "--subjects", "arts,logical", "--limit", "3", "--shots", "1", "--batch", "2", "--max-queue", "1",
     ]  # fmt: skip
     assert run(arguments) == 0
     out = capsys.readouterr().out
