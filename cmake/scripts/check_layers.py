@@ -60,7 +60,7 @@ PYTHON_ROOMS: Table = {
     "skywork_rt": _rooms("_core", "errors", "api"),
     "evaluate": _rooms("errors", "support", "bundle", "text", "api", "skywork_rt"),
     "lm_eval": _rooms("evaluate"),
-    "bench": _rooms("_core", "errors", "support", "bundle", "checkpoints", "export", "api", "skywork_rt"),
+    "bench": _rooms("_core", "errors", "support", "bundle", "checkpoints", "export", "api", "skywork_rt", "evaluate"),
     "recipe": _rooms("_core", "errors", "support", "bundle", "text", "checkpoints", "convert"),
     "cli": _rooms(
         "_core",
@@ -75,6 +75,7 @@ PYTHON_ROOMS: Table = {
         "api",
         "skywork_rt",
         "mindspore_backend",
+        "evaluate",
         "bench",
         "recipe",
     ),

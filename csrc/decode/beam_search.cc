@@ -35,7 +35,9 @@ BeamSearch::BeamSearch(const SamplingParams& params, const ModelSpec& model, Spa
       early_stopping_(params.early_stopping),
       stop_ids_(params, model),
       looked_at_(std::max<std::size_t>(2, 1 + stop_ids_.ids().size()) * width_),
-      logprobs_wanted_(params.logprobs),
+      reports_logprobs_(params.reports_logprobs()),
+      best_logprobs_(params.logprobs.value_or(0)),
+      logprob_token_ids_(params.logprob_token_ids),
       ending_(std::move(ending)) {
   Beam root;
   root.processor = LogitsProcessor(std::make_shared<const SamplingParams>(params), model, prompt);
@@ -138,10 +140,10 @@ void BeamSearch::Finish(const Continuation& continuation, Hypothesis::End end, S
 // `logits`: of all live beams, already their log-softmax.
 void BeamSearch::AddLogprobs(const Continuation& continuation, Span<const float> logits, SamplingScratch* scratch,
                              Beam* beam) const {
-  if (!logprobs_wanted_.has_value()) return;
+  if (!reports_logprobs_) return;
   const Span<const float> row = logits.subspan(continuation.parent * vocab_size_, vocab_size_);
   std::vector<TokenLogprob>& ranked = scratch->logprobs;
-  scratch->ranker.Rank(row, continuation.token, *logprobs_wanted_, &ranked);
+  scratch->ranker.Rank(row, continuation.token, best_logprobs_, &ranked, Span<const TokenId>(logprob_token_ids_));
   beam->logprobs.insert(beam->logprobs.end(), ranked.begin(), ranked.end());
   beam->logprob_ends.push_back(beam->logprobs.size());
 }

@@ -118,7 +118,9 @@ class BeamSearch {
   std::vector<Continuation> next_;           // those that run on
   std::vector<Beam> next_beams_;
   std::vector<Hypothesis> hypotheses_;  // best first
-  std::optional<int> logprobs_wanted_;
+  bool reports_logprobs_;
+  int best_logprobs_;
+  std::vector<TokenId> logprob_token_ids_;
   std::unique_ptr<BeamEnding> ending_;
 };
 

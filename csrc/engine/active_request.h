@@ -46,7 +46,7 @@ class ActiveRequest {
   /// and no mask has a say, as that is asked on the engine's thread only.
   bool MayChoose(int sample, std::size_t end) const;
   /// Whether nothing but the largest logit is asked for.
-  bool chooses_plainly() const { return params_.temperature == 0.0f && !params_.logprobs.has_value(); }
+  bool chooses_plainly() const { return params_.temperature == 0.0f && !params_.reports_logprobs(); }
   /// The two halves of Next. Choose changes nothing but logits, which are as before on return, and scratch: different
   /// samples may choose on different threads at once.
   Choice Choose(int sample, Span<float> logits, SamplingScratch* scratch) const;

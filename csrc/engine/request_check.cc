@@ -105,6 +105,11 @@ void CheckLogprobs(const SamplingParams& params, int most) {
     Refuse(ErrorCode::kInvalidArgument, field, " is ", *value, ", but max_logprobs is ", most,
            ": ask for fewer, or open the generator with a larger max_logprobs (-1: no bound)");
   };
+  const std::size_t named = params.logprob_token_ids.size();
+  if (most >= 0 && named > static_cast<std::size_t>(most)) {
+    Refuse(ErrorCode::kInvalidArgument, "logprob_token_ids has ", named, " ids, but max_logprobs is ", most,
+           ": ask for fewer, or open the generator with a larger max_logprobs (-1: no bound)");
+  }
   check("logprobs", params.logprobs);
   check("prompt_logprobs", params.prompt_logprobs);
 }

@@ -28,19 +28,27 @@ void LogSoftmax(Span<float> logits) {
   for (float& logit : logits) logit = static_cast<float>(static_cast<double>(logit) - normalizer);
 }
 
-void LogprobRanker::Rank(Span<const float> logits, TokenId token, int best, std::vector<TokenLogprob>* out) {
+void LogprobRanker::Rank(Span<const float> logits, TokenId token, int best, std::vector<TokenLogprob>* out,
+                         Span<const TokenId> named) {
   candidates_.Reset(logits);
   const double normalizer = LogSumExp(logits, candidates_.max());
-  const auto index = static_cast<std::size_t>(token);
   const auto logprob = [&](float logit) { return static_cast<float>(static_cast<double>(logit) - normalizer); };
-  const std::size_t before = Rows().count_before(logits.data(), logits.size(), index);
+  const auto add = [&](TokenId id) {
+    const auto index = static_cast<std::size_t>(id);
+    const std::size_t before = Rows().count_before(logits.data(), logits.size(), index);
+    out->push_back({id, logprob(logits[index]), static_cast<int>(before) + 1});
+  };
   out->clear();
-  out->push_back({token, logprob(logits[index]), static_cast<int>(before) + 1});
+  add(token);
   candidates_.Require(static_cast<std::size_t>(best));
   const std::size_t count = std::min(static_cast<std::size_t>(best), candidates_.sorted().size());
   for (std::size_t i = 0; i < count; ++i) {
     const Candidate& candidate = candidates_.sorted()[i];
     out->push_back({candidate.token, logprob(candidate.logit), static_cast<int>(i) + 1});
+  }
+  for (const TokenId id : named) {
+    const auto same = [id](const TokenLogprob& entry) { return entry.token == id; };
+    if (std::none_of(out->begin(), out->end(), same)) add(id);
   }
 }
 

@@ -16,11 +16,13 @@ void LogSoftmax(Span<float> logits);
 /// double precision. Serves sampled tokens, prompt tokens (row i - 1 of a prompt scores token i) and scoring.
 class LogprobRanker {
  public:
-  /// Replaces `out` by `token`, then the `best` likeliest tokens, likeliest first. Among equal logits the lower id has
-  /// the lower rank, so rank 1 is what greedy decoding takes.
-  /// `token` is in range and 0 <= best, cut to the tokens of a row that are not -inf. Throws kBackend when the row has
-  /// NaN or +inf, or nothing but -inf.
-  void Rank(Span<const float> logits, TokenId token, int best, std::vector<TokenLogprob>* out);
+  /// Replaces `out` by `token`, then the `best` likeliest tokens, likeliest first, then those of `named` that are not
+  /// there yet, in their order. Among equal logits the lower id has the lower rank, so rank 1 is what greedy decoding
+  /// takes.
+  /// `token` and `named` are in range and 0 <= best, cut to the tokens of a row that are not -inf. Throws kBackend when
+  /// the row has NaN or +inf, or nothing but -inf.
+  void Rank(Span<const float> logits, TokenId token, int best, std::vector<TokenLogprob>* out,
+            Span<const TokenId> named = {});
 
  private:
   Candidates candidates_;

@@ -65,8 +65,9 @@ Choice Sampler::Sample(Span<float> logits, SamplingScratch* scratch, Span<const 
     if (!allowed.empty()) row = Masked(logits, allowed, &scratch->masked);
     choice.token = ChooseFrom(row, !allowed.empty(), scratch);
     scratch->changes.Undo(row);
-    if (params_->logprobs) {
-      scratch->ranker.Rank(logits, choice.token, *params_->logprobs, &scratch->logprobs);
+    if (params_->reports_logprobs()) {
+      scratch->ranker.Rank(logits, choice.token, params_->logprobs.value_or(0), &scratch->logprobs,
+                           Span<const TokenId>(params_->logprob_token_ids));
       choice.logprobs = scratch->logprobs;
     }
     return choice;

@@ -19,8 +19,8 @@ namespace skywork_rt {
 /// What one call of Sampler::Sample chose.
 struct Choice {
   TokenId token = 0;
-  /// The chosen token, then the SamplingParams::logprobs best ones; empty when none were asked for. A view into the
-  /// scratch that holds until its next use.
+  /// The chosen token, then the SamplingParams::logprobs best ones and its logprob_token_ids; empty when none were
+  /// asked for. A view into the scratch that holds until its next use.
   Span<const TokenLogprob> logprobs;
 };
 

@@ -46,6 +46,7 @@ void CheckListLengths(const SamplingParams& p, int vocab_size) {
   const auto vocabulary = static_cast<std::size_t>(vocab_size);
   CheckCount("logit_bias", p.logit_bias.size(), vocabulary, "entries");
   CheckCount("stop_token_ids", p.stop_token_ids.size(), vocabulary, "ids");
+  CheckCount("logprob_token_ids", p.logprob_token_ids.size(), vocabulary, "ids");
   CheckCount("bad_words_ids", p.bad_words_ids.size(), kMostBadWords, "sequences");
   for (std::size_t i = 0; i < p.bad_words_ids.size(); ++i) {
     CheckCount(Indexed("bad_words_ids", i), p.bad_words_ids[i].size(), kMostBadWordTokens, "ids");
@@ -69,6 +70,9 @@ void CheckTokens(const SamplingParams& p, int vocab_size) {
   }
   for (std::size_t i = 0; i < p.stop_token_ids.size(); ++i) {
     CheckToken(Indexed("stop_token_ids", i), p.stop_token_ids[i], vocab_size);
+  }
+  for (std::size_t i = 0; i < p.logprob_token_ids.size(); ++i) {
+    CheckToken(Indexed("logprob_token_ids", i), p.logprob_token_ids[i], vocab_size);
   }
 }
 

@@ -66,6 +66,9 @@ struct SamplingParams {
   std::optional<int> logprobs;
   /// The same for every prompt token but the first. None: nothing is reported.
   std::optional<int> prompt_logprobs;
+  /// Report the log-probabilities of these tokens, too, beside the chosen one, whatever their rank. At most the
+  /// generator's max_logprobs of them. Empty: none.
+  std::vector<TokenId> logprob_token_ids;
   /// Width of beam search. 1: no beam search. Needs temperature 0 and n <= num_beams. Eos, stop ids and stop texts end
   /// a hypothesis; its score counts the tokens that spell the stop text (as transformers' stop_strings).
   int num_beams = 1;
@@ -73,6 +76,9 @@ struct SamplingParams {
   float length_penalty = 1.0f;
   /// Beam search ends when num_beams hypotheses are finished, without asking whether a better one may come.
   bool early_stopping = false;
+
+  /// Whether log-probabilities of the output are reported.
+  bool reports_logprobs() const { return logprobs.has_value() || !logprob_token_ids.empty(); }
 
   /// Calls visit(name, field, range) for every field of `params`, a SamplingParams that may be const.
   template <typename Params, typename Visitor>
@@ -100,6 +106,7 @@ struct SamplingParams {
     visit("seed", params.seed, Range::AtLeast(0).Said("from 0 to 2**64 - 1"));
     visit("logprobs", params.logprobs, Range::AtLeast(0).Said("from 0 to the generator's max_logprobs"));
     visit("prompt_logprobs", params.prompt_logprobs, Range::AtLeast(0).Said("from 0 to the generator's max_logprobs"));
+    visit("logprob_token_ids", params.logprob_token_ids, Range::Any().Said("at most max_logprobs different token ids"));
     visit("num_beams", params.num_beams, Range::AtLeast(1));
     visit("length_penalty", params.length_penalty, Range::Any());
     visit("early_stopping", params.early_stopping, Range::Any());

@@ -35,7 +35,7 @@ class AsyncStream(AsyncIterator[Piece]):
             await self._news()
         if update is None:
             raise StopAsyncIteration
-        return to_piece(update, self._params.logprobs is not None)
+        return to_piece(update, self._params.reports_logprobs)
 
     async def result(self) -> RequestOutput:
         """The whole result; raises the request's error if it failed or was cancelled."""

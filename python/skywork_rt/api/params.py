@@ -90,6 +90,9 @@ class SamplingParams:
     for a beam, those of its path. At most the generator's max_logprobs. None: nothing is reported."""
     prompt_logprobs: int | None = None
     """The same for every prompt token but the first. None: nothing is reported."""
+    logprob_token_ids: Sequence[int] | None = None
+    """Report the log-probabilities of these tokens, too, beside the chosen one, whatever their rank. At most the
+    generator's max_logprobs of them. Empty: none."""
     num_beams: int = 1
     """Width of beam search. 1: no beam search. Needs temperature 0 and n <= num_beams. Eos, stop ids and stop texts end
     a hypothesis; its score counts the tokens that spell the stop text (as transformers' stop_strings)."""
@@ -104,12 +107,18 @@ class SamplingParams:
     def to_core(self) -> dict[str, Any]:
         """The fields that are set, by name, as the core reads them."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        for name in ("logit_bias", "bad_words_ids", "stop", "stop_token_ids"):
+        for name in ("logit_bias", "bad_words_ids", "stop", "stop_token_ids", "logprob_token_ids"):
             if values[name] is None:
                 del values[name]
         if isinstance(self.logit_bias, Mapping):
             values["logit_bias"] = dict(self.logit_bias)
         return values
+
+    @property
+    def reports_logprobs(self) -> bool:
+        """Whether results have log-probabilities of the output."""
+        named = self.logprob_token_ids
+        return self.logprobs is not None or (named is not None and len(named) > 0)
 
     def replace(self, **changes: Any) -> SamplingParams:
         """A copy with some fields changed; unknown names are refused."""

@@ -61,7 +61,8 @@ class CompletionOutput:
     stop_reason: str | int | None
     """The stop text or the id that ended it; None when it ended by length."""
     logprobs: list[dict[int, Logprob]] | None
-    """For each token, the chosen id first, then the best ones; None unless asked for."""
+    """For each token, the chosen id first, then the best ones, then those that logprob_token_ids names; None
+    unless asked for."""
     cumulative_logprob: float | None
     """Sum over token_ids, for a beam its score before the length penalty; None unless one of them was asked for."""
 
@@ -164,7 +165,7 @@ def to_request_output(
 
 def _completion(index: int, sample: _core.Sample, params: SamplingParams) -> CompletionOutput:
     reason = sample.finish_reason
-    wants_logprobs = params.logprobs is not None
+    wants_logprobs = params.reports_logprobs
     assert reason is not None, "a sample of a finished request has a finish reason"
     return CompletionOutput(
         index=index,

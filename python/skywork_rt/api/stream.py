@@ -74,4 +74,4 @@ class Stream(Iterator[Piece]):
             self._handle.result()  # raises if the request failed
             return None
         assert update is not False, "waiting without a timeout ends with an update or the end"
-        return to_piece(update, self._params.logprobs is not None)
+        return to_piece(update, self._params.reports_logprobs)

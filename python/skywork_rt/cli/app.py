@@ -13,6 +13,7 @@ from skywork_rt.cli import (
     chat,
     convert,
     doctor,
+    eval,
     export,
     generate,
     info,
@@ -70,6 +71,7 @@ app.command("train")(train.train)
 app.command("launch")(launch.launch)
 app.command("rank-table")(rank_table.rank_table)
 app.add_typer(lite.app, name="lite")
+app.add_typer(eval.app, name="eval")
 app.add_typer(bench, name="bench")
 app.command("doctor")(doctor.doctor)
 

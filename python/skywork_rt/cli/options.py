@@ -125,6 +125,16 @@ class ModelOptions(Group):
     class_name = "GeneratorOptions"
     panel = "Model"
 
+    def with_value(self, name: str, value: Any) -> ModelOptions:
+        """With one that another option of the command stands for. Raises InvalidArgumentError when both were given."""
+        from skywork_rt.errors import InvalidArgumentError
+
+        if self._values.get(name, value) != value:
+            raise InvalidArgumentError(
+                f"--{name.replace('_', '-')} is given twice, as {self._values[name]} and {value}"
+            )
+        return ModelOptions({**self._values, name: value})
+
     def open(self, bundle: Path) -> Generator:
         """Opens a bundle, showing on a terminal that it takes a while."""
         from rich.console import Console

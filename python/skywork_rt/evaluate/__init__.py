@@ -1,1 +1,1 @@
-"""How good a model's answers are, by the harnesses of others."""
+"""How good a model's answers are: C-Eval, MMLU, CMMLU and perplexity, and lm-evaluation-harness's model."""

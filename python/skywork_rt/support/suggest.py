@@ -15,14 +15,14 @@ __all__ = ["refuse_unknown", "refuses_unknown_fields"]
 T = TypeVar("T")
 
 
-def refuse_unknown(owner: str, names: Iterable[str], known: Iterable[str]) -> None:
-    """Raises InvalidArgumentError for the first of `names` that is not in `known`."""
+def refuse_unknown(owner: str, names: Iterable[str], known: Iterable[str], kind: str = "option") -> None:
+    """Raises InvalidArgumentError for the first of `names` that is not in `known`; each is a `kind` of the owner."""
     allowed = sorted(known)
     for name in names:
         if name not in allowed:
             near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(allowed)}"
-            raise InvalidArgumentError(f"{owner} has no option {name!r}; {hint}")
+            raise InvalidArgumentError(f"{owner} has no {kind} {name!r}; {hint}")
 
 
 def refuses_unknown_fields(cls: type[T]) -> type[T]:

@@ -99,6 +99,33 @@ TEST(EngineOutput, SeedDecidesTheDrawAndIsReported) {
   EXPECT_EQ(RunOne(engine.get(), Drawn({5, 6}, 20, unseeded.seed)).samples[0].token_ids, unseeded.samples[0].token_ids);
 }
 
+TEST(EngineOutput, NamedTokensAreReportedWithoutTheBest) {
+  auto engine = MakeEngine();
+  Request request = LongRequest({4, 5}, 2);
+  request.sampling.logprob_token_ids = {90, 17};
+  for (const int beams : {1, 3}) {
+    request.sampling.num_beams = beams;
+    const Sample sample = RunOne(engine.get(), request).samples.at(0);
+    ASSERT_EQ(sample.logprobs.size(), 2U);
+    std::vector<TokenId> sequence{4, 5};
+    for (std::size_t i = 0; i < 2; ++i) {
+      std::vector<float> row(97);
+      PredictableBackend::Logits(Span<const TokenId>(sequence), Span<float>(row));
+      double total = 0.0;
+      for (const float logit : row) total += std::exp(static_cast<double>(logit));
+      const auto& list = sample.logprobs[i];
+      ASSERT_EQ(list.size(), 3U);
+      EXPECT_EQ(list[0].token, sample.token_ids[i]);
+      for (const std::size_t entry : {1U, 2U}) {
+        const TokenId token = request.sampling.logprob_token_ids[entry - 1];
+        EXPECT_EQ(list[entry].token, token);
+        EXPECT_NEAR(list[entry].logprob, row[static_cast<std::size_t>(token)] - std::log(total), 1e-5);
+      }
+      sequence.push_back(sample.token_ids[i]);
+    }
+  }
+}
+
 TEST(EngineOutput, LogprobsAreOfTheUnprocessedLogits) {
   auto engine = MakeEngine();
   Request request = LongRequest({4, 5}, 6);

@@ -60,6 +60,13 @@ TEST_F(RequestCheckTest, LogprobsAreBoundedByTheGeneratorsOption) {
     EXPECT_EQ(Check([&](Request* r) { r->sampling.*field = 21; }), ErrorCode::kInvalidArgument);
     EXPECT_THAT(message_, HasSubstr("logprobs is 21, but max_logprobs is 20"));
   }
+  Request named = GreedyRequest({1, 2, 3}, 10);
+  named.sampling.logprob_token_ids.assign(20, 5);
+  EXPECT_EQ(CheckRequest(named, limits_), 13U);
+  EXPECT_EQ(Check([](Request* r) { r->sampling.logprob_token_ids.assign(21, 5); }), ErrorCode::kInvalidArgument);
+  EXPECT_THAT(message_, HasSubstr("logprob_token_ids has 21 ids, but max_logprobs is 20"));
+  EXPECT_EQ(Check([](Request* r) { r->sampling.logprob_token_ids = {1, 97}; }), ErrorCode::kInvalidArgument);
+  EXPECT_THAT(message_, HasSubstr("logprob_token_ids[1] is 97"));
   options_.max_logprobs = 0;
   EXPECT_EQ(Check([](Request* r) { r->sampling.prompt_logprobs = 1; }), ErrorCode::kInvalidArgument);
   Request scored = GreedyRequest({1, 2, 3}, 10);

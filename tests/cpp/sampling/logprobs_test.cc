@@ -60,6 +60,26 @@ TEST(Logprobs, OfNoneAreTheChosenAloneAndOfTooManyAllThereAre) {
   EXPECT_EQ(out[0].rank, 4);
 }
 
+TEST(Logprobs, OfNamedTokensFollowOnceEachWhateverTheirRank) {
+  LogprobRanker ranker;
+  std::vector<TokenLogprob> out;
+  const std::vector<float> row = RandomRow(65519, 7);
+  const double normalizer = ExactLogSumExp(row);
+  std::vector<std::size_t> order(row.size());
+  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return row[a] > row[b]; });
+  const auto at = [&](std::size_t rank) { return static_cast<TokenId>(order[rank - 1]); };
+  const std::vector<TokenId> named = {at(40000), at(2), at(1), at(40000), at(65519)};
+  ranker.Rank(row, at(1), 2, &out, Span<const TokenId>(named));
+  std::vector<int> ranks;
+  for (const TokenLogprob& entry : out) {
+    ranks.push_back(entry.rank);
+    EXPECT_EQ(entry.token, at(static_cast<std::size_t>(entry.rank)));
+    EXPECT_NEAR(entry.logprob, static_cast<double>(row[static_cast<std::size_t>(entry.token)]) - normalizer, 2e-6);
+  }
+  EXPECT_EQ(ranks, (std::vector<int>{1, 1, 2, 40000, 65519}));
+}
+
 TEST(Logprobs, RefuseRowsWithoutProbabilities) {
   LogprobRanker ranker;
   std::vector<TokenLogprob> out;

@@ -29,7 +29,9 @@ NAN, INF = math.nan, math.inf
         ("num_beams", 0), ("length_penalty", NAN), ("early_stopping", 1), ("ignore_eos", "yes"), ("ignore_eos", 1),
         ("skip_special_tokens", None), ("stop", 5), ("stop", [5]), ("stop", ""), ("stop", ["a", ""]),
         ("stop", "\ud800"), ("stop_token_ids", [-1]), ("stop_token_ids", 3), ("stop_token_ids", [1.0]),
-        ("stop_token_ids", [True]), ("logit_bias", {-1: 1.0}), ("logit_bias", {1: NAN}), ("logit_bias", {1: "x"}),
+        ("stop_token_ids", [True]),
+        ("logprob_token_ids", [-1]), ("logprob_token_ids", 3),
+        ("logit_bias", {-1: 1.0}), ("logit_bias", {1: NAN}), ("logit_bias", {1: "x"}),
         ("logit_bias", {"1": 1.0}), ("logit_bias", [1]), ("bad_words_ids", [[]]), ("bad_words_ids", [5]),
         ("bad_words_ids", [[-1]]),
     ],
@@ -62,6 +64,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_one(name: str, nearest: str
         ("temperature", np.float64(0.5)), ("temperature", np.int64(1)), ("top_k", -1), ("top_k", np.int8(3)),
         ("top_p", 1), ("ignore_eos", np.bool_(True)), ("seed", 2**64 - 1), ("seed", np.uint64(2**63)),
         ("stop", "x"), ("stop", ["x", "谢"]), ("stop", ("x",)), ("stop_token_ids", np.array([3, 4])),
+        ("logprob_token_ids", np.array([3, 4])),
         ("logit_bias", {3: -100.0}), ("logit_bias", {np.int64(3): 1}), ("bad_words_ids", [[3, 4], [5]]), ("n", 3),
         ("logprobs", 0), ("prompt_logprobs", 5),
     ],
@@ -80,7 +83,7 @@ def test_beam_search_needs_greedy_and_room_for_n() -> None:
 
 def test_every_field_is_known_to_the_core() -> None:
     """Python's names and C++'s are one list, and Python's defaults are valid there."""
-    params = SamplingParams(logit_bias={}, bad_words_ids=[], stop=[], stop_token_ids=[])
+    params = SamplingParams(logit_bias={}, bad_words_ids=[], stop=[], stop_token_ids=[], logprob_token_ids=[])
     assert set(params.to_core()) == {field.name for field in dataclasses.fields(SamplingParams)}
     _core.validate_sampling_params(params.to_core())
     with pytest.raises(InvalidArgumentError, match="there is no option 'best_of'"):
