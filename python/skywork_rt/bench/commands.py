@@ -1,5 +1,5 @@
 """The commands `skywork-rt bench BUNDLE`, `bench serve-sim BUNDLE`, `bench stall BUNDLE`, `bench width BUNDLE`,
-`bench sampling` and `bench host`."""
+`bench plan BUNDLE`, `bench sampling` and `bench host`."""
 
 from __future__ import annotations
 
@@ -300,6 +300,27 @@ def width(
         write_document(json_path, machine, rows)
     sentences = [sentence for found in rates for sentence in found.comparisons()]
     print(markdown.machine_line(machine), markdown.rows_table(rows), *sentences, sep="\n\n")
+
+
+@app.command("plan")
+def plan(
+    bundles: Annotated[list[Path], typer.Argument(help="Bundles with int8 or int4 weights.", metavar="BUNDLE…")],
+    json_path: JsonPath = None,
+    repeat: Repeat = 3,
+    threads: Threads = None,
+) -> None:
+    """Predict decoding and prompts of bundles from their shapes and a probe of this processor, and measure them."""
+    from skywork_rt.bench import markdown
+    from skywork_rt.bench.prediction import comparisons, predict
+    from skywork_rt.bench.rows import write_document
+    from skywork_rt.bench.subjects import LARGE_BYTES
+
+    machine = _machine(threads or _all_threads())
+    with _progress() as report:
+        predictions = predict(bundles, machine["threads"], repeat, LARGE_BYTES, report)
+    if json_path is not None:
+        write_document(json_path, machine, [row for one in predictions for row in one.rows()])
+    print(markdown.machine_line(machine), "", *comparisons(predictions), sep="\n")
 
 
 def _all_threads() -> int:

@@ -19,6 +19,7 @@ from skywork_rt.cli import (
     launch,
     lite,
     merge,
+    plan,
     prepare,
     rank_table,
     split,
@@ -71,6 +72,7 @@ app.command("launch")(launch.launch)
 app.command("rank-table")(rank_table.rank_table)
 app.add_typer(lite.app, name="lite")
 app.add_typer(bench, name="bench")
+app.command("plan")(plan.plan)
 app.command("doctor")(doctor.doctor)
 
 
