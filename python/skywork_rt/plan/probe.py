@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["Probe", "Products", "measure"]
+__all__ = ["SIZES", "Probe", "Products", "between", "measure"]
 
 TOKENS = (1, 2, 4, 8, 16, 32, 96)
 """Tokens that share the reading of weights; between them costs are interpolated."""
 _HOT = 1 << 24  # bytes that stay in a cache, so that arithmetic alone counts
-_READS = tuple(1 << bits for bits in (24, 25, 26, 27, 28, 29, 30))
+SIZES = tuple(1 << bits for bits in range(24, 31))
+"""Bytes that a step may read, from what a cache holds to what none does."""
 _ROWS, _COLS = 2048, 4096
 _FEW_ROWS = 128
 
@@ -62,13 +63,13 @@ def measure(threads: int, pairs: Sequence[tuple[str, str]], report: Callable[[in
     total = len(pairs) + 1
     stream = bench.measure_memory_stream(threads, 1 << 29, 4)
     region = bench.time_region(threads)
-    cache_read = {size: _cache_read(size, threads) for size in _READS}
+    cache_read = {size: _cache_read(size, threads) for size in sizes}
     shared, _, positions = bench.time_attention(128, 24, threads, 1 << 24, 3)
     if report is not None:
         report(1, total)
     products = {}
     for done, (weights, activations) in enumerate(pairs):
-        products[weights, activations] = _products(weights, activations == "int8", threads)
+        products[weights, activations] = _products(weights, activations == "int8", threads, sizes)
         if report is not None:
             report(done + 2, total)
     return Probe(threads, stream, region, cache_read, shared / (positions * 128), products)
@@ -81,11 +82,11 @@ def _cache_read(size: int, threads: int) -> float:
     return float(bytes_read / seconds)
 
 
-def _products(weights: str, int8: bool, threads: int) -> Products:
+def _products(weights: str, int8: bool, threads: int, sizes: Sequence[int]) -> Products:
     from skywork_rt import _core
 
     read = {}
-    for size in _READS:
+    for size in sizes:
         seconds, bytes_read, _ = _core.bench.time_products(weights, int8, _ROWS, _COLS, 1, threads, size, 4)
         read[size] = bytes_read / seconds
     multiply, pack = {}, {}

@@ -153,7 +153,7 @@ def test_what_was_not_probed_is_not_predicted() -> None:
 
 @pytest.mark.slow
 def test_the_probe_measures_this_processor() -> None:
-    probe = measure(1, [("int8", "f32"), ("int8", "int8")])
+    probe = measure(1, [("int8", "f32"), ("int8", "int8")], sizes=(1 << 22, 1 << 24))
     assert 1e8 < probe.stream < 1e13
     assert 0 <= probe.region < 1e-3
     for products in probe.products.values():
