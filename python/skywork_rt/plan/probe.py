@@ -52,7 +52,12 @@ class Probe:
     """(weights, activations) → what their products cost."""
 
 
-def measure(threads: int, pairs: Sequence[tuple[str, str]], report: Callable[[int, int], None] | None = None) -> Probe:
+def measure(
+    threads: int,
+    pairs: Sequence[tuple[str, str]],
+    report: Callable[[int, int], None] | None = None,
+    sizes: Sequence[int] = SIZES,
+) -> Probe:
     """Probes `threads` threads for some (weights, activations), such as ("int4", "f32"); about 3 s a pair.
 
     report(done, total) is called after each part.
