@@ -38,7 +38,17 @@ CPP_ROOMS: Table = {
     "engine": _rooms("include", "support", "bundle", "text", "sampling", "decode", "backend", "backend/registry"),
     "bench": _rooms("include", "support", "bundle", "text", "sampling", "decode", "backend", "backend/registry"),
     "bindings": _rooms(
-        "include", "support", "bundle", "text", "sampling", "decode", "backend", "backend/registry", "engine", "bench"
+        "include",
+        "support",
+        "bundle",
+        "text",
+        "sampling",
+        "decode",
+        "backend",
+        "backend/native",  # its probe, which measures kernels without a model
+        "backend/registry",
+        "engine",
+        "bench",
     ),
 }
 """Rooms of csrc/, from the bottom up, and the rooms that each may use. `include` is the public API; the registry, two
@@ -60,7 +70,10 @@ PYTHON_ROOMS: Table = {
     "skywork_rt": _rooms("_core", "errors", "api"),
     "evaluate": _rooms("errors", "support", "bundle", "text", "api", "skywork_rt"),
     "lm_eval": _rooms("evaluate"),
-    "bench": _rooms("_core", "errors", "support", "bundle", "checkpoints", "export", "api", "skywork_rt", "evaluate"),
+    "plan": _rooms("_core", "errors", "support", "bundle", "checkpoints"),
+    "bench": _rooms(
+        "_core", "errors", "support", "bundle", "checkpoints", "export", "plan", "api", "skywork_rt", "evaluate"
+    ),
     "recipe": _rooms("_core", "errors", "support", "bundle", "text", "checkpoints", "convert"),
     "cli": _rooms(
         "_core",
@@ -76,6 +89,7 @@ PYTHON_ROOMS: Table = {
         "skywork_rt",
         "mindspore_backend",
         "evaluate",
+        "plan",
         "bench",
         "recipe",
     ),

@@ -7,9 +7,11 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
+#include "backend/native/kernel_probe.h"
 #include "backend/registry.h"
 #include "bench/memory_stream.h"
 #include "bench/time_host.h"
@@ -134,6 +136,37 @@ std::size_t CacheSlots(std::size_t longest, std::size_t max_length) {
   return backend.cache_slots == nullptr ? max_length : backend.cache_slots(longest, max_length);
 }
 
+void BindProbes(py::module_& module) {
+  module.def(
+      "time_products",
+      [](std::string weights, bool int8_activations, int rows, int cols, int tokens, int threads, std::size_t size,
+         int passes) {
+        const py::gil_scoped_release release;
+        const native::ProductTimes times =
+            native::TimeProducts({std::move(weights), int8_activations, rows, cols, tokens, threads, size, passes});
+        return std::make_tuple(times.seconds, times.bytes, times.multiply_adds);
+      },
+      py::arg("weights"), py::arg("int8_activations"), py::arg("rows"), py::arg("cols"), py::arg("tokens"),
+      py::arg("threads"), py::arg("size"), py::arg("passes"),
+      "(seconds, bytes of weights, multiply-adds) of the quickest pass through `size` bytes of random weights.");
+  module.def(
+      "time_attention",
+      [](int head_dim, int queries, int threads, std::size_t size, int passes) {
+        const py::gil_scoped_release release;
+        const native::AttentionTimes times = native::TimeAttention({head_dim, queries, threads, size, passes});
+        return std::make_tuple(times.seconds, times.bytes, times.positions);
+      },
+      py::arg("head_dim"), py::arg("queries"), py::arg("threads"), py::arg("size"), py::arg("passes"),
+      "(seconds, bytes, queries times positions) of the quickest pass through `size` bytes of keys and values.");
+  module.def(
+      "time_region",
+      [](int threads) {
+        const py::gil_scoped_release release;
+        return native::TimeRegion(threads);
+      },
+      py::arg("threads"), "Seconds of a parallel region in which nothing is to be done.");
+}
+
 }  // namespace
 
 void BindBench(py::module_& module) {
@@ -172,6 +205,7 @@ void BindBench(py::module_& module) {
       },
       py::arg("threads"), py::arg("size"), py::arg("passes"),
       "Bytes a second that `threads` threads read from memory beyond all caches: the best of `passes` passes.");
+  BindProbes(module);
 }
 
 }  // namespace skywork_rt::bindings

@@ -7,11 +7,11 @@ from typing import Any
 
 from skywork_rt.bench.findings import Finding, ratios
 from skywork_rt.bench.metrics import METRICS, SEED_LENGTHS
-from skywork_rt.bench.published import A100, ATLAS_800T_A2, relative_to_longest
 from skywork_rt.bench.rows import Row
 from skywork_rt.bench.runner import Measurements
 from skywork_rt.bench.stats import number, summarise
 from skywork_rt.bench.subjects import Subject
+from skywork_rt.plan.published import A100, ATLAS_800T_A2, relative_to_longest
 
 __all__ = ["findings_table", "machine_line", "ratio_table", "rows_table", "seed_table", "table"]
 

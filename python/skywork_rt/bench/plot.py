@@ -7,9 +7,9 @@ from pathlib import Path
 
 from skywork_rt.bench.markdown import seed_rates
 from skywork_rt.bench.metrics import SEED_BATCH, SEED_LENGTHS
-from skywork_rt.bench.published import A100, ATLAS_800T_A2, relative_to_longest
 from skywork_rt.bench.runner import Measurements
 from skywork_rt.errors import UnsupportedError
+from skywork_rt.plan.published import A100, ATLAS_800T_A2, relative_to_longest
 
 __all__ = ["plot_seed_table", "require_matplotlib"]
 

@@ -20,6 +20,7 @@ from skywork_rt.cli import (
     launch,
     lite,
     merge,
+    plan,
     prepare,
     rank_table,
     split,
@@ -73,6 +74,7 @@ app.command("rank-table")(rank_table.rank_table)
 app.add_typer(lite.app, name="lite")
 app.add_typer(eval.app, name="eval")
 app.add_typer(bench, name="bench")
+app.command("plan")(plan.plan)
 app.command("doctor")(doctor.doctor)
 
 

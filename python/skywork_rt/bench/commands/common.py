@@ -1,0 +1,86 @@
+"""What the commands of `skywork-rt bench` share: options, the machine, progress."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+if TYPE_CHECKING:
+    from skywork_rt.bench.runner import Report
+    from skywork_rt.bench.subjects import Subject
+
+__all__ = [
+    "BundlePath",
+    "JsonPath",
+    "Repeat",
+    "Runtime",
+    "Runtimes",
+    "Threads",
+    "all_threads",
+    "machine_of",
+    "one_subject",
+    "progress",
+    "terminated_like_interrupted",
+]
+
+BundlePath: TypeAlias = Annotated[Path, typer.Argument(help="Bundle directory, as 'skywork-rt export' writes it.")]
+JsonPath: TypeAlias = Annotated[Path | None, typer.Option("--json", help="Also write the rows to this file.")]
+Threads: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Default: all cores of the process.")]
+Repeat: TypeAlias = Annotated[int, typer.Option(min=1, help="Times that everything is measured.")]
+Runtimes: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--runtime", help="Only these, such as skywork_rt:lite or 'skywork_rt:native int8*'; may be repeated."
+    ),
+]
+Runtime: TypeAlias = Annotated[
+    str | None, typer.Option(help="skywork_rt:lite or 'skywork_rt:native int8/f32'. Default: the bundle's first.")
+]
+
+
+def machine_of(threads: int, streams: Sequence[float] = ()) -> dict[str, Any]:
+    """The machine, its memory stream included: measured in this run, it bounds what can be expected of it."""
+    from skywork_rt.bench.machine import describe_machine
+    from skywork_rt.bench.stats import summarise
+    from skywork_rt.bench.stream import measure_stream
+
+    stream = summarise(streams or [measure_stream(threads)]).median
+    return {**describe_machine(threads), "memory_stream_mb_s": round(stream / 1e6)}
+
+
+def one_subject(bundle: Path, runtime: str | None) -> Subject:
+    """Ours that `runtime` names, or the bundle's first. Raises InvalidArgumentError for one that it does not have."""
+    from skywork_rt.bench.subjects import list_subjects, select_subjects
+
+    ours = select_subjects(list_subjects(bundle), ["skywork_rt:*"])
+    return select_subjects(ours, [runtime] if runtime else [])[0]
+
+
+def all_threads() -> int:
+    from skywork_rt.bench.machine import usable_threads
+
+    return usable_threads()
+
+
+@contextmanager
+def terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM, as `timeout` sends it, also ends the run early and keeps what was measured."""
+    import signal
+
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def progress() -> Iterator[Report]:
+    from skywork_rt.support.progress import progress_bars
+
+    with progress_bars() as bars:
+        yield bars
