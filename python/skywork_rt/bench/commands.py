@@ -1,5 +1,5 @@
 """The commands `skywork-rt bench BUNDLE`, `bench serve-sim BUNDLE`, `bench stall BUNDLE`, `bench width BUNDLE`,
-`bench sampling` and `bench host`."""
+`bench sampling` and `bench host`; those that measure servers are in `serving/`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 from typer.core import TyperGroup
+
+from skywork_rt.bench.serving import commands as serving
 
 if TYPE_CHECKING:
     from skywork_rt.bench.metrics import Metric
@@ -44,6 +46,9 @@ class _DefaultCommand(TyperGroup):
 app = typer.Typer(
     cls=_DefaultCommand, no_args_is_help=True, help="Measure a bundle: 'bench BUNDLE', or one of the commands below."
 )
+
+
+app.command("serve")(serving.serve)
 
 
 @app.command("run")
