@@ -27,6 +27,7 @@ def draw(path: Path, results: Results) -> None:
             ]
             axes.plot(names, heights, marker="o", label=target.label)
         axes.set_ylabel(label)
+        axes.margins(y=0.1)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
     axes.legend()
