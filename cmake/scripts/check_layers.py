@@ -61,6 +61,7 @@ PYTHON_ROOMS: Table = {
     "evaluate": _rooms("errors", "support", "bundle", "text", "api", "skywork_rt"),
     "lm_eval": _rooms("evaluate"),
     "bench": _rooms("_core", "errors", "support", "bundle", "checkpoints", "export", "api", "skywork_rt"),
+    "server": _rooms("_core", "errors", "support", "bundle", "text", "api", "skywork_rt"),
     "recipe": _rooms("_core", "errors", "support", "bundle", "text", "checkpoints", "convert"),
     "cli": _rooms(
         "_core",
@@ -77,6 +78,7 @@ PYTHON_ROOMS: Table = {
         "mindspore_backend",
         "bench",
         "recipe",
+        "server",
     ),
     "__main__": _rooms("cli"),
 }
