@@ -60,8 +60,9 @@ PYTHON_ROOMS: Table = {
     "skywork_rt": _rooms("_core", "errors", "api"),
     "evaluate": _rooms("errors", "support", "bundle", "text", "api", "skywork_rt"),
     "lm_eval": _rooms("evaluate"),
-    "bench": _rooms("_core", "errors", "support", "bundle", "checkpoints", "export", "api", "skywork_rt"),
-    "server": _rooms("_core", "errors", "support", "bundle", "text", "api", "skywork_rt"),
+    "routing": _rooms("errors"),
+    "bench": _rooms("_core", "errors", "support", "bundle", "checkpoints", "export", "api", "skywork_rt", "routing"),
+    "server": _rooms("_core", "errors", "support", "bundle", "text", "api", "skywork_rt", "routing"),
     "recipe": _rooms("_core", "errors", "support", "bundle", "text", "checkpoints", "convert"),
     "cli": _rooms(
         "_core",
