@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
 from starlette.responses import Response
@@ -14,7 +15,10 @@ from skywork_rt.server.errors import ApiError, api_error
 from skywork_rt.server.log import note_failure
 from skywork_rt.server.ticket import ticket_of_scope
 
-__all__ = ["EventStream", "Json", "error_response", "event"]
+__all__ = ["DONE", "EventStream", "Json", "error_response", "event", "held", "stopping"]
+
+DONE = b"data: [DONE]\n\n"
+"""Ends a stream of completions or chats."""
 
 
 def dump(value: Any) -> bytes:
@@ -41,12 +45,19 @@ def event(value: Any, name: str | None = None) -> bytes:
     return (f"event: {name}\n".encode() if name else b"") + b"data: " + dump(value) + b"\n\n"
 
 
+async def held(stack: AsyncExitStack, events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """The events, with what `stack` holds (the model) until they end."""
+    async with stack, aclosing(events):
+        async for chunk in events:
+            yield chunk
+
+
 class EventStream(Response):
     """A stream of server-sent events. What fails after the first byte is an event too, and ends the stream."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncIterator[bytes], error_event: str | None = None) -> None:
+    def __init__(self, events: AsyncGenerator[bytes, None], error_event: str | None = None) -> None:
         self._events = events
         self._error_event = error_event
         self.status_code = 200
@@ -57,8 +68,9 @@ class EventStream(Response):
         del receive
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         try:
-            async for chunk in self._events:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            async with aclosing(self._events) as events:
+                async for chunk in events:
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except asyncio.CancelledError:
             if not ticket_of_scope(scope).ended:
                 raise

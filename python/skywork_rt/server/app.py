@@ -12,16 +12,18 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ExceptionHandler
 
 from skywork_rt.server.answers import error_response
+from skywork_rt.server.description import describe
 from skywork_rt.server.errors import ApiError, ClientGone
 from skywork_rt.server.keys import all_keys
 from skywork_rt.server.log import log_event, note_failure
 from skywork_rt.server.metrics import Metrics
 from skywork_rt.server.middleware import Keys, Places, Tickets
 from skywork_rt.server.models import Models
-from skywork_rt.server.routes.table import OPEN_PATHS, ROUTES, WORK_PATHS
+from skywork_rt.server.routes.table import ENDPOINTS
 from skywork_rt.server.settings import ServerSettings
 from skywork_rt.server.state import Server
 from skywork_rt.server.ticket import ticket_of
@@ -36,21 +38,23 @@ def create_app(settings: ServerSettings) -> Starlette:
     that runs it: make the application there too. Until it is warm, /health and requests for text answer 503. Raises
     InvalidArgumentError, BundleNotFoundError, CorruptBundleError, CapacityError.
     """
+    keys = all_keys(settings)
     server = Server(settings, Models(settings), Metrics())
     server.metrics.watch(lambda: [(model.name, model.stats()) for model in server.models])
     app = Starlette(
-        routes=list(ROUTES),
-        middleware=_middleware(server),
+        routes=[Route(each.path, each.handler, methods=[each.method]) for each in ENDPOINTS],
+        middleware=_middleware(server, keys),
         exception_handlers=_HANDLERS,
         lifespan=_lifespan,
     )
     app.state.server = server
+    app.state.description = describe(ENDPOINTS, with_keys=bool(keys))
     return app
 
 
-def _middleware(server: Server) -> list[Middleware]:
+def _middleware(server: Server, keys: list[str]) -> list[Middleware]:
     settings = server.settings
-    chain = [Middleware(Tickets, server=server, paths=[route.path for route in ROUTES])]
+    chain = [Middleware(Tickets, server=server, paths=[each.path for each in ENDPOINTS])]
     if settings.origins:
         chain.append(
             Middleware(
@@ -61,10 +65,9 @@ def _middleware(server: Server) -> list[Middleware]:
                 expose_headers=["x-request-id", "retry-after"],
             )
         )
-    keys = all_keys(settings)
     if keys:
-        chain.append(Middleware(Keys, keys=keys, open_paths=OPEN_PATHS))
-    chain.append(Middleware(Places, server=server, paths=WORK_PATHS))
+        chain.append(Middleware(Keys, keys=keys, open_paths=[each.path for each in ENDPOINTS if each.open]))
+    chain.append(Middleware(Places, server=server, paths=[each.path for each in ENDPOINTS if each.works]))
     return chain
 
 

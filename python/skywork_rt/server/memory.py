@@ -22,6 +22,8 @@ class Need:
 
     weights: int
     cache: int
+    length: int
+    """Longest prompt and answer together, in tokens."""
 
     @property
     def total(self) -> int:
@@ -41,14 +43,14 @@ def need_of(path: str, options: Mapping[str, Any], most: int | None) -> tuple[Ne
     tokens = int(options.get("max_cached_tokens") or length * int(options.get("max_batch") or _default("max_batch")))
     cache = min(tokens * token, int(options.get("max_cache_bytes") or tokens * token))
     if most is None:
-        return Need(weights, cache), options
+        return Need(weights, cache, length), options
     if weights + _LEAST_CACHE * token > most:
         raise CapacityError(
             f"its weights take {weights} bytes and the least cache {_LEAST_CACHE * token}, but max_model_memory is "
             f"{most}; raise it, or choose smaller weights"
         )
     cache = min(cache, most - weights)
-    return Need(weights, cache), {**options, "max_cache_bytes": cache}
+    return Need(weights, cache, length), {**options, "max_cache_bytes": cache}
 
 
 def _weights(bundle: BundleInfo, chosen: str) -> int:

@@ -101,7 +101,7 @@ class Places:
         self._paths = frozenset(paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] not in self._paths or scope["method"] != "POST":
+        if scope["type"] != "http" or scope["path"] not in self._paths:
             await self._app(scope, receive, send)
             return
         refusal = self._refusal()
@@ -125,7 +125,7 @@ class Places:
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         """In a task of its own, which is cancelled when the client leaves or the server stops."""
         client = _Client(receive, ticket_of_scope(scope))
-        task: asyncio.Task[object] = asyncio.ensure_future(self._app(scope, client.receive, send))  # type: ignore[arg-type]
+        task: asyncio.Task[object] = asyncio.ensure_future(self._app(scope, client.receive, send))
         client.task = task
         self._server.running.add(task)
         ticket = ticket_of_scope(scope)

@@ -26,6 +26,7 @@ class Model:
 
     def __init__(self, name: str, path: str, options: Mapping[str, Any], need: Need) -> None:
         self.name = name
+        self._length = need.length
         self.path = path
         self.created = int(time.time())
         self.need = need
@@ -34,6 +35,11 @@ class Model:
         self._options = options
         self._opening: asyncio.Task[_Open] | None = None
         self._open: _Open | None = None
+
+    @property
+    def max_length(self) -> int:
+        """Longest prompt and answer together, in tokens; while it is not open, the longest that it may be."""
+        return self._open.engine.generator.max_length if self._open is not None else self._length
 
     @property
     def is_open(self) -> bool:

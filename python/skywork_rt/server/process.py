@@ -93,7 +93,7 @@ class _Ending:
 
     async def _end(self) -> None:
         await self._server.drain(self._seconds)
-        self._granian.stop()
+        self._granian.stop()  # type: ignore[no-untyped-call]
 
 
 def _checked_port(settings: ServerSettings) -> int:

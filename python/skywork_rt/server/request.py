@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,7 +27,7 @@ from skywork_rt.server.state import Server, server_of
 from skywork_rt.server.ticket import Ticket, ticket_of
 from skywork_rt.server.work import Work
 
-__all__ = ["Call", "opened", "read"]
+__all__ = ["Call", "object_of", "opened", "parsed_as", "read"]
 
 S = TypeVar("S", bound=Schema)
 
@@ -47,9 +47,10 @@ class Call:
         """Names of the request's fields, to name the one at fault."""
         return frozenset(type(self.request).model_fields)
 
-    def params(self, **changes: Any) -> SamplingParams:
-        """The model's own defaults with what the request gives, and `changes`. Raises InvalidArgumentError."""
-        values = sampling_values(self.request)
+    def params(self, *, without: Collection[str] = (), **changes: Any) -> SamplingParams:
+        """The model's own defaults with what the request gives, and `changes`; the request's fields `without` mean
+        something else. Raises InvalidArgumentError."""
+        values = {name: value for name, value in sampling_values(self.request).items() if name not in without}
         values.update({name: value for name, value in changes.items() if value is not None or name == "max_tokens"})
         if self.request.use_beam_search:
             values.setdefault("num_beams", values.get("n", 1))
@@ -71,9 +72,14 @@ class Call:
         """The prompt of a conversation, within the bounds."""
         messages = template_messages(conversation.messages)
         arguments = chat_arguments(conversation)
-        return self._checked(
-            await asyncio.to_thread(self.model.generator.chat_prompt, messages, **arguments), "messages"
-        )
+        prompt = await asyncio.to_thread(self.model.generator.chat_prompt, messages, **arguments)
+        return self._checked(prompt, "messages")
+
+    async def prompt_of_messages(self, messages: list[Any], field: str, template_args: dict[str, Any] | None) -> Prompt:
+        """The same of messages that have no other fields beside them."""
+        said = template_messages(messages)
+        prompt = await asyncio.to_thread(self.model.generator.chat_prompt, said, template_args=template_args)
+        return self._checked(prompt, field)
 
     def work(self, prompts: list[Prompt], params: SamplingParams) -> Work:
         """What runs: prompts that all use the same parameters."""
@@ -101,11 +107,20 @@ class Call:
 
 async def read(request: Request, schema: type[S]) -> S:
     """The body as its schema reads it. Raises ApiError."""
-    server = server_of(request)
-    given: Mapping[str, Any] = parse_object(await read_body(request, server.settings))
-    parsed = parse(schema, given, lenient=server.settings.lenient)
+    return parsed_as(request, schema, await object_of(request))
+
+
+async def object_of(request: Request) -> Mapping[str, Any]:
+    """The JSON object in the body. Raises ApiError."""
+    return parse_object(await read_body(request, server_of(request).settings))
+
+
+def parsed_as(request: Request, schema: type[S], given: Mapping[str, Any]) -> S:
+    """An object as a schema reads it. Raises ApiError."""
+    settings = server_of(request).settings
+    parsed = parse(schema, given, lenient=settings.lenient)
     if isinstance(parsed, Generation):
-        check_generation(parsed, allow_priority=server.settings.allow_priority)
+        check_generation(parsed, allow_priority=settings.allow_priority)
     return parsed
 
 

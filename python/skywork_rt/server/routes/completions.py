@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,19 +13,21 @@ from starlette.responses import Response
 from skywork_rt.api.params import SamplingParams
 from skywork_rt.api.prompts import Prompt
 from skywork_rt.api.results import CompletionOutput, Piece, RequestOutput
-from skywork_rt.server.answers import EventStream, Json, event
+from skywork_rt.server.answers import DONE, EventStream, Json, event, held
 from skywork_rt.server.errors import ApiError
 from skywork_rt.server.limits import check_output, check_samples
 from skywork_rt.server.request import Call, opened, read
 from skywork_rt.server.schemas.completions import CompletionFields, CompletionRequest
+from skywork_rt.server.shapes.chunks import Chunks
+from skywork_rt.server.shapes.heading import heading
 from skywork_rt.server.shapes.logprobs import completion_logprobs, prompt_logprobs
-from skywork_rt.server.shapes.names import Heading
 from skywork_rt.server.shapes.usage import usage, usage_of
 from skywork_rt.server.work import Work
 
 __all__ = ["completions"]
 
 _DEFAULT_TOKENS = 16  # OpenAI's
+_TYPE, _VALUE = "invalid_type", "invalid_value"
 
 
 async def completions(request: Request) -> Response:
@@ -37,15 +39,8 @@ async def completions(request: Request) -> Response:
         await answer.work.start()
         if parsed.stream:
             events = answer.events_at_once() if answer.waits else answer.events()
-            return EventStream(_held(stack.pop_all(), events))
+            return EventStream(held(stack.pop_all(), events))
         return Json(await answer.whole())
-
-
-async def _held(stack: AsyncExitStack, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The events, with the model held open until they end."""
-    async with stack:
-        async for chunk in events:
-            yield chunk
 
 
 @dataclass
@@ -59,7 +54,7 @@ class _Answer:
     n: int
     silent: bool
     """max_tokens is 0: the token that the engine makes is not shown."""
-    heading: Heading
+    chunks: Chunks
     _lengths: dict[int, int] = field(default_factory=dict)
     """Characters written of each choice, for text_offset."""
 
@@ -69,8 +64,8 @@ class _Answer:
         silent = bool(request.echo) and getattr(request, "max_tokens", None) == 0
         params, n = _params(call, request, silent)
         prompts = [await call.text_prompt(p, "prompt") for p in _prompts(call, request.prompt)]
-        heading = Heading.new(call.model, "cmpl", "text_completion")
-        return cls(call, request, call.work(prompts, params), params, n, silent, heading)
+        chunks = Chunks(heading(call.model, "cmpl", "text_completion"), request.stream_options)
+        return cls(call, request, call.work(prompts, params), params, n, silent, chunks)
 
     @property
     def waits(self) -> bool:
@@ -82,21 +77,21 @@ class _Answer:
         choices = [self._choice(i, result) for i, result in enumerate(results)]
         dropped = sum(result.timings.tokens for result in results) if self.silent else 0
         return {
-            **self.heading.fields(),
+            **self.chunks.heading,
             "choices": [choice for of_prompt in choices for choice in of_prompt],
             "usage": usage_of(results, dropped=dropped),
         }
 
-    async def events_at_once(self) -> AsyncIterator[bytes]:
+    async def events_at_once(self) -> AsyncGenerator[bytes, None]:
         """A stream of one event a choice."""
         answer = await self.whole()
         for choice in answer["choices"]:
-            yield event({**self.heading.fields(), "choices": [choice]})
-        if self._include_usage:
-            yield event({**self.heading.fields(), "choices": [], "usage": answer["usage"]})
-        yield _DONE
+            yield event({**self.chunks.heading, "choices": [choice]})
+        if self.chunks.ends_with_usage:
+            yield self.chunks.last(answer["usage"])
+        yield DONE
 
-    async def events(self) -> AsyncIterator[bytes]:
+    async def events(self) -> AsyncGenerator[bytes, None]:
         """An event a piece."""
         produced = 0
         begun: set[int] = set()
@@ -105,24 +100,11 @@ class _Answer:
             produced += len(piece.token_ids)
             choice = self._piece(place, piece, None if place in begun else self._echo(index))
             begun.add(place)
-            yield event(self._chunk([choice], usage(self.work.prompt_tokens, produced)))
+            yield self.chunks.next(choice, usage(self.work.prompt_tokens, produced))
         results = await self.work.results()
-        if self._include_usage:
-            yield event({**self.heading.fields(), "choices": [], "usage": usage_of(results)})
-        yield _DONE
-
-    @property
-    def _include_usage(self) -> bool:
-        return self.request.stream_options is not None and self.request.stream_options.include_usage
-
-    def _chunk(self, choices: list[dict[str, Any]], so_far: dict[str, Any]) -> dict[str, Any]:
-        options = self.request.stream_options
-        chunk: dict[str, Any] = {**self.heading.fields(), "choices": choices}
-        if options is not None and options.continuous_usage_stats:
-            chunk["usage"] = so_far
-        elif options is not None and options.include_usage:
-            chunk["usage"] = None
-        return chunk
+        if self.chunks.ends_with_usage:
+            yield self.chunks.last(usage_of(results))
+        yield DONE
 
     def _echo(self, index: int) -> str:
         return self._prompt_text(self.work.prompts[index]) if self.request.echo else ""
@@ -184,9 +166,6 @@ class _Answer:
         return completion_logprobs(self.call.model.tokens, rows, ids, self._top, len(echo))
 
 
-_DONE = b"data: [DONE]\n\n"
-
-
 def _mean_logprob(output: CompletionOutput) -> float:
     return (output.cumulative_logprob or 0.0) / max(1, len(output.token_ids))
 
@@ -203,11 +182,11 @@ def _prompts(call: Call, given: Any) -> list[Any]:
         most = call.server.settings.max_prompts
         if len(given) > most:
             raise ApiError(
-                400, f"prompt has {len(given)} prompts, but may have {most} here", param="prompt", code="invalid_value"
+                400, f"prompt has {len(given)} prompts, but may have {most} here", param="prompt", code=_VALUE
             )
         for index, item in enumerate(given):
             if not isinstance(item, str | list) or (isinstance(item, list) and item and isinstance(item[0], list)):
-                raise ApiError(400, f"prompt[{index}] must be a text or token ids", param="prompt", code="invalid_type")
+                raise ApiError(400, f"prompt[{index}] must be a text or token ids", param="prompt", code=_TYPE)
         return given
     return [given]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import Field
+from pydantic.config import JsonDict
 
 from skywork_rt.errors import InvalidArgumentError
 from skywork_rt.server.errors import ApiError
@@ -14,7 +15,7 @@ from skywork_rt.server.schemas.sampling import with_sampling
 
 __all__ = ["ChatFields", "ChatRequest", "Conversation", "template_messages"]
 
-_MESSAGES = {
+_MESSAGES: JsonDict = {
     "type": "array",
     "minItems": 1,
     "items": {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from pydantic import BeforeValidator, FailFast, Field, WithJsonSchema, create_model
@@ -18,13 +18,13 @@ __all__ = ["SAMPLING_NAMES", "sampling_values", "with_sampling"]
 SAMPLING_NAMES: tuple[str, ...] = tuple(field.name for field in field_table("api/params.py", "SamplingParams"))
 
 
-def with_sampling(name: str, base: type[Schema]) -> type[Any]:
-    """The schema `base` with every sampling parameter that it does not define itself."""
+def with_sampling(name: str, base: type[Schema], *, without: Collection[str] = ()) -> type[Any]:
+    """The schema `base` with every sampling parameter that it does not define itself, and that is not in `without`."""
     hints = get_type_hints(SamplingParams)
     ranges = {row["name"]: row["range"] for row in _core.sampling_fields()}
     fields: dict[str, Any] = {}
     for field in field_table("api/params.py", "SamplingParams"):
-        if field.name in base.model_fields:
+        if field.name in base.model_fields or field.name in without:
             continue
         kind = _LOGIT_BIAS if field.name == "logit_bias" else _quick(hints[field.name])
         said = f"{field.text} Must be {ranges[field.name]}." if field.name in ranges else field.text
