@@ -49,6 +49,8 @@ app = typer.Typer(
 
 
 app.command("serve")(serving.serve)
+app.command("serve-load")(serving.serve_load)
+app.command("routing")(serving.routing)
 
 
 @app.command("run")

@@ -28,10 +28,23 @@ class ServeGroup(opt.Group):
         return str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
 
 
+class RayGroup(opt.Group):
+    """How many replicas there are with --ray, and how requests come to them."""
+
+    module = "server/ray/options.py"
+    class_name = "RayOptions"
+    panel = "With --ray"
+
+    @classmethod
+    def default(cls, field: Field) -> str | None:
+        return None if field.default is None else str(field.default)
+
+
 @opt.with_groups
 def serve(
     server: ServeGroup,
     model: opt.ModelOptions,
+    on_ray: RayGroup,
     bundles: Annotated[
         list[str] | None,
         typer.Argument(
@@ -44,6 +57,10 @@ def serve(
         Path | None,
         typer.Option(help="YAML file with `models` (names and bundles) and any of these options by their names."),
     ] = None,
+    ray: Annotated[
+        bool,
+        typer.Option("--ray", help="Serve on Ray: the cluster of RAY_ADDRESS, or else one on this machine."),
+    ] = False,
 ) -> None:
     """Serve models over HTTP with OpenAI's routes, until SIGTERM or Ctrl-C.
 
@@ -63,9 +80,24 @@ def serve(
     values, generator = _split(found)
     values.update(server.given())
     generator.update(model.given())
-    status = run(ServerSettings(**values, models=models, generator=generator))
+    of_ray = {field.name: values.pop(field.name) for field in RayGroup.fields() if field.name in values}
+    of_ray.update(on_ray.given())
+    if of_ray and not ray:
+        raise InvalidArgumentError(f"{', '.join(sorted(of_ray))}: these options need --ray")
+    settings = ServerSettings(**values, models=models, generator=generator)
+    status = _run_on_ray(settings, of_ray) if ray else run(settings)
     if status:
         raise typer.Exit(status)
+
+
+def _run_on_ray(settings: ServerSettings, given: dict[str, Any]) -> int:
+    from skywork_rt.server.ray.options import RayOptions
+    from skywork_rt.support.extras import needs_extra
+
+    options = RayOptions(**given)
+    with needs_extra("ray"):
+        from skywork_rt.server.ray.launch import serve as run
+    return run(settings, options)
 
 
 def named_bundles(arguments: list[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The command `skywork-rt bench serve`."""
+"""The commands `skywork-rt bench serve`, `bench serve-load` and `bench routing`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from skywork_rt.bench.serving.calls import Call, Shape
     from skywork_rt.bench.serving.measure import Results
 
-__all__ = ["serve"]
+__all__ = ["routing", "serve", "serve_load"]
 
 
 def serve(
@@ -161,3 +161,83 @@ def _extra(text: str) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise InvalidArgumentError(f"--extra is {text!r}, but must be a JSON object such as {{}}")
     return loaded
+
+
+def routing(
+    replicas: Annotated[int, typer.Option(min=1, help="Replicas, all alike.")] = 1000,
+    slots: Annotated[int, typer.Option(min=1, help="Requests that a replica serves at once.")] = 16,
+    cache_tokens: Annotated[int, typer.Option(min=16, help="Tokens that a replica's cache keeps.")] = 65536,
+    requests: Annotated[int, typer.Option(min=1, help="Requests in all.")] = 100_000,
+    applications: Annotated[int, typer.Option(min=1, help="System prompts, of which some are more popular.")] = 500,
+    system_tokens: Annotated[int, typer.Option(min=0, help="Tokens of a system prompt.")] = 1024,
+    turns: Annotated[int, typer.Option(min=1, help="Turns of a conversation.")] = 5,
+    load: Annotated[
+        float, typer.Option(min=0.01, max=10, help="Arrivals, as a share of what could be served without caches.")
+    ] = 0.7,
+    seed: Annotated[int, typer.Option(min=0, help="Of arrivals, prompts and choices.")] = 0,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Also write the rows to this file.")] = None,
+) -> None:
+    """Simulate routers over many replicas: how much of the prompts caches have, how even the replicas' work is, and
+    (measured) what a choice costs."""
+    from skywork_rt.bench.machine import describe_machine
+    from skywork_rt.bench.routing_report import markdown, rows
+    from skywork_rt.bench.routing_sim import ROUTERS, Fleet, Workload, make_requests, simulate
+    from skywork_rt.bench.rows import write_document
+    from skywork_rt.support.progress import progress_bars
+
+    fleet = Fleet(replicas, slots, cache_tokens)
+    workload = Workload(requests, applications, system_tokens, turns, load=load, seed=seed)
+    outcomes = []
+    with progress_bars() as report:
+        made = make_requests(fleet, workload)
+        for done, router in enumerate(ROUTERS):
+            report("routing", done, len(ROUTERS))
+            outcomes.append(simulate(fleet, made, router, seed))
+        report("routing", len(ROUTERS), len(ROUTERS))
+    if json_path is not None:
+        write_document(json_path, describe_machine(1), rows(outcomes))
+    print(markdown(fleet, workload, outcomes))
+
+
+def serve_load(
+    bundle: Annotated[Path, typer.Argument(help="Bundle directory, as 'skywork-rt export' writes it.")],
+    clients: Annotated[int, typer.Option(min=1, max=10_000, help="Clients that have a call each at a time.")] = 500,
+    duration: Annotated[float, typer.Option(min=1, help="Seconds for the engine, and as many for the server.")] = 120.0,
+    max_batch: Annotated[int, typer.Option(min=1, help="Sequences at once in the engine.")] = 64,
+    prompt_tokens: Annotated[str, typer.Option(help="Tokens of a prompt, or a range.")] = "16-256",
+    output_tokens: Annotated[str, typer.Option(help="Tokens of an answer, or a range.")] = "16-256",
+    engine_cpu: Annotated[int, typer.Option(min=0, help="Core of the engine.")] = 0,
+    other_cpu: Annotated[int, typer.Option(min=0, help="Core of the server's event loop and of the clients.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Of lengths, prompts and kinds of clients.")] = 0,
+    options: Annotated[str, typer.Option("--serve-options", help="More options of skywork-rt serve.")] = "",
+) -> None:
+    """Put hundreds of clients on a server, with and without streams, some leaving midway, and compare it with its
+    engine alone: throughput, latency, errors, processor time a token, memory."""
+    import asyncio
+
+    from skywork_rt.bench.machine import describe_machine
+    from skywork_rt.bench.markdown import machine_line
+    from skywork_rt.bench.serving.calls import parse_lengths
+    from skywork_rt.bench.serving.client import require_aiohttp
+    from skywork_rt.bench.serving.mixed import MixedPlan, markdown, measure
+    from skywork_rt.bench.serving.processes import parse_cpus
+    from skywork_rt.support.progress import progress_bars
+
+    require_aiohttp()
+    for option, cpu in (("--engine-cpu", engine_cpu), ("--other-cpu", other_cpu)):
+        parse_cpus(option, str(cpu))
+    plan = MixedPlan(
+        bundle,
+        clients,
+        duration,
+        max_batch,
+        parse_lengths("--prompt-tokens", prompt_tokens),
+        parse_lengths("--output-tokens", output_tokens),
+        engine_cpu,
+        other_cpu,
+        seed,
+        options,
+    )
+    with progress_bars() as report:
+        outcome = asyncio.run(measure(plan, report))
+    print(machine_line(describe_machine(1)), markdown(plan, outcome), sep="\n\n")

@@ -16,7 +16,7 @@ from typing import Self
 from skywork_rt.bench.process import BenchError
 from skywork_rt.errors import InvalidArgumentError, UnsupportedError
 
-__all__ = ["Cost", "ServerProcess", "parse_cpus", "pin_threads", "process_tree"]
+__all__ = ["Cost", "ServerProcess", "parse_cpus", "pin_threads", "process_tree", "thread_seconds"]
 
 _LAST_WORDS = 2000
 """Characters of a dead server's output that go into the message."""
@@ -113,20 +113,37 @@ def process_tree(pid: int) -> list[int]:
 
 
 def pin_threads(pid: int, names: Sequence[str], cpus: Collection[int], others: Collection[int]) -> list[str]:
-    """Puts the threads whose name begins with one of `names` on `cpus`, all others of the tree on `others`.
+    """Puts the threads that have one of the names on `cpus`, all others of the tree on `others`.
 
     Linux shows a thread's name, and moves single threads, so that a server's engine and its event loop can be kept
     apart from outside. Returns the names of those that were found.
     """
     found = []
+    for thread, name in _threads(pid):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            os.sched_setaffinity(thread, cpus if name in names else others)
+            if name in names:
+                found.append(name)
+    return found
+
+
+def thread_seconds(pid: int, name: str) -> float:
+    """Processor seconds of the threads of this name, user's and system's."""
+    ticks = 0
+    for thread, found in _threads(pid):
+        if found == name:
+            with contextlib.suppress(OSError):
+                fields = Path(f"/proc/{thread}/stat").read_text().rpartition(")")[2].split()
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _threads(pid: int) -> list[tuple[int, str]]:
+    found = []
     for process in process_tree(pid):
         for task in Path(f"/proc/{process}/task").glob("[0-9]*"):
-            with contextlib.suppress(OSError):  # a thread that ended meanwhile
-                name = (task / "comm").read_text().strip()
-                wanted = name.startswith(tuple(names)) if names else False
-                os.sched_setaffinity(int(task.name), cpus if wanted else others)
-                if wanted:
-                    found.append(name)
+            with contextlib.suppress(OSError):
+                found.append((int(task.name), (task / "comm").read_text().strip()))
     return found
 
 

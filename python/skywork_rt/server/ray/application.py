@@ -14,7 +14,7 @@ from skywork_rt.errors import InvalidArgumentError
 from skywork_rt.routing.prefix import BLOCK_IDS
 from skywork_rt.server.ray.ingress import Ingress
 from skywork_rt.server.ray.options import RayOptions
-from skywork_rt.server.ray.replica import Replica
+from skywork_rt.server.ray.replica import replica_class
 from skywork_rt.server.settings import ServerSettings
 
 __all__ = ["application", "bind", "split"]
@@ -56,7 +56,7 @@ def _replicas(settings: ServerSettings, options: RayOptions) -> Any:
                 "target_ongoing_requests": options.target_requests,
             }
         }
-    deployment = serve.deployment(Replica).options(
+    deployment = serve.deployment(replica_class(options.replica_models)).options(
         name="replicas",
         max_ongoing_requests=options.replica_requests,
         max_queued_requests=options.max_queued,
@@ -65,7 +65,7 @@ def _replicas(settings: ServerSettings, options: RayOptions) -> Any:
         request_router_config=_router(options),
         **scale,
     )
-    return deployment.bind(_with_threads(settings, options), options.replica_models)
+    return deployment.bind(_with_threads(settings, options))
 
 
 def _router(options: RayOptions) -> RequestRouterConfig:

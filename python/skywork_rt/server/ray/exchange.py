@@ -30,6 +30,9 @@ class Exchange:
     @classmethod
     def of(cls, scope: Mapping[str, Any], body: bytes, prefix: Prefix = ()) -> Exchange:
         kept = {name: scope[name] for name in (*_SCOPE, *_ADDRESSES) if name in scope}
+        path, root = scope["path"], scope.get("root_path", "")
+        if root and path.startswith(root):  # Ray's route_prefix: the application is at the root of its own paths
+            kept |= {"path": path[len(root) :] or "/", "root_path": "", "raw_path": None}
         return cls(kept, body, prefix)
 
     def __getstate__(self) -> dict[str, Any]:

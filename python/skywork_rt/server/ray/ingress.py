@@ -52,10 +52,11 @@ class Front:
             body = await _read(receive, self._max_body)
             if body is None:
                 return
-            if scope["path"].endswith("/metrics"):
-                await self._metrics(Exchange.of(scope, body), answer)
+            exchange = Exchange.of(scope, body)
+            if exchange.scope["path"] == "/metrics":
+                await self._metrics(exchange, answer)
             else:
-                await self._relay(_parsed(body), Exchange.of(scope, body), receive, answer)
+                await self._relay(_parsed(body), exchange, receive, answer)
         except ApiError as error:
             await answer.fail(error)
 

@@ -17,7 +17,7 @@ from skywork_rt.server.ray.exchange import Exchange, run
 from skywork_rt.server.settings import ServerSettings
 from skywork_rt.server.state import Server
 
-__all__ = ["Replica"]
+__all__ = ["Replica", "replica_class"]
 
 _POLL = 0.02
 
@@ -25,7 +25,7 @@ _POLL = 0.02
 class Replica:
     """Runs requests on its own models. It is there for Ray once its first model is warm."""
 
-    async def __init__(self, settings: ServerSettings, most_models: int) -> None:
+    async def __init__(self, settings: ServerSettings) -> None:
         self._app = create_app(settings)
         self._server: Server = self._app.state.server
         self._lifespan = self._app.router.lifespan_context(self._app)
@@ -34,14 +34,16 @@ class Replica:
             if self._server.failure is not None:
                 raise BackendError(f"the model cannot be opened: {self._server.failure}")
             await asyncio.sleep(_POLL)
-        self._hold = serve.multiplexed(max_num_models_per_replica=most_models)(self._open)
-        self._several = len(settings.models) > 1
         self._loop = asyncio.get_running_loop()
+        self._several = len(settings.models) > 1
+        if self._several:
+            await self.hold(self._server.models.first.name)  # which is open already: for Ray to know
 
     async def messages(self, exchange: Exchange) -> AsyncIterator[list[Message]]:
         """ASGI's messages of the answer, a list of those that came together at a time."""
-        if self._several and serve.get_multiplexed_model_id():
-            await self._hold(serve.get_multiplexed_model_id())
+        model = serve.get_multiplexed_model_id() if self._several else ""
+        if model:
+            await self.hold(model)
         async for batch in run(self._app, exchange):
             yield batch
 
@@ -67,8 +69,8 @@ class Replica:
         if self._server.failure is not None:
             raise BackendError(self._server.failure)
 
-    async def _open(self, name: str) -> _Held:
-        """What Ray keeps of a model that is open here, so that its router knows."""
+    async def hold(self, name: str) -> _Held:
+        """Opens a model. What Ray keeps of it, so that its router knows where it is open."""
         model = self._server.models.named(name)
         async with self._server.models.use(model):
             return _Held(model, self._loop)
@@ -78,6 +80,17 @@ class Replica:
             lifespan = self._lifespan
             del self._lifespan
             await lifespan.__aexit__(None, None, None)
+
+
+def replica_class(most_models: int) -> type[Replica]:
+    """Replicas with so many open models at most: Ray wants the number where `hold` is defined."""
+
+    class ReplicaOfModels(Replica):
+        @serve.multiplexed(max_num_models_per_replica=most_models)
+        async def hold(self, name: str) -> _Held:
+            return await Replica.hold(self, name)
+
+    return ReplicaOfModels
 
 
 class _Held:
