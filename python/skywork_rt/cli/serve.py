@@ -63,9 +63,7 @@ def serve(
     values, generator = _split(found)
     values.update(server.given())
     generator.update(model.given())
-    status = run(ServerSettings(**values, models=models, generator=generator))
-    if status:
-        raise typer.Exit(status)
+    run(ServerSettings(**values, models=models, generator=generator))
 
 
 def named_bundles(arguments: list[str]) -> dict[str, str]:
