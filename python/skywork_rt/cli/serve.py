@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +11,10 @@ from skywork_rt.cli import options as opt
 from skywork_rt.errors import InvalidArgumentError
 from skywork_rt.support.field_table import Field
 
-__all__ = ["ServeGroup", "serve"]
+if TYPE_CHECKING:
+    from skywork_rt.server.settings import ServerSettings
+
+__all__ = ["RayGroup", "ServeGroup", "serve"]
 
 
 class ServeGroup(opt.Group):
@@ -85,19 +88,20 @@ def serve(
     if of_ray and not ray:
         raise InvalidArgumentError(f"{', '.join(sorted(of_ray))}: these options need --ray")
     settings = ServerSettings(**values, models=models, generator=generator)
-    status = _run_on_ray(settings, of_ray) if ray else run(settings)
-    if status:
-        raise typer.Exit(status)
+    if ray:
+        _run_on_ray(settings, of_ray)
+    else:
+        run(settings)
 
 
-def _run_on_ray(settings: ServerSettings, given: dict[str, Any]) -> int:
+def _run_on_ray(settings: ServerSettings, given: dict[str, Any]) -> None:
     from skywork_rt.server.ray.options import RayOptions
     from skywork_rt.support.extras import needs_extra
 
     options = RayOptions(**given)
     with needs_extra("ray"):
         from skywork_rt.server.ray.launch import serve as run
-    return run(settings, options)
+    run(settings, options)
 
 
 def named_bundles(arguments: list[str]) -> dict[str, str]:

@@ -92,7 +92,7 @@ async def _load(server: Server) -> None:
         async with server.models.use(model):
             pass
     except Exception as error:
-        server.failure = str(error)
+        server.failure = error
         log_event("the model cannot be opened", model=model.name, reason=str(error))
         if server.on_failure is not None:
             server.on_failure()

@@ -88,6 +88,8 @@ def api_error(error: Exception, fields: Collection[str] = ()) -> ApiError:
         return error
     for kind, status, code in _STATUS:
         if isinstance(error, kind):
+            if "max_length is" in str(error):
+                code = "context_length_exceeded"  # clients look for this name to shorten what they send
             param = _field(str(error), fields) if status == 400 else None
             return ApiError(status, str(error), param=param, code=code, retry=status in (429, 503))
     return ApiError(500, "The server failed; its log has the reason under this request's id.", code="internal")

@@ -7,6 +7,7 @@ import asyncio
 from starlette.requests import Request
 
 from skywork_rt.api.generator import Generator
+from skywork_rt.api.prompts import Prompt
 from skywork_rt.server.errors import ApiError, ClientGone
 from skywork_rt.server.settings import ServerSettings
 
@@ -41,8 +42,17 @@ def _too_long(most: int) -> ApiError:
     return ApiError(413, f"The body is longer than {most} bytes; send less.", code="body_too_long")
 
 
-def check_prompt(tokens: int, generator: Generator, settings: ServerSettings, field: str) -> None:
-    """Refuses a prompt that is too long. The engine checks prompt and answer together."""
+def check_prompt(prompt: Prompt, generator: Generator, settings: ServerSettings, field: str) -> None:
+    """Refuses a prompt that is too long, or has ids that the model lacks. The engine checks prompt and answer
+    together."""
+    tokens, size = len(prompt.ids), generator.model.vocab_size
+    if tokens and not 0 <= prompt.ids.min() <= prompt.ids.max() < size:
+        raise ApiError(
+            400,
+            f"{field} has a token id outside [0, {size}), the model's vocabulary",
+            param=field,
+            code="invalid_value",
+        )
     most = min(generator.max_length - 1, settings.max_prompt_tokens or generator.max_length)
     if tokens > most:
         raise ApiError(

@@ -27,21 +27,24 @@ _STOP_SECONDS = 5.0
 _BACKLOG = 4096
 
 
-def serve(settings: ServerSettings) -> int:
-    """Serves until SIGTERM or Ctrl-C, which let running requests end first; a second one ends them. Returns the exit
-    status. Raises what `create_app` does, and InvalidArgumentError for an address that cannot be had."""
+def serve(settings: ServerSettings) -> None:
+    """Serves until SIGTERM or Ctrl-C, which let running requests end first; a second one ends them.
+
+    Raises what `create_app` does, what opening the first model does, and InvalidArgumentError for an address that
+    cannot be had.
+    """
     _allow_many_connections()
     app = create_app(settings)
     port = _checked_port(settings)
     listener = start_logging(sys.stderr)
     try:
         with asyncio.Runner(loop_factory=_loop_factory(settings)) as runner:
-            return runner.run(_serve(app, settings, port))
+            runner.run(_serve(app, settings, port))
     finally:
         listener.stop()
 
 
-async def _serve(app: Starlette, settings: ServerSettings, port: int) -> int:
+async def _serve(app: Starlette, settings: ServerSettings, port: int) -> None:
     server: Server = app.state.server
     granian = Granian(
         app,
@@ -59,8 +62,9 @@ async def _serve(app: Starlette, settings: ServerSettings, port: int) -> int:
     ending.listen()
     log_event("listening", url=f"http://{_shown(settings.host)}:{port}", models=list(settings.models))
     await granian.serve()
+    if server.failure is not None:
+        raise server.failure
     log_event("stopped")
-    return 0 if server.failure is None else 1
 
 
 class _Ending:

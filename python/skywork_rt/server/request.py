@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +14,7 @@ from starlette.requests import Request
 from skywork_rt.api.params import SamplingParams
 from skywork_rt.api.prompts import Prompt
 from skywork_rt.api.results import RequestOutput
-from skywork_rt.errors import SkyworkError
+from skywork_rt.errors import InvalidArgumentError, SkyworkError
 from skywork_rt.server.errors import ApiError, api_error
 from skywork_rt.server.json_body import parse_object
 from skywork_rt.server.limits import check_prompt, check_samples, read_body
@@ -61,25 +61,19 @@ class Call:
 
     async def text_prompt(self, prompt: Any, field: str) -> Prompt:
         """A prompt of text or ids, within the bounds."""
-        return self._checked(
-            await asyncio.to_thread(
-                self.model.generator.prompt, prompt, add_special_tokens=self.request.add_special_tokens
-            ),
-            field,
-        )
+        wanted = self.request.add_special_tokens
+        return await self._prompt(field, self.model.generator.prompt, prompt, add_special_tokens=wanted)
 
     async def chat_prompt(self, conversation: Conversation) -> Prompt:
         """The prompt of a conversation, within the bounds."""
         messages = template_messages(conversation.messages)
         arguments = chat_arguments(conversation)
-        prompt = await asyncio.to_thread(self.model.generator.chat_prompt, messages, **arguments)
-        return self._checked(prompt, "messages")
+        return await self._prompt("messages", self.model.generator.chat_prompt, messages, **arguments)
 
     async def prompt_of_messages(self, messages: list[Any], field: str, template_args: dict[str, Any] | None) -> Prompt:
         """The same of messages that have no other fields beside them."""
         said = template_messages(messages)
-        prompt = await asyncio.to_thread(self.model.generator.chat_prompt, said, template_args=template_args)
-        return self._checked(prompt, field)
+        return await self._prompt(field, self.model.generator.chat_prompt, said, template_args=template_args)
 
     def work(self, prompts: list[Prompt], params: SamplingParams) -> Work:
         """What runs: prompts that all use the same parameters."""
@@ -87,8 +81,13 @@ class Call:
         terms = terms_of(self.request, self.server.settings.request_seconds)
         return Work(self.model, prompts, params, terms, self._observe)
 
-    def _checked(self, prompt: Prompt, field: str) -> Prompt:
-        check_prompt(len(prompt.ids), self.model.generator, self.server.settings, field)
+    async def _prompt(self, field: str, make: Callable[..., Prompt], *arguments: Any, **named: Any) -> Prompt:
+        """What `make` gives, in a thread: a long text takes a while. What it refuses is the fault of `field`."""
+        try:
+            prompt = await asyncio.to_thread(make, *arguments, **named)
+        except InvalidArgumentError as error:
+            raise ApiError(400, str(error), param=field, code="invalid_value") from error
+        check_prompt(prompt, self.model.generator, self.server.settings, field)
         return prompt
 
     def _observe(self, result: RequestOutput) -> None:

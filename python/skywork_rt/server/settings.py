@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from skywork_rt.errors import InvalidArgumentError
 from skywork_rt.support.suggest import refuses_unknown_fields
@@ -73,6 +72,8 @@ class ServerSettings(ServeOptions):
     """How each bundle is opened: GeneratorOptions."""
 
     def __post_init__(self) -> None:
+        for name, kind in get_type_hints(ServeOptions).items():
+            _check_kind(name, getattr(self, name), kind)
         for name, least, most in _RANGES:
             value = getattr(self, name)
             if value is not None:
@@ -107,14 +108,33 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
 )
 
 
-def _check(name: str, value: object, least: float, most: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InvalidArgumentError(f"{name} is {value!r}, but must be a number")
+def _check_kind(name: str, value: object, kind: Any) -> None:
+    """A config file may hold anything."""
+    kinds = [get_origin(each) or each for each in get_args(kind) or (kind,)]
+    fits = any(_is(value, each) for each in kinds)
+    if not fits or (Sequence in kinds and not all(isinstance(item, str) for item in _texts(value))):
+        names = " or ".join(_NAMES[each] for each in kinds)
+        raise InvalidArgumentError(f"{name} is {value!r} ({type(value).__name__}), but must be {names}")
+
+
+def _is(value: object, kind: Any) -> bool:
+    if kind is Sequence:
+        return isinstance(value, list | tuple)
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float if kind is float else kind)
+
+
+_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", Sequence: "a list of texts"}
+_NAMES[type(None)] = "nothing"
+
+
+def _check(name: str, value: float, least: float, most: float) -> None:
     if not least <= value <= most:
         raise InvalidArgumentError(f"{name} is {value}, but must be from {least:g} to {most:g}")
 
 
-def _texts(value: str | Sequence[str] | None) -> tuple[str, ...]:
+def _texts(value: Any) -> tuple[str, ...]:
     if value is None:
         return ()
     return (value,) if isinstance(value, str) else tuple(value)

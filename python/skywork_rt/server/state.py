@@ -24,7 +24,7 @@ class Server:
     metrics: Metrics
     ready: bool = False
     draining: bool = False
-    failure: str | None = None
+    failure: Exception | None = None
     """Why the first model could not be opened."""
     on_failure: Callable[[], None] | None = None
     """Told of it."""

@@ -20,9 +20,9 @@ __all__ = ["serve"]
 _NAME = "skywork_rt"
 
 
-def serve(settings: ServerSettings, options: RayOptions) -> int:
+def serve(settings: ServerSettings, options: RayOptions) -> None:
     """Joins the cluster of RAY_ADDRESS, or starts one on this machine; serves until SIGTERM or Ctrl-C, after which
-    running requests may end. Returns the exit status. Raises BackendError when Ray cannot start the replicas."""
+    running requests may end. Raises BackendError when Ray cannot start the replicas."""
     stopped = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -44,7 +44,6 @@ def serve(settings: ServerSettings, options: RayOptions) -> int:
     finally:
         ray_serve.shutdown()
         ray.shutdown()
-    return 0
 
 
 def _reason(error: RuntimeError) -> str:

@@ -185,7 +185,9 @@ def _prompts(call: Call, given: Any) -> list[Any]:
                 400, f"prompt has {len(given)} prompts, but may have {most} here", param="prompt", code=_VALUE
             )
         for index, item in enumerate(given):
-            if not isinstance(item, str | list) or (isinstance(item, list) and item and isinstance(item[0], list)):
+            if not isinstance(item, str | list) or (
+                isinstance(item, list) and item and isinstance(item[0], str | list)
+            ):
                 raise ApiError(400, f"prompt[{index}] must be a text or token ids", param="prompt", code=_TYPE)
         return given
     return [given]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -18,8 +18,6 @@ class Schema(BaseModel):
     """The fields of a request that we act on. Those of OpenAI that we do not are in `openai_fields`."""
 
     model_config = ConfigDict(strict=True, extra="forbid", protected_namespaces=())
-
-    known: ClassVar[Mapping[str, Any]] = {}
 
     model: str | None = None
     """Name of the model. It may be left out where the server has one only."""
@@ -60,22 +58,31 @@ def _unknown(schema: type[Schema], name: str) -> ApiError:
 
 
 def _wrong(error: ValidationError) -> ApiError:
-    first = error.errors(include_url=False, include_input=False)[0]
-    field = ""
-    for part in first["loc"]:
+    """The first mistake; of the ways through a union of types, those that came furthest into the value."""
+    found = error.errors(include_url=False, include_input=False)
+    first = [each for each in found if each["loc"][:1] == found[0]["loc"][:1]]
+    furthest = max(_depth(each["loc"]) for each in first)
+    told = [each for each in first if _depth(each["loc"]) == furthest]
+    field = _field(told[0]["loc"])
+    if told[0]["type"] == "missing":
+        return ApiError(400, f"{field} is missing", param=field, code="missing_parameter")
+    reasons = dict.fromkeys(each["msg"].removeprefix("Value error, ").removeprefix("Input ") for each in told)
+    return ApiError(400, f"{field} {', or '.join(reasons)}", param=field, code="invalid_type")
+
+
+def _depth(path: Sequence[int | str]) -> int:
+    return sum(isinstance(part, int) for part in path)
+
+
+def _field(path: Sequence[int | str]) -> str:
+    """`stop[1]`: the library's names for the ways through a union are no part of it."""
+    field = str(path[0])
+    for part in path[1:]:
         if isinstance(part, int):
             field += f"[{part}]"
-        elif part.isidentifier() and not (field and part in _KINDS):
-            field += f".{part}" if field else part
-    missing = first["type"] == "missing"
-    text = "is missing" if missing else first["msg"][0].lower() + first["msg"][1:]
-    return ApiError(
-        400,
-        f"{field} {text}" if missing else f"{field}: {text}",
-        param=field or None,
-        code="missing_parameter" if missing else "invalid_type",
-    )
+        elif part.isidentifier() and part not in _KINDS:
+            field += f".{part}"
+    return field
 
 
 _KINDS = frozenset({"str", "int", "float", "bool", "list", "dict"})
-"""How the library calls the ways through a union, which are no part of a field's name."""

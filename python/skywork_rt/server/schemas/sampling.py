@@ -64,9 +64,9 @@ def _bias(value: Any) -> dict[int, float]:
     biases: dict[int, float] = {}
     for key, bias in value.items():
         if not (isinstance(key, str) and key.isascii() and key.isdecimal() and len(key) < 10):
-            raise ValueError(f"{key!r:.40} is no token id")
+            raise ValueError(f"has {key!r:.40}, which is no token id")
         if isinstance(bias, bool) or not isinstance(bias, int | float) or not math.isfinite(bias):
-            raise ValueError(f"the bias of token {key} is no number")
+            raise ValueError(f"has no number for token {key}")
         biases[int(key)] = float(bias)
     return biases
 
