@@ -83,9 +83,19 @@ async def run_rate(calls: Sequence[Call], send: Send) -> list[Answer]:
     return list(await asyncio.gather(*(serve(call) for call in calls)))
 
 
-async def run_clients(calls: Sequence[Call], clients: int, send: Send, duration: float | None = None) -> list[Answer]:
-    """So many clients take calls in turn, each the next one as soon as it has its answer."""
-    clock, answers = Clock(), []
+async def run_clients(
+    calls: Sequence[Call],
+    clients: int,
+    send: Send,
+    duration: float | None = None,
+    at_end: Callable[[], Awaitable[None]] | None = None,
+) -> list[Answer]:
+    """So many clients take calls in turn, each the next one as soon as it has its answer.
+
+    With `at_end`, that is awaited after `duration`, and then every client leaves, whatever it waits for: its last call
+    is not among the answers.
+    """
+    clock, answers = Clock(), list[Answer]()
     waiting: Iterator[Call] = iter(calls)
 
     async def client() -> None:
@@ -94,5 +104,20 @@ async def run_clients(calls: Sequence[Call], clients: int, send: Send, duration:
                 return
             answers.append(await send(call, clock, clock.now()))
 
-    await asyncio.gather(*(client() for _ in range(clients)))
+    tasks = [asyncio.create_task(client()) for _ in range(clients)]
+    try:
+        if at_end is not None:
+            await asyncio.wait(tasks, timeout=duration)
+            await at_end()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        else:
+            await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
     return answers

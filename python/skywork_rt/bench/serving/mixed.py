@@ -11,6 +11,7 @@ import contextlib
 import os
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,10 +22,10 @@ import numpy as np
 from skywork_rt.bench.process import BenchError
 from skywork_rt.bench.runner import Report
 from skywork_rt.bench.serving.calls import Call, Lengths, Shape, make_calls
-from skywork_rt.bench.serving.client import Answer, Client
+from skywork_rt.bench.serving.client import Client
 from skywork_rt.bench.serving.figures import Figures, summarise
 from skywork_rt.bench.serving.load import run_clients
-from skywork_rt.bench.serving.processes import ServerProcess, pin_threads, thread_seconds
+from skywork_rt.bench.serving.processes import Cost, ServerProcess, pin_threads, thread_seconds
 from skywork_rt.bench.serving.targets import first_model, free_port, wait_until_ready
 
 __all__ = ["ENGINE_THREAD", "MixedPlan", "Outcome", "measure", "mixed_calls"]
@@ -33,6 +34,7 @@ ENGINE_THREAD = "skywork_rt"
 _WHOLE, _LEAVING = 0.4, 0.1
 """Shares of the calls without a stream, and of those whose client leaves midway."""
 _SAMPLE_SECONDS = 0.5
+_IDLE_SECONDS = 30.0
 _WARM = 1 / 3
 """Memory is compared from this part of the load on: by then every buffer has had its size."""
 
@@ -45,6 +47,7 @@ class MixedPlan:
     clients: int = 500
     seconds: float = 120.0
     max_batch: int = 64
+    backend: str = "auto"
     prompt_tokens: Lengths = Lengths(16, 256)
     output_tokens: Lengths = Lengths(16, 256)
     engine_cpu: int = 0
@@ -52,6 +55,11 @@ class MixedPlan:
     seed: int = 0
     serve_options: str = ""
     """More options of `skywork-rt serve`."""
+
+    @property
+    def cached_tokens(self) -> int:
+        """The engine's cache: room for all that run, and for as many kept prefixes; memory is flat once it is full."""
+        return 2 * self.max_batch * (self.prompt_tokens.most + self.output_tokens.most)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"bundle": str(self.bundle)}
@@ -67,9 +75,9 @@ class Outcome:
     """What was seen. Memory in bytes."""
 
     alone: float
-    """Tokens/s of the engine alone, those of clients that left included."""
+    """Generated tokens/s of the engine alone, by its own count, while all clients were there."""
     served: float
-    """Tokens/s through the server."""
+    """The same in the server."""
     figures: Figures
     loop_ms_per_token: float
     """Processor time of the server beside its engine's thread."""
@@ -77,6 +85,8 @@ class Outcome:
     client_ms_per_token: float
     rss_warm: int
     rss_end: int
+    idle_after: float
+    """Seconds until the engine had nothing to do, after all clients had left at once."""
 
     @property
     def ratio(self) -> float:
@@ -97,12 +107,6 @@ def mixed_calls(plan: MixedPlan, count: int, vocab_size: int) -> list[Call]:
         else:
             mixed.append(call)
     return mixed
-
-
-def tokens_per_second(answers: Sequence[Answer]) -> float:
-    """All tokens that clients got, from the first call to the last end."""
-    span = max(answer.end for answer in answers) - min(answer.arrival for answer in answers)
-    return sum(answer.tokens for answer in answers) / span
 
 
 def count_of_calls(plan: MixedPlan) -> int:
@@ -143,7 +147,8 @@ async def _served(plan: MixedPlan, alone: float) -> Outcome:
     port = free_port()
     command = (
         f"{shlex.quote(sys.executable)} -m skywork_rt serve {shlex.quote(str(plan.bundle))} --port {port} --threads 1 "
-        f"--max-batch {plan.max_batch} --max-requests {plan.clients * 2} {plan.serve_options}"
+        f"--backend {plan.backend} --max-batch {plan.max_batch} --max-queue {2 * plan.clients} "
+        f"--max-cached-tokens {plan.cached_tokens} --max-requests {plan.clients * 2} {plan.serve_options}"
     )
     vocab = int(BundleInfo.open(plan.bundle).section("model")["vocab_size"])
     calls = mixed_calls(plan, count_of_calls(plan), vocab)
@@ -163,31 +168,76 @@ async def _served(plan: MixedPlan, alone: float) -> Outcome:
             os.sched_setaffinity(0, own)
 
 
+@dataclass
+class _Moment:
+    """What had been used and done at one moment."""
+
+    time: float
+    tokens: int
+    server: Cost
+    engine_seconds: float
+    client_seconds: float
+
+    @classmethod
+    async def now(cls, server: ServerProcess, client: Client) -> _Moment:
+        own = os.times()
+        tokens = await _metric(client, "generation_tokens_total")
+        engine = thread_seconds(server.pid, ENGINE_THREAD)
+        return cls(time.perf_counter(), int(tokens), server.cost(), engine, own.user + own.system)
+
+
 async def _load(
     plan: MixedPlan, server: ServerProcess, client: Client, calls: Sequence[Call], alone: float
 ) -> Outcome:
-    before, engine_before, client_before = server.cost(), thread_seconds(server.pid, ENGINE_THREAD), os.times()
     samples: list[int] = []
     sampling = asyncio.create_task(_sample(server, samples))
-    answers = await run_clients(calls, plan.clients, client.call, plan.seconds)
+    before = await _Moment.now(server, client)
+    after = before
+
+    async def at_end() -> None:
+        nonlocal after
+        after = await _Moment.now(server, client)
+
+    answers = await run_clients(calls, plan.clients, client.call, plan.seconds, at_end)
+    idle_after = await _idle(client)
     sampling.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await sampling
     server.check_alive()
-    after, engine, own = server.cost(), thread_seconds(server.pid, ENGINE_THREAD), os.times()
-    tokens = max(1, sum(answer.tokens for answer in answers))
-    engine_seconds = engine - engine_before
-    client_seconds = own.user + own.system - client_before.user - client_before.system
+    if not answers:
+        raise BenchError(f"no call ended within {plan.seconds:g} s: make --duration longer or --output-tokens shorter")
+    tokens = max(1, after.tokens - before.tokens)
+    engine = after.engine_seconds - before.engine_seconds
     return Outcome(
         alone=alone,
-        served=tokens_per_second(answers),
+        served=tokens / (after.time - before.time),
         figures=summarise(answers),
-        loop_ms_per_token=1e3 * (after.cpu_seconds - before.cpu_seconds - engine_seconds) / tokens,
-        engine_ms_per_token=1e3 * engine_seconds / tokens,
-        client_ms_per_token=1e3 * client_seconds / tokens,
-        rss_warm=samples[int(len(samples) * _WARM)] if samples else after.resident_bytes,
-        rss_end=after.resident_bytes,
+        loop_ms_per_token=1e3 * (after.server.cpu_seconds - before.server.cpu_seconds - engine) / tokens,
+        engine_ms_per_token=1e3 * engine / tokens,
+        client_ms_per_token=1e3 * (after.client_seconds - before.client_seconds) / tokens,
+        rss_warm=samples[int(len(samples) * _WARM)] if samples else after.server.resident_bytes,
+        rss_end=after.server.resident_bytes,
+        idle_after=idle_after,
     )
+
+
+async def _metric(client: Client, name: str) -> float:
+    """The sum of a metric's samples over the models. Raises BenchError where the server has no such metric."""
+    text = str(await client.get("/metrics"))
+    values = [line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(f"skywork_rt:{name}{{")]
+    if not values:
+        raise BenchError(f"the server's /metrics has no skywork_rt:{name}")
+    return sum(map(float, values))
+
+
+async def _idle(client: Client) -> float:
+    """Seconds until nothing runs or waits. Raises BenchError."""
+    start = time.perf_counter()
+    while await _metric(client, "num_requests_running") + await _metric(client, "num_requests_waiting"):
+        if time.perf_counter() - start > _IDLE_SECONDS:
+            raise BenchError(f"requests still run {_IDLE_SECONDS:g} s after all clients left")
+        await asyncio.sleep(0.05)
+    return time.perf_counter() - start
 
 
 async def _sample(server: ServerProcess, samples: list[int]) -> None:
@@ -213,6 +263,7 @@ def markdown(plan: MixedPlan, outcome: Outcome) -> str:
         ("server's processor time a token, all else", f"{outcome.loop_ms_per_token:.3f} ms"),
         ("clients' processor time a token", f"{outcome.client_ms_per_token:.3f} ms"),
         ("server's memory after a third / at the end", f"{outcome.rss_warm / 1e6:.0f} / {outcome.rss_end / 1e6:.0f} MB"),
+        ("seconds until idle, after all clients left at once", f"{outcome.idle_after:.2f}"),
     ]
     if figures.first_error:
         lines.append(("the first error", figures.first_error[:200]))

@@ -119,9 +119,9 @@ def pin_threads(pid: int, names: Sequence[str], cpus: Collection[int], others: C
     apart from outside. Returns the names of those that were found.
     """
     found = []
-    for thread, name in _threads(pid):
+    for task, name in _threads(pid):
         with contextlib.suppress(OSError):  # it ended meanwhile
-            os.sched_setaffinity(thread, cpus if name in names else others)
+            os.sched_setaffinity(int(task.name), cpus if name in names else others)
             if name in names:
                 found.append(name)
     return found
@@ -130,20 +130,21 @@ def pin_threads(pid: int, names: Sequence[str], cpus: Collection[int], others: C
 def thread_seconds(pid: int, name: str) -> float:
     """Processor seconds of the threads of this name, user's and system's."""
     ticks = 0
-    for thread, found in _threads(pid):
+    for task, found in _threads(pid):
         if found == name:
             with contextlib.suppress(OSError):
-                fields = Path(f"/proc/{thread}/stat").read_text().rpartition(")")[2].split()
+                fields = (task / "stat").read_text().rpartition(")")[2].split()
                 ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _threads(pid: int) -> list[tuple[int, str]]:
+def _threads(pid: int) -> list[tuple[Path, str]]:
+    """Each thread's folder in /proc, and its name."""
     found = []
     for process in process_tree(pid):
         for task in Path(f"/proc/{process}/task").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                found.append((int(task.name), (task / "comm").read_text().strip()))
+                found.append((task, (task / "comm").read_text().strip()))
     return found
 
 
