@@ -75,6 +75,8 @@ class Shape:
     groups: int = 1
     tokens_per_word: float = 1.0
     """Of the model's tokenizer, for the words above."""
+    template_tokens: int = 0
+    """Tokens of a prompt that are not its text's: what a chat template or the start of a text adds."""
 
 
 def parse_lengths(option: str, text: str) -> Lengths:
@@ -98,7 +100,7 @@ def make_calls(shape: Shape, count: int, seed: int) -> list[Call]:
     groups = generator.integers(0, len(heads), count).tolist()
     calls = []
     for length, new_tokens, group in zip(lengths, outputs, groups, strict=True):
-        tail = _Pieces(shape, generator, max(1, length - shape.shared_tokens))
+        tail = _Pieces(shape, generator, max(1, length - shape.shared_tokens - shape.template_tokens))
         calls.append(Call(heads[group].with_tail(tail, shape.chat), new_tokens))
     return calls
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from skywork_rt.bench.process import BenchError
@@ -21,7 +21,8 @@ from skywork_rt.bench.serving.targets import Target, first_model, wait_until_rea
 
 __all__ = ["Measured", "Plan", "Results", "measure"]
 
-_CALIBRATION_WORDS = 200
+_FEW_WORDS, _MORE_WORDS = 4, 24
+"""Prompts from whose lengths it is learned how many tokens a word makes."""
 _WARM_UP_TOKENS = 8
 _BUSY_CLIENT = 0.8
 """A client that used this share of a core may have slowed down what it measured."""
@@ -83,6 +84,7 @@ class _Server:
     process: ServerProcess | None
     client: Client
     tokens_per_word: float = 1.0
+    template_tokens: int = 0
 
 
 async def measure(plan: Plan, report: Report) -> Results:
@@ -128,14 +130,22 @@ async def _open(plan: Plan, target: Target, stack: contextlib.AsyncExitStack, re
 
 async def _warm_up(plan: Plan, server: _Server) -> None:
     """Learns how many tokens a word makes, and runs as many calls at once as will come. Raises BenchError."""
-    one = Shape(Lengths(_CALIBRATION_WORDS, _CALIBRATION_WORDS), Lengths(1, 1), chat=plan.shape.chat)
     if plan.workload is None and plan.shape.vocab_size is None:
-        answer = (await _warm(server, make_calls(one, 1, plan.seed + 987654321), 1))[0]
-        if answer.prompt_tokens:
-            server.tokens_per_word = answer.prompt_tokens / _CALIBRATION_WORDS
+        await _learn_words(plan, server)
     width = max([load.clients or 1 for load in plan.loads])
-    shape = Shape(Lengths(16, 16), Lengths(_WARM_UP_TOKENS, _WARM_UP_TOKENS), plan.shape.vocab_size, plan.shape.chat)
+    shape = Shape(Lengths(4, 4), Lengths(_WARM_UP_TOKENS, _WARM_UP_TOKENS), plan.shape.vocab_size, plan.shape.chat)
     await _warm(server, make_calls(shape, width, plan.seed + 987654322), width)
+
+
+async def _learn_words(plan: Plan, server: _Server) -> None:
+    counted = []
+    for words in (_FEW_WORDS, _MORE_WORDS):
+        shape = Shape(Lengths(words, words), Lengths(1, 1), chat=plan.shape.chat)
+        counted.append((await _warm(server, make_calls(shape, 1, plan.seed + 987654321), 1))[0].prompt_tokens)
+    few, more = counted
+    if few and more and more > few:
+        server.tokens_per_word = (more - few) / (_MORE_WORDS - _FEW_WORDS)
+        server.template_tokens = max(0, round(few - _FEW_WORDS * server.tokens_per_word))
 
 
 async def _warm(server: _Server, calls: Sequence[Call], clients: int) -> list[Answer]:
@@ -154,7 +164,7 @@ def _calls(plan: Plan, server: _Server, load: Load, seed: int) -> list[Call]:
         timed = any(call.time for call in calls)
         return calls if load.rate is None or timed else arrive(calls, load.rate, seed)
     count = plan.requests or _count(plan, load)
-    shape = Shape(**{**vars(plan.shape), "tokens_per_word": server.tokens_per_word})
+    shape = replace(plan.shape, tokens_per_word=server.tokens_per_word, template_tokens=server.template_tokens)
     calls = make_calls(shape, count, seed)
     return calls if load.rate is None else arrive(calls, load.rate, seed)
 
