@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ExceptionHandler
 
+from skywork_rt.errors import SkyworkError
 from skywork_rt.server.answers import error_response
 from skywork_rt.server.description import describe
 from skywork_rt.server.errors import ApiError, ClientGone
@@ -92,7 +93,8 @@ async def _load(server: Server) -> None:
         async with server.models.use(model):
             pass
     except Exception as error:
-        server.failure = error
+        cause = error.__cause__
+        server.failure = cause if isinstance(error, ApiError) and isinstance(cause, SkyworkError) else error
         log_event("the model cannot be opened", model=model.name, reason=str(error))
         if server.on_failure is not None:
             server.on_failure()

@@ -47,12 +47,8 @@ def check_prompt(prompt: Prompt, generator: Generator, settings: ServerSettings,
     together."""
     tokens, size = len(prompt.ids), generator.model.vocab_size
     if tokens and not 0 <= prompt.ids.min() <= prompt.ids.max() < size:
-        raise ApiError(
-            400,
-            f"{field} has a token id outside [0, {size}), the model's vocabulary",
-            param=field,
-            code="invalid_value",
-        )
+        said = f"{field} has a token id outside [0, {size}), the model's vocabulary"
+        raise ApiError(400, said, param=field, code="invalid_value")
     most = min(generator.max_length - 1, settings.max_prompt_tokens or generator.max_length)
     if tokens > most:
         raise ApiError(

@@ -14,7 +14,7 @@ from skywork_rt.api.results import RequestOutput
 
 __all__ = ["Metrics"]
 
-_PREFIX = "skywork_rt:"
+_PREFIX = "skywork_rt_"
 _SECONDS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640)
 _TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000)
 

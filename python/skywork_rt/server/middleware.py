@@ -124,33 +124,43 @@ class Places:
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         """In a task of its own, which is cancelled when the client leaves or the server stops."""
-        client = _Client(receive, ticket_of_scope(scope))
-        task: asyncio.Task[object] = asyncio.ensure_future(self._app(scope, client.receive, send))
-        client.task = task
-        self._server.running.add(task)
         ticket = ticket_of_scope(scope)
+        client = _Client(self._app, scope, receive, send, ticket)
+        self._server.running.add(client)
         try:
-            await task
+            await client.task
         except asyncio.CancelledError:
-            if not ticket.gone and not ticket.ended and not self._server.draining:
+            if not ticket.gone and not ticket.ended:
                 raise  # of this task itself: the HTTP server has given up
             if not ticket.gone and ticket.status is None:
                 ticket.code = stopping().code
                 await error_response(stopping())(scope, receive, send)
         finally:
-            self._server.running.discard(task)
+            self._server.running.discard(client)
             await client.stop_watching()
 
 
 class _Client:
-    """Listens for the client's leaving, once its body has come whole."""
+    """One request in a task of its own. Once its body has come whole, the client's leaving is listened for."""
 
-    def __init__(self, receive: Receive, ticket: Ticket) -> None:
+    def __init__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, ticket: Ticket) -> None:
         self._receive = receive
+        self._send = send
         self._ticket = ticket
         self._left = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
-        self.task: asyncio.Task[object] | None = None
+        self._sending = False
+        self._task: asyncio.Task[None] = asyncio.create_task(self._answer(app, scope))
+
+    @property
+    def task(self) -> asyncio.Task[None]:
+        return self._task
+
+    def end(self) -> None:
+        """Cancels the task, but not in the middle of what it sends: the client is to hear why."""
+        self._ticket.ended = True
+        if not self._sending:
+            self._task.cancel()
 
     async def receive(self) -> Message:
         if self._watch is not None:
@@ -163,16 +173,28 @@ class _Client:
             self._watch = asyncio.create_task(self._wait_for_end())
         return message
 
+    async def send(self, message: Message) -> None:
+        ended = self._ticket.ended
+        self._sending = True
+        try:
+            await self._send(message)
+        finally:
+            self._sending = False
+        if self._ticket.ended and not ended and message.get("more_body", True):
+            raise asyncio.CancelledError
+
     async def stop_watching(self) -> None:
         if self._watch is not None:
             self._watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watch
 
+    async def _answer(self, app: ASGIApp, scope: Scope) -> None:
+        await app(scope, self.receive, self.send)
+
     async def _wait_for_end(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self._ticket.gone = True
         self._left.set()
-        if self.task is not None:
-            self.task.cancel()
+        self._task.cancel()

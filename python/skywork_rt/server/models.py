@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +35,7 @@ class Model:
         self._options = options
         self._opening: asyncio.Task[_Open] | None = None
         self._open: _Open | None = None
+        self._closing = False
 
     @property
     def max_length(self) -> int:
@@ -47,8 +48,12 @@ class Model:
 
     @property
     def takes_memory(self) -> bool:
-        """Whether it is open, or being opened."""
+        """Whether it is open, or being opened or closed."""
         return self._opening is not None
+
+    @property
+    def closing(self) -> bool:
+        return self._closing
 
     @property
     def engine(self) -> AsyncGenerator:
@@ -88,7 +93,8 @@ class Model:
     async def close(self) -> None:
         """Cancels what runs, and frees the memory."""
         opening, self._open = self._opening, None
-        if opening is not None:
+        if opening is not None and not self._closing:
+            self._closing = True
             await asyncio.shield(asyncio.create_task(self._close(opening)))
 
     async def _close(self, opening: asyncio.Task[_Open]) -> None:
@@ -99,7 +105,7 @@ class Model:
         except SkyworkError:
             pass  # it had not opened
         finally:
-            self._opening = None
+            self._opening, self._closing = None, False
 
 
 @dataclass(frozen=True)
@@ -118,8 +124,7 @@ class Models:
             raise InvalidArgumentError("no model is given; name at least one bundle")
         self._most = settings.max_model_memory
         self._seconds = settings.model_seconds
-        self._opening = asyncio.Lock()
-        self._freed = asyncio.Event()
+        self._change = asyncio.Event()
         self._models = {name: self._prepared(name, path, settings) for name, path in settings.models.items()}
 
     def __iter__(self) -> Any:
@@ -157,7 +162,7 @@ class Models:
             model.users -= 1
             model.last_used = time.monotonic()
             if model.users == 0:
-                self._freed.set()
+                self._note_change()
 
     async def close(self) -> None:
         """Closes all of them."""
@@ -174,11 +179,9 @@ class Models:
 
     async def _make_room_and_open(self, model: Model) -> None:
         try:
-            async with asyncio.timeout(self._seconds), self._opening:
-                while not await self._make_room(model):
-                    self._freed.clear()
-                    await self._freed.wait()
-                model.begin_to_open()
+            async with asyncio.timeout(self._seconds):
+                while not model.takes_memory or model.closing:
+                    await self._make_room(model)
             await model.open()
         except TimeoutError:
             raise ApiError(
@@ -188,20 +191,32 @@ class Models:
                 retry=True,
             ) from None
         except SkyworkError as error:
+            self._note_change()
             raise ApiError(
                 503, f"The model {model.name} cannot be opened: {error}", code=error.code, retry=True
             ) from error
 
-    async def _make_room(self, model: Model) -> bool:
-        """Closes idle models, the longest unused first, until this one fits; False when it does not yet."""
-        if self._most is None or model.takes_memory:
-            return True
-        while sum(other.need.total for other in self if other.takes_memory) + model.need.total > self._most:
-            idle = [other for other in self if other.is_open and other.users == 0]
-            if not idle:
-                return False
+    async def _make_room(self, model: Model) -> None:
+        """One step towards an open model: begins to open it where there is room, closes the longest unused one where
+        there is none, and waits for a change where all are in use or somebody makes room already."""
+        taken = [other for other in self if other.takes_memory]
+        if not model.closing and self._fits(model, taken):
+            model.begin_to_open()
+            return
+        idle = [other for other in taken if other.is_open and other.users == 0]
+        if idle and not self._fits(model, [other for other in taken if not other.closing]):
             await min(idle, key=lambda other: other.last_used).close()
-        return True
+            self._note_change()
+        else:
+            await self._change.wait()
+
+    def _fits(self, model: Model, taken: Iterable[Model]) -> bool:
+        return self._most is None or sum(other.need.total for other in taken) + model.need.total <= self._most
+
+    def _note_change(self) -> None:
+        """Wakes up all who wait for memory."""
+        self._change.set()
+        self._change = asyncio.Event()
 
 
 def _opened(path: str, options: Mapping[str, Any]) -> _Open:

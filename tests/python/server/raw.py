@@ -22,15 +22,8 @@ def request_bytes(path: str, body: Any) -> bytes:
 
 
 def post_head(path: str, length: int) -> bytes:
-    lines = (
-        f"POST {path} HTTP/1.1",
-        "Host: test",
-        "Content-Type: application/json",
-        f"Content-Length: {length}",
-        "",
-        "",
-    )
-    return "\r\n".join(lines).encode()
+    lines = (f"POST {path} HTTP/1.1", "Host: test", "Content-Type: application/json", f"Content-Length: {length}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 def read_some(connection: socket.socket) -> bytes:

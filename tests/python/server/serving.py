@@ -17,7 +17,7 @@ import httpx
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-PREFIX = "skywork_rt:"
+PREFIX = "skywork_rt_"
 
 
 class Serving:

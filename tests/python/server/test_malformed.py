@@ -80,7 +80,8 @@ VALUES: list[Any] = [
 ]  # fmt: skip
 NAMES = [
     "prompt", "messages", "max_tokens", "temperature", "top_p", "top_k", "n", "best_of", "stop", "stop_token_ids",
-    "logprobs", "top_logprobs", "logit_bias", "seed", "echo", "stream", "stream_options", "prompt_logprobs", "min_tokens",
+    "logprobs", "top_logprobs", "logit_bias", "seed", "echo", "stream", "stream_options", "prompt_logprobs",
+    "min_tokens",
     "bad_words_ids", "num_beams", "use_beam_search", "chat_template_kwargs", "documents", "cache_salt", "priority",
     "response_format", "tools", "unknown", "model", "input", "instructions", "include", "text", "tokens",
     "continue_final_message", "add_generation_prompt", "no_repeat_ngram_size", "typical_p", "repetition_penalty",
@@ -141,8 +142,8 @@ def test_what_is_no_http_is_ended(tiny_server: Serving, begin: bytes) -> None:
 
 
 @pytest.mark.slow
-def test_a_body_of_a_million_wrong_values_holds_nobody_up(tiny_server: Serving) -> None:
-    many = json.dumps(["x"] * 1_000_000)
+def test_a_body_of_many_wrong_values_holds_nobody_up(tiny_server: Serving) -> None:
+    many = json.dumps(["x"] * 300_000)
     for field in ("stop_token_ids", "bad_words_ids", "prompt", "stop"):
         body = f'{{"prompt": "x", "max_tokens": 1, "{field}": {many}}}'.encode()
         if field == "prompt":

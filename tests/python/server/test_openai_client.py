@@ -324,7 +324,7 @@ def test_a_completion_that_cannot_be_is_refused_by_name(client: openai.OpenAI) -
         ({"prompt": ["x"] * 200}, "prompt", "may have 128"),
         ({"prompt": "x" * 5000}, "prompt", "shorten it"),
         ({"max_tokens": 0}, "max_tokens", "at least 1"),
-        ({"logprobs": 10**6}, "logprobs", "max_logprobs"),
+        ({"logprobs": 10**6}, "logprobs", "must be from 0"),
     ]
     for change, param, reason in wrong:
         arguments: dict[str, Any] = {"model": "tiny", "prompt": "x", "max_tokens": 1, **change}
