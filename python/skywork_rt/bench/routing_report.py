@@ -46,8 +46,8 @@ def markdown(fleet: Fleet, workload: Workload, outcomes: Sequence[Outcome]) -> s
         )
         for outcome in outcomes
     ]
-    header = ("router", "prompt tokens from a cache", "TTFT p50 / p99 ms", "busiest replica, by the mean")
-    header += ("spread, by the mean", "one choice p50 / p99 us", "blocks in its index")
+    header = ["router", "prompt tokens from a cache", "TTFT p50 / p99 ms", "busiest replica, by the mean"]
+    header += ["spread, by the mean", "one choice p50 / p99 us", "blocks in its index"]
     asked = (
         f"{fleet.replicas} replicas of {fleet.slots} requests at once and a cache of {fleet.cache_tokens} tokens; "
         f"{workload.requests} requests of {workload.applications} applications, a system prompt of "

@@ -48,7 +48,9 @@ class PrefixPolicy(Generic[Replica]):
             ("blocks_per_replica", blocks_per_replica, 1),
         ):
             if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < 1e9:
-                raise InvalidArgumentError(f"{name} of the router is {value!r}, but must be a number of at least {least}")
+                raise InvalidArgumentError(
+                    f"{name} of the router is {value!r}, but must be a number of at least {least}"
+                )
         self._patience = float(patience)
         self._samples = int(samples)
         self._random = chooser or random.Random()

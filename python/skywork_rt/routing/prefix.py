@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["BLOCK_CHARACTERS", "BLOCK_IDS", "MAX_BLOCKS", "Prefix", "prefix_of_ids", "prefix_of_request", "prefix_of_text"]
+__all__ = [
+    "BLOCK_CHARACTERS",
+    "BLOCK_IDS",
+    "MAX_BLOCKS",
+    "Prefix",
+    "prefix_of_ids",
+    "prefix_of_request",
+    "prefix_of_text",
+]
 
 BLOCK_IDS = 16
 """Tokens that the engine shares at a time."""

@@ -64,14 +64,16 @@ class App:
         async with aiohttp.ClientSession() as session, session.post(self.url + path, data=data, headers=JSON) as answer:
             return answer.status, json.loads(await answer.read())
 
-    async def events(self, body: dict[str, Any]) -> list[Any]:
-        """The events of a stream, "[DONE]" as itself; an error of its own as one event."""
+    async def events(self, body: dict[str, Any], begun: Callable[[], None] = lambda: None) -> list[Any]:
+        """The events of a stream, "[DONE]" as itself; an error of its own as one event. `begun`: called at the first."""
         data = json.dumps({"model": self.models[0], **body, "stream": True}).encode()
         async with (
             aiohttp.ClientSession() as session,
             session.post(self.url + "/v1/completions", data=data, headers=JSON) as answer,
         ):
-            text = (await answer.read()).decode()
+            first = await answer.content.readline()
+            begun()
+            text = (first + await answer.read()).decode()
         if answer.status != 200:
             return [json.loads(text)]
         datas = [line[6:] for line in text.splitlines() if line.startswith("data: ")]

@@ -11,20 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from skywork_rt.bench.serve_sim import poisson
 from skywork_rt.bench.serve_sim import Arrival as _Arrival
+from skywork_rt.bench.serve_sim import poisson
 from skywork_rt.errors import InvalidArgumentError
 
 __all__ = ["Call", "Lengths", "Shape", "arrive", "make_calls", "parse_lengths", "read_calls"]
 
-_WORDS = (
-    "time year people way day man thing woman life child world school state family student group country problem hand "
-    "part place case week company system program question work government number night point home water room mother "
-    "area money story fact month lot right study book eye job word business issue side kind head house service friend "
-    "father power hour game line end member law car city community name president team minute idea body information "
-    "back parent face others level office door health person art war history party result change morning reason "
-    "research girl guy moment air teacher force education"
-).split()
+_WORDS = tuple(
+    (
+        "time year people way day man thing woman life child world school state family student group country "
+        "problem hand part place case week company system program question work government number night point home "
+        "water room mother area money story fact month lot right study book eye job word business issue side kind "
+        "head house service friend father power hour game line end member law car city community name president "
+        "team minute idea body information back parent face others level office door health person art war history "
+        "party result change morning reason research girl guy moment air teacher force education"
+    ).split(" ")
+)
 """Most tokenizers have each of these, with the space before it, as one token."""
 
 
@@ -87,7 +89,9 @@ def parse_lengths(option: str, text: str) -> Lengths:
     except ValueError:
         raise InvalidArgumentError(f"{option} is {text!r}, but must be a number or a range such as 16-512") from None
     if not 1 <= lengths.least <= lengths.most <= 2**24:
-        raise InvalidArgumentError(f"{option} is {text!r}, but a range must go from at least 1 to a number not below it")
+        raise InvalidArgumentError(
+            f"{option} is {text!r}, but a range must go from at least 1 to a number not below it"
+        )
     return lengths
 
 

@@ -44,7 +44,7 @@ class Answer:
     prompt_tokens: int | None = None
     counted_by: Literal["usage", "pieces"] = "pieces"
     error: str | None = None
-    """`http 429`, `connection`, `timeout`, `cut` (the stream ended before its end), `no tokens`, …; None: it is whole."""
+    """`http 429`, `connection`, `timeout`, `cut` (the stream ended too early), `no tokens`, …; None: it is whole."""
     message: str = ""
     left: bool = False
     """The client left on purpose."""
@@ -142,7 +142,8 @@ class Client:
         if call.stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         if call.is_chat:
-            body["messages"] = [{"role": role, "content": content} for role, content in call.prompt]  # type: ignore[misc]
+            messages: Any = call.prompt
+            body["messages"] = [{"role": role, "content": content} for role, content in messages]
             return "/v1/chat/completions", body | self._extra
         body["prompt"] = call.prompt if isinstance(call.prompt, str) else list(call.prompt)
         return "/v1/completions", body | self._extra
@@ -210,5 +211,3 @@ def _count(loaded: Mapping[str, Any], answer: Answer) -> None:
     if isinstance(usage, dict) and isinstance(usage.get("completion_tokens"), int):
         answer.tokens, answer.counted_by = usage["completion_tokens"], "usage"
         answer.prompt_tokens = usage.get("prompt_tokens")
-
-

@@ -59,10 +59,10 @@ def serve(
     ] = 0,
     groups: Annotated[int, typer.Option(min=1, help="Groups of prompts that share a start.")] = 1,
     slo: Annotated[str, typer.Option(help="Limits for goodput, such as ttft=500ms,tpot=50ms,e2e=10s.")] = "",
-    extra: Annotated[
-        str, typer.Option(help="JSON object of fields that every call carries.")
-    ] = '{"ignore_eos": true}',
-    api_key: Annotated[str | None, typer.Option(help="Key that every call carries (Authorization: Bearer KEY).")] = None,
+    extra: Annotated[str, typer.Option(help="JSON object of fields that every call carries.")] = '{"ignore_eos": true}',
+    api_key: Annotated[
+        str | None, typer.Option(help="Key that every call carries (Authorization: Bearer KEY).")
+    ] = None,
     cpus: Annotated[str | None, typer.Option(help="Cores of the servers that are started, such as 0 or 0-3.")] = None,
     client_cpus: Annotated[str | None, typer.Option(help="Cores of the clients.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of lengths, prompts and arrivals.")] = 0,

@@ -46,7 +46,9 @@ def parse_limits(text: str) -> Limits:
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, _, value = part.partition("=")
         if name not in names:
-            raise InvalidArgumentError(f"--slo has no limit {name!r}; there are {', '.join(names)}: ttft=500ms,tpot=50ms")
+            raise InvalidArgumentError(
+                f"--slo has no limit {name!r}; there are {', '.join(names)}: ttft=500ms,tpot=50ms"
+            )
         found[name] = _seconds(part, value)
     return Limits(**found)
 

@@ -199,5 +199,3 @@ async def _run(plan: Plan, server: _Server, load: Load, seed: int, results: Resu
         after.cpu_seconds - before.cpu_seconds if after and before else None,
         after.resident_bytes if after else None,
     )
-
-

@@ -33,6 +33,7 @@ __all__ = ["ENGINE_THREAD", "MixedPlan", "Outcome", "measure", "mixed_calls"]
 ENGINE_THREAD = "skywork_rt"
 _WHOLE, _LEAVING = 0.4, 0.1
 """Shares of the calls without a stream, and of those whose client leaves midway."""
+_LENGTHS = Lengths(16, 256)
 _SAMPLE_SECONDS = 0.5
 _IDLE_SECONDS = 30.0
 _WARM = 1 / 3
@@ -48,8 +49,8 @@ class MixedPlan:
     seconds: float = 120.0
     max_batch: int = 64
     backend: str = "auto"
-    prompt_tokens: Lengths = Lengths(16, 256)
-    output_tokens: Lengths = Lengths(16, 256)
+    prompt_tokens: Lengths = _LENGTHS
+    output_tokens: Lengths = _LENGTHS
     engine_cpu: int = 0
     other_cpu: int = 1
     seed: int = 0
@@ -186,9 +187,7 @@ class _Moment:
         return cls(time.perf_counter(), int(tokens), server.cost(), engine, own.user + own.system)
 
 
-async def _load(
-    plan: MixedPlan, server: ServerProcess, client: Client, calls: Sequence[Call], alone: float
-) -> Outcome:
+async def _load(plan: MixedPlan, server: ServerProcess, client: Client, calls: Sequence[Call], alone: float) -> Outcome:
     samples: list[int] = []
     sampling = asyncio.create_task(_sample(server, samples))
     before = await _Moment.now(server, client)
@@ -262,7 +261,10 @@ def markdown(plan: MixedPlan, outcome: Outcome) -> str:
         ("server's processor time a token, engine's thread", f"{outcome.engine_ms_per_token:.3f} ms"),
         ("server's processor time a token, all else", f"{outcome.loop_ms_per_token:.3f} ms"),
         ("clients' processor time a token", f"{outcome.client_ms_per_token:.3f} ms"),
-        ("server's memory after a third / at the end", f"{outcome.rss_warm / 1e6:.0f} / {outcome.rss_end / 1e6:.0f} MB"),
+        (
+            "server's memory after a third / at the end",
+            f"{outcome.rss_warm / 1e6:.0f} / {outcome.rss_end / 1e6:.0f} MB",
+        ),
         ("seconds until idle, after all clients left at once", f"{outcome.idle_after:.2f}"),
     ]
     if figures.first_error:

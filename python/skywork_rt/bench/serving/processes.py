@@ -35,7 +35,7 @@ class ServerProcess:
     """A command that serves, in a session of its own, its output in a file that is gone with it."""
 
     def __init__(self, label: str, command: str, cpus: Collection[int] | None = None) -> None:
-        """`cpus`: the cores that it may use from its first instruction on. Raises InvalidArgumentError or BenchError."""
+        """`cpus`: the cores that it may use from its first instruction on. Raises InvalidArgumentError, BenchError."""
         _require_psutil()
         self.label = label
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  # closed in close()

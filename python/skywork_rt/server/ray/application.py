@@ -83,4 +83,6 @@ def _router(options: RayOptions) -> RequestRouterConfig:
 def _with_threads(settings: ServerSettings, options: RayOptions) -> ServerSettings:
     """A replica computes on the cores that Ray reserved for it, not on all that the machine has."""
     generator = {"threads": max(1, math.floor(options.replica_cpus)), **settings.generator}
-    return ServerSettings(**{field.name: getattr(settings, field.name) for field in fields(settings)} | {"generator": generator})
+    return ServerSettings(
+        **{field.name: getattr(settings, field.name) for field in fields(settings)} | {"generator": generator}
+    )

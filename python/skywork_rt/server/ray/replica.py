@@ -25,7 +25,7 @@ _POLL = 0.02
 class Replica:
     """Runs requests on its own models. It is there for Ray once its first model is warm."""
 
-    async def __init__(self, settings: ServerSettings) -> None:
+    async def __init__(self, settings: ServerSettings) -> None:  # type: ignore[misc]  # Ray awaits it
         self._app = create_app(settings)
         self._server: Server = self._app.state.server
         self._lifespan = self._app.router.lifespan_context(self._app)
@@ -86,7 +86,7 @@ def replica_class(most_models: int) -> type[Replica]:
     """Replicas with so many open models at most: Ray wants the number where `hold` is defined."""
 
     class ReplicaOfModels(Replica):
-        @serve.multiplexed(max_num_models_per_replica=most_models)
+        @serve.multiplexed(max_num_models_per_replica=most_models)  # type: ignore[untyped-decorator]
         async def hold(self, name: str) -> _Held:
             return await Replica.hold(self, name)
 
