@@ -65,7 +65,7 @@ class App:
             return answer.status, json.loads(await answer.read())
 
     async def events(self, body: dict[str, Any], begun: Callable[[], None] = lambda: None) -> list[Any]:
-        """The events of a stream, "[DONE]" as itself; an error of its own as one event. `begun`: called at the first."""
+        """The events of a stream, "[DONE]" as itself; an error is one event. `begun` is called at the first."""
         data = json.dumps({"model": self.models[0], **body, "stream": True}).encode()
         async with (
             aiohttp.ClientSession() as session,

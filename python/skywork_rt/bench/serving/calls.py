@@ -17,16 +17,15 @@ from skywork_rt.errors import InvalidArgumentError
 
 __all__ = ["Call", "Lengths", "Shape", "arrive", "make_calls", "parse_lengths", "read_calls"]
 
-_WORDS = tuple(
-    (
-        "time year people way day man thing woman life child world school state family student group country "
-        "problem hand part place case week company system program question work government number night point home "
-        "water room mother area money story fact month lot right study book eye job word business issue side kind "
-        "head house service friend father power hour game line end member law car city community name president "
-        "team minute idea body information back parent face others level office door health person art war history "
-        "party result change morning reason research girl guy moment air teacher force education"
-    ).split(" ")
+_TEXT = (
+    "time year people way day man thing woman life child world school state family student group country "
+    "problem hand part place case week company system program question work government number night point home "
+    "water room mother area money story fact month lot right study book eye job word business issue side kind "
+    "head house service friend father power hour game line end member law car city community name president "
+    "team minute idea body information back parent face others level office door health person art war history "
+    "party result change morning reason research girl guy moment air teacher force education"
 )
+_WORDS = _TEXT.split()
 """Most tokenizers have each of these, with the space before it, as one token."""
 
 
