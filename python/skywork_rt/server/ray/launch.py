@@ -10,7 +10,7 @@ from types import FrameType
 import ray
 from ray import serve as ray_serve
 
-from skywork_rt.errors import BackendError
+from skywork_rt.errors import BackendError, InvalidArgumentError
 from skywork_rt.server.ray.application import bind
 from skywork_rt.server.ray.options import RayOptions
 from skywork_rt.server.settings import ServerSettings
@@ -22,7 +22,9 @@ _NAME = "skywork_rt"
 
 def serve(settings: ServerSettings, options: RayOptions) -> None:
     """Joins the cluster of RAY_ADDRESS, or starts one on this machine; serves until SIGTERM or Ctrl-C, after which
-    running requests may end. Raises BackendError when Ray cannot start the replicas."""
+    running requests may end. Raises InvalidArgumentError, and BackendError when Ray cannot start the replicas."""
+    if settings.port == 0:
+        raise InvalidArgumentError("port is 0, but with --ray it must be a port of its own, such as 8000")
     stopped = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -31,7 +33,13 @@ def serve(settings: ServerSettings, options: RayOptions) -> None:
 
     ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
-        ray_serve.start(http_options={"host": settings.host, "port": settings.port})
+        try:
+            ray_serve.start(http_options={"host": settings.host, "port": settings.port})
+        except RuntimeError as error:
+            lines = [line for line in str(error).splitlines() if line.strip()] or ["no reason given"]
+            raise BackendError(
+                f"Ray cannot serve on {settings.host}:{settings.port} ({lines[-1].strip()}); choose another port"
+            ) from error
         try:
             ray_serve.run(bind(settings, options), name=_NAME, route_prefix="/")
         except RuntimeError as error:
