@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("ray")
 
 from ray import serve
-from ray.exceptions import RayActorError  # noqa: E402
+from ray.exceptions import RayActorError
 from ray_apps import JSON, App, ray_serve, until
 
 pytestmark = pytest.mark.slow
