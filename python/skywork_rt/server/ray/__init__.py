@@ -26,6 +26,8 @@ def build(args: dict[str, Any]) -> Any:
     For `serve run skywork_rt.server.ray:build models='{"m": "BUNDLE"}'`, and for the `import_path` and `args` of a
     config file.
     """
+    with needs_extra("serve"):
+        import skywork_rt.server.app  # noqa: F401
     with needs_extra("ray"):
         from skywork_rt.server.ray.application import application
     return application(args)
