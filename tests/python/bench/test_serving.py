@@ -274,6 +274,18 @@ def free_url() -> str:
     return f"http://127.0.0.1:{free_port()}"
 
 
+@pytest.mark.slow
+async def test_clients_of_all_kinds_in_small(tiny_bundle: Path) -> None:
+    """What the long test does, in two seconds: every figure comes from the real server."""
+    from skywork_rt.bench.serving.mixed import MixedPlan, measure
+
+    few = Lengths(4, 40)
+    plan = MixedPlan(tiny_bundle, 20, 1.0, 8, "native", few, few, *sorted(os.sched_getaffinity(0))[:2])
+    outcome = await measure(plan, lambda *_: None)
+    assert outcome.figures.errors == {} and outcome.figures.done > 20 and outcome.figures.left > 0
+    assert outcome.ratio > 0.05 and outcome.engine_ms_per_token > 0 and outcome.loop_ms_per_token > 0
+
+
 @pytest.mark.long
 async def test_five_hundred_clients_for_two_minutes(smollm2_bundle: Path) -> None:
     """Bounds are loose, for busy machines; `skywork-rt bench serve-load BUNDLE` says how it really is."""

@@ -34,6 +34,7 @@ ENGINE_THREAD = "skywork_rt"
 _WHOLE, _LEAVING = 0.4, 0.1
 """Shares of the calls without a stream, and of those whose client leaves midway."""
 _LENGTHS = Lengths(16, 256)
+_METRICS = "skywork_rt_"
 _SAMPLE_SECONDS = 0.5
 _IDLE_SECONDS = 30.0
 _WARM = 1 / 3
@@ -223,9 +224,9 @@ async def _load(plan: MixedPlan, server: ServerProcess, client: Client, calls: S
 async def _metric(client: Client, name: str) -> float:
     """The sum of a metric's samples over the models. Raises BenchError where the server has no such metric."""
     text = str(await client.get("/metrics"))
-    values = [line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(f"skywork_rt:{name}{{")]
+    values = [line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(f"{_METRICS}{name}{{")]
     if not values:
-        raise BenchError(f"the server's /metrics has no skywork_rt:{name}")
+        raise BenchError(f"the server's /metrics has no {_METRICS}{name}")
     return sum(map(float, values))
 
 
