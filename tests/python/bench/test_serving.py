@@ -279,8 +279,8 @@ async def test_clients_of_all_kinds_in_small(tiny_bundle: Path) -> None:
     """What the long test does, in two seconds: every figure comes from the real server."""
     from skywork_rt.bench.serving.mixed import MixedPlan, measure
 
-    few = Lengths(4, 40)
-    plan = MixedPlan(tiny_bundle, 20, 1.0, 8, "native", few, few, *sorted(os.sched_getaffinity(0))[:2])
+    few, cpus = Lengths(4, 40), sorted(os.sched_getaffinity(0))
+    plan = MixedPlan(tiny_bundle, 20, 1.0, 8, "native", few, Lengths(60, 200), cpus[0], cpus[-1])
     outcome = await measure(plan, lambda *_: None)
     assert outcome.figures.errors == {} and outcome.figures.done > 20 and outcome.figures.left > 0
     assert outcome.ratio > 0.05 and outcome.engine_ms_per_token > 0 and outcome.loop_ms_per_token > 0

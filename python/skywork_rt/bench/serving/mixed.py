@@ -35,6 +35,8 @@ _WHOLE, _LEAVING = 0.4, 0.1
 """Shares of the calls without a stream, and of those whose client leaves midway."""
 _LENGTHS = Lengths(16, 256)
 _METRICS = "skywork_rt_"
+_LEAVING_PIECES = 4
+"""They leave after one piece to so many; under load a piece has several tokens."""
 _SAMPLE_SECONDS = 0.5
 _IDLE_SECONDS = 30.0
 _WARM = 1 / 3
@@ -105,7 +107,7 @@ def mixed_calls(plan: MixedPlan, count: int, vocab_size: int) -> list[Call]:
         if kind < _WHOLE:
             mixed.append(replace(call, stream=False))
         elif kind < _WHOLE + _LEAVING:
-            mixed.append(replace(call, leave_after=1 + int(part * (call.new_tokens - 1))))
+            mixed.append(replace(call, leave_after=1 + int(part * _LEAVING_PIECES)))
         else:
             mixed.append(call)
     return mixed
