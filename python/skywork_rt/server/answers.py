@@ -15,7 +15,7 @@ from skywork_rt.server.errors import ApiError, api_error
 from skywork_rt.server.log import note_failure
 from skywork_rt.server.ticket import ticket_of_scope
 
-__all__ = ["DONE", "EventStream", "Json", "error_response", "event", "held", "stopping"]
+__all__ = ["DONE", "EventStream", "Json", "error_response", "event", "stopping"]
 
 DONE = b"data: [DONE]\n\n"
 """Ends a stream of completions or chats."""
@@ -45,20 +45,18 @@ def event(value: Any, name: str | None = None) -> bytes:
     return (f"event: {name}\n".encode() if name else b"") + b"data: " + dump(value) + b"\n\n"
 
 
-async def held(stack: AsyncExitStack, events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """The events, with what `stack` holds (the model) until they end."""
-    async with stack, aclosing(events):
-        async for chunk in events:
-            yield chunk
-
-
 class EventStream(Response):
     """A stream of server-sent events. What fails after the first byte is an event too, and ends the stream."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncGenerator[bytes, None], error_event: str | None = None) -> None:
+    def __init__(
+        self, events: AsyncGenerator[bytes, None], holding: AsyncExitStack, *, error_event: str | None = None
+    ) -> None:
+        """holding: what `events` need until they end, or are not read any further: the model, the work in the engine.
+        It is let go of even if no event is ever asked for."""
         self._events = events
+        self._holding = holding
         self._error_event = error_event
         self.status_code = 200
         self.background = None
@@ -66,9 +64,9 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         del receive
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         try:
-            async with aclosing(self._events) as events:
+            async with self._holding, aclosing(self._events) as events:
+                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
                 async for chunk in events:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except asyncio.CancelledError:

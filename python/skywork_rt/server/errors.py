@@ -66,6 +66,8 @@ class ApiError(Exception):
         self.param = param
         self.code = code
         self.headers = {"retry-after": str(RETRY_SECONDS)} if retry else {}
+        if status in (408, 413):
+            self.headers["connection"] = "close"  # the rest of the body is not read
         if status == 401:
             self.headers["www-authenticate"] = "Bearer"
 

@@ -132,7 +132,9 @@ class Places:
         except asyncio.CancelledError:
             if not ticket.gone and not ticket.ended:
                 raise  # of this task itself: the HTTP server has given up
-            if not ticket.gone and ticket.status is None:
+            if ticket.gone:
+                self._server.metrics.left(str(ticket.facts.get("model", "")))
+            elif ticket.status is None:
                 ticket.code = stopping().code
                 await error_response(stopping())(scope, receive, send)
         finally:

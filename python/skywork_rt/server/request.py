@@ -137,7 +137,3 @@ async def opened(request: Request, parsed: Schema) -> AsyncIterator[Call]:
         told = api_error(error, call.fields)
         server.metrics.failed(model.name, told.code or str(told.status))
         raise told from error
-    except asyncio.CancelledError:
-        if ticket.gone:
-            server.metrics.left(model.name)
-        raise

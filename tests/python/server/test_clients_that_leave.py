@@ -34,6 +34,7 @@ def test_its_sequence_is_gone_at_once(endless_server: Serving, path: str, stream
         "/v1/responses": {"input": "abc"},
     }
     cancelled = endless_server.gauge("engine_requests_cancelled_total")
+    gone = endless_server.gauge("request_disconnects_total")
     with connect(endless_server.url) as connection:
         connection.sendall(request_bytes(path, {**asked, **said[path], "stream": stream}))
         wait_for(endless_server, "num_requests_running", 1)
@@ -41,6 +42,7 @@ def test_its_sequence_is_gone_at_once(endless_server: Serving, path: str, stream
     wait_for(endless_server, "num_requests_running", 0)
     assert time.monotonic() - left < 2  # a step of this model takes a millisecond; asking takes longer
     assert endless_server.gauge("engine_requests_cancelled_total") == cancelled + 1
+    wait_for(endless_server, "request_disconnects_total", gone + 1)
 
 
 def test_one_that_waits_in_the_queue_frees_its_place(endless_server: Serving) -> None:

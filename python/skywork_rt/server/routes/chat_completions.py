@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from skywork_rt.api.params import SamplingParams
 from skywork_rt.api.results import CompletionOutput, Piece
-from skywork_rt.server.answers import DONE, EventStream, Json, held
+from skywork_rt.server.answers import DONE, EventStream, Json
 from skywork_rt.server.errors import ApiError
 from skywork_rt.server.limits import check_output
 from skywork_rt.server.request import Call, opened, read
@@ -34,9 +34,10 @@ async def chat_completions(request: Request) -> Response:
     async with AsyncExitStack() as stack:
         call = await stack.enter_async_context(opened(request, parsed))
         answer = await _Answer.prepared(call, parsed)
+        stack.push_async_callback(answer.work.stop)
         await answer.work.start()
         if parsed.stream:
-            return EventStream(held(stack.pop_all(), answer.events()))
+            return EventStream(answer.events(), stack.pop_all())
         return Json(await answer.whole())
 
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from skywork_rt.api.params import SamplingParams
 from skywork_rt.api.prompts import Prompt
 from skywork_rt.api.results import CompletionOutput, Piece, RequestOutput
-from skywork_rt.server.answers import DONE, EventStream, Json, event, held
+from skywork_rt.server.answers import DONE, EventStream, Json, event
 from skywork_rt.server.errors import ApiError
 from skywork_rt.server.limits import check_output, check_samples
 from skywork_rt.server.request import Call, opened, read
@@ -36,10 +36,11 @@ async def completions(request: Request) -> Response:
     async with AsyncExitStack() as stack:
         call = await stack.enter_async_context(opened(request, parsed))
         answer = await _Answer.prepared(call, parsed)
+        stack.push_async_callback(answer.work.stop)
         await answer.work.start()
         if parsed.stream:
             events = answer.events_at_once() if answer.waits else answer.events()
-            return EventStream(held(stack.pop_all(), events))
+            return EventStream(events, stack.pop_all())
         return Json(await answer.whole())
 
 

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from skywork_rt.api.params import SamplingParams
-from skywork_rt.server.answers import EventStream, Json, held
+from skywork_rt.server.answers import EventStream, Json
 from skywork_rt.server.errors import ApiError
 from skywork_rt.server.request import Call, opened, read
 from skywork_rt.server.routes.chat_completions import most_tokens
@@ -29,9 +29,10 @@ async def responses(request: Request) -> Response:
         messages = messages_of(parsed)
         work = call.work([await call.prompt_of_messages(messages, "input", parsed.chat_template_kwargs)], params)
         shape = ResponseShape(call.model, parsed, params)
+        stack.push_async_callback(work.stop)
         await work.start()
         if parsed.stream:
-            return EventStream(held(stack.pop_all(), _events(work, shape)), error_event="error")
+            return EventStream(_events(work, shape), stack.pop_all(), error_event="error")
         (result,) = await work.results()
         return Json(shape.finished(result))
 
