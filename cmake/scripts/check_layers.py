@@ -71,9 +71,21 @@ PYTHON_ROOMS: Table = {
     "evaluate": _rooms("errors", "support", "bundle", "text", "api", "skywork_rt"),
     "lm_eval": _rooms("evaluate"),
     "plan": _rooms("_core", "errors", "support", "bundle", "checkpoints"),
+    "routing": _rooms("errors"),
     "bench": _rooms(
-        "_core", "errors", "support", "bundle", "checkpoints", "export", "plan", "api", "skywork_rt", "evaluate"
+        "_core",
+        "errors",
+        "support",
+        "bundle",
+        "checkpoints",
+        "export",
+        "plan",
+        "api",
+        "skywork_rt",
+        "evaluate",
+        "routing",
     ),
+    "server": _rooms("_core", "errors", "support", "bundle", "text", "api", "skywork_rt", "routing"),
     "recipe": _rooms("_core", "errors", "support", "bundle", "text", "checkpoints", "convert"),
     "cli": _rooms(
         "_core",
@@ -92,6 +104,7 @@ PYTHON_ROOMS: Table = {
         "plan",
         "bench",
         "recipe",
+        "server",
     ),
     "__main__": _rooms("cli"),
 }

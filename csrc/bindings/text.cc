@@ -39,6 +39,13 @@ void BindText(py::module_& module) {
            py::arg("path"))
       .def("__len__", &Vocabulary::size)
       .def(
+          "token_bytes",
+          [](const Vocabulary& vocabulary, TokenId id) {
+            vocabulary.CheckId(id);
+            return py::bytes(std::string(vocabulary.bytes(id)));
+          },
+          py::arg("token_id"), "Bytes that the id stands for; not always whole characters.")
+      .def(
           "decode",
           [](const Vocabulary& vocabulary, const std::vector<TokenId>& ids, bool skip_special_tokens) {
             return vocabulary.Decode(ids, skip_special_tokens);

@@ -65,12 +65,15 @@ class AsyncGenerator:
         """As `Generator.stats`."""
         return self._generator.stats()
 
-    def stream(self, prompt: PromptInput, params: SamplingParams | None = None, **options: Any) -> AsyncStream:
+    def stream(self, prompt: PromptInput | Prompt, params: SamplingParams | None = None, **options: Any) -> AsyncStream:
         """Pieces as they come; as `Generator.stream`. Leaving the loop or cancelling the task cancels the request.
 
-        The request is on its way when this returns, awaited or not.
+        The request is on its way when this returns, awaited or not. `prompt` may also be what `Generator.prompt` or
+        `Generator.chat_prompt` has made, for those who look at the ids first.
         """
         call = self._call(params, options)
+        if isinstance(prompt, Prompt):
+            return self._start_parsed(call, prompt)
         if isinstance(prompt, str):
             return self._start(call, partial(self._generator._parse_one, prompt))
         return self._start_parsed(call, self._generator._parse_one(prompt))

@@ -208,7 +208,7 @@ class Generator:
         """The prompt's text that `chat` would use.
 
         arguments: tools, documents and template_args as in `chat`; add_generation_prompt=False leaves out what begins
-        the next message.
+        the next message; continue_final_message=True ends in the middle of the last message, to have it gone on with.
         """
         return render_chat(self.chat_templates, messages, **arguments)
 
@@ -218,6 +218,22 @@ class Generator:
         if self._chat_templates is None:
             self._chat_templates = load_chat_templates(self._bundle, self._need_tokenizer("chat()").token)
         return self._chat_templates
+
+    # Prompts made ahead, for `AsyncGenerator.stream`.
+
+    def prompt(self, prompt: PromptInput, *, add_special_tokens: bool | None = None) -> Prompt:
+        """One prompt, tokenised; its ids are the attribute `ids`. For a text, add_special_tokens as in `encode`.
+
+        Raises InvalidArgumentError for an empty prompt and for what is no prompt.
+        """
+        if isinstance(prompt, str) and prompt and add_special_tokens is not None:
+            ids = parse_ids(self.encode(prompt, add_special_tokens=add_special_tokens), "the prompt")
+            return Prompt(prompt, ids)
+        return self._parse_one(prompt)
+
+    def chat_prompt(self, messages: Sequence[Message], **arguments: Unpack[ChatArguments]) -> Prompt:
+        """The prompt that `chat` would use, tokenised; `arguments` are those of `render_chat`."""
+        return self._chat_prompt(messages, **arguments)
 
     # Scoring.
 
@@ -297,7 +313,7 @@ class Generator:
         ids = parse_ids(self.encode_chat(messages, **arguments), "the prompt of the chat template")
         if len(ids) == 0:
             raise InvalidArgumentError("the chat template makes an empty prompt of these messages")
-        return Prompt(None, ids, begins_text=True)
+        return Prompt(None, ids, begins_text=not arguments.get("continue_final_message", False))
 
     def _parse_one(self, prompt: PromptInput) -> Prompt:
         check_single(prompt)

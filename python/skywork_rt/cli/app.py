@@ -23,6 +23,7 @@ from skywork_rt.cli import (
     plan,
     prepare,
     rank_table,
+    serve,
     split,
     synth,
     train,
@@ -67,6 +68,7 @@ app.command("merge")(merge.merge)
 app.command("synth")(synth.synth)
 app.command("generate")(generate.generate)
 app.command("chat")(chat.chat)
+app.command("serve")(serve.serve)
 app.command("info")(info.info)
 app.command("train")(train.train)
 app.command("launch")(launch.launch)

@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 
 __all__ = [
+    "API_KEYS",
     "CACHE",
     "DEBUG",
     "LITE_HOME",
@@ -50,8 +51,11 @@ TEST_CACHE = Variable(
     "SKYWORK_RT_TEST_CACHE", "Folder of the sample checkpoints of tests and demo. Unset: test-data in the cache."
 )
 DEBUG = Variable("SKYWORK_RT_DEBUG", "Set: the command line shows the Python traceback of an error, as --debug does.")
+API_KEYS = Variable(
+    "SKYWORK_RT_API_KEYS", "Keys of `skywork-rt serve`, separated by commas; every request must carry one of them."
+)
 MSRUN_ROLE = Variable("MS_ROLE", "Set by msrun: MS_WORKER makes a rank of `skywork-rt train`, MS_SCHED its scheduler.")
 MSRUN_RANK = Variable("RANK_ID", "Set by msrun: which rank a process is.")
 MSRUN_RANKS = Variable("RANK_SIZE", "Set by msrun: how many ranks there are.")
 
-VARIABLES = (CACHE, LITE_HOME, LITE_WHEEL, LITE_TOOLS, TEST_CACHE, DEBUG, MSRUN_ROLE, MSRUN_RANK, MSRUN_RANKS)
+VARIABLES = (CACHE, LITE_HOME, LITE_WHEEL, LITE_TOOLS, TEST_CACHE, DEBUG, API_KEYS, MSRUN_ROLE, MSRUN_RANK, MSRUN_RANKS)

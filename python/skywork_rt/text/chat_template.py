@@ -16,7 +16,7 @@ from skywork_rt.text.messages import Message, Needs, checked_messages, checked_t
 __all__ = ["ChatArguments", "ChatTemplates", "Message", "load_chat_templates", "render_chat"]
 
 _TOOL_USE = "tool_use"
-_OURS = ("messages", "tools", "documents", "add_generation_prompt")
+_OURS = ("messages", "tools", "documents", "add_generation_prompt", "continue_final_message")
 
 
 class ChatArguments(TypedDict, total=False):
@@ -29,7 +29,10 @@ class ChatArguments(TypedDict, total=False):
     template_args: Mapping[str, Any] | None
     """More names for the template, such as {"enable_thinking": False}."""
     add_generation_prompt: bool
-    """Whether the text ends where the next message begins; True unless given."""
+    """Whether the text ends where the next message begins; True unless given, False with continue_final_message."""
+    continue_final_message: bool
+    """Whether the text ends in the middle of the last message, which the model then goes on with; False unless
+    given."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +77,10 @@ def render_chat(
     tools: Sequence[Mapping[str, Any]] | None = None,
     documents: Sequence[Mapping[str, Any]] | None = None,
     template_args: Mapping[str, Any] | None = None,
-    add_generation_prompt: bool = True,
+    add_generation_prompt: bool | None = None,
+    continue_final_message: bool = False,
 ) -> str:
-    """The prompt that asks for the next message.
+    """The prompt that asks for the next message, or with `continue_final_message` for the rest of the last one.
 
     The template runs in jinja2's immutable sandbox, so a bundle from others can format text and nothing else. It finds
     what transformers gives: messages, tools, documents, add_generation_prompt, the special tokens, `template_args`;
@@ -84,6 +88,8 @@ def render_chat(
     has no template that can be used, InvalidArgumentError for malformed messages and for what the template itself
     refuses.
     """
+    if continue_final_message and add_generation_prompt:
+        raise InvalidArgumentError("add_generation_prompt and continue_final_message exclude each other; give one")
     template = templates.choose(tools)
     given = checked_messages(messages)
     arguments = _template_args(template_args)
@@ -91,15 +97,17 @@ def render_chat(
 
     try:
         compiled, needs = _compile(template)
-        return str(
+        said = messages_for(needs, given)
+        text = str(
             compiled.render(
                 **{**templates.special_tokens, **arguments},
-                messages=messages_for(needs, given),
+                messages=said,
                 tools=checked_tools(tools),
                 documents=None if documents is None else list(documents),
-                add_generation_prompt=add_generation_prompt,
+                add_generation_prompt=not continue_final_message and add_generation_prompt is not False,
             )
         )
+        return _cut_behind_last(text, said[-1]["content"]) if continue_final_message else text
     except InvalidArgumentError:
         raise
     except jinja2.TemplateSyntaxError as error:
@@ -108,6 +116,18 @@ def render_chat(
         raise InvalidArgumentError(f"the chat template refuses these messages: {error}") from error
     except Exception as error:  # whatever else the code of others runs into
         raise InvalidArgumentError(f"the chat template fails on these messages: {error!r}") from error
+
+
+def _cut_behind_last(text: str, content: Any) -> str:
+    """The text without what the template puts behind the last message's content."""
+    last = content if isinstance(content, str) else "".join(part["text"] for part in content or ())
+    # Some templates strip what they are given; as transformers does, the end of the stripped text is looked for then.
+    for form in (last, last.strip()):
+        if form and form in text:
+            return text[: text.rindex(form) + len(form)]
+    raise InvalidArgumentError(
+        "the last message cannot be continued: its text is empty, or the chat template changes it"
+    )
 
 
 def _template_args(given: Mapping[str, Any] | None) -> dict[str, Any]:

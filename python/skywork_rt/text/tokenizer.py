@@ -46,6 +46,13 @@ class Tokenizer(Protocol):
         """How the vocabulary writes one id."""
         ...
 
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes of text that one id stands for; not always whole characters. Special tokens have their own text.
+
+        Raises InvalidArgumentError for an id that the model lacks.
+        """
+        ...
+
 
 class _Base(ABC):
     """What stands around a prompt, and the vocabulary, through which the engine decodes too."""
@@ -62,6 +69,9 @@ class _Base(ABC):
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         # A tokenizer may have tokens that the model lacks: only the model's can be decoded.
         return self._vocabulary.decode(_checked(ids, len(self._vocabulary)), skip_special_tokens)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return self._vocabulary.token_bytes(token_id)
 
     def encode(self, text: str, *, add_special_tokens: bool | None = None) -> list[int]:
         _refuse_surrogates(text)

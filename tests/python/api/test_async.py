@@ -501,3 +501,20 @@ async def test_dropped_streams_leave_the_mailbox(endless_bundle: Path) -> None:
         await opened.close()
         assert len((await opened.generate([5], LONG, max_tokens=2)).token_ids) == 2
         assert generator.stats()["cancelled"] == 50
+
+
+async def test_a_prompt_that_was_made_ahead_is_what_is_run(generator: Generator) -> None:
+    messages = [{"role": "user", "content": "Hi"}]
+    async with AsyncGenerator(generator) as asynchronous:
+        for prompt, wanted in (
+            (generator.prompt("the quick"), generator.generate("the quick", GREEDY)),
+            (generator.chat_prompt(messages), generator.chat(messages, GREEDY)),
+        ):
+            result = await asynchronous.stream(prompt, GREEDY).result()
+            assert result.prompt_token_ids == prompt.ids.tolist()
+            assert result.text == wanted.text
+    assert generator.prompt("the", add_special_tokens=False).ids.tolist() == generator.encode(
+        "the", add_special_tokens=False
+    )
+    with pytest.raises(InvalidArgumentError, match="is empty"):
+        generator.prompt("", add_special_tokens=False)

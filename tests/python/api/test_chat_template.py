@@ -29,6 +29,18 @@ def test_chatml_renders() -> None:
     )
 
 
+def test_a_last_message_that_is_gone_on_with_ends_the_text() -> None:
+    said = [*USER, {"role": "assistant", "content": " Well, "}]
+    assert render(CHATML, said, continue_final_message=True).endswith("assistant\n Well, ")
+    stripping = "{% for m in messages %}[{{ m['content'] | trim }}]{% endfor %}"
+    assert render(stripping, said, continue_final_message=True) == "[Hi][Well,"
+    with pytest.raises(InvalidArgumentError, match="exclude each other"):
+        render(CHATML, said, continue_final_message=True, add_generation_prompt=True)
+    for lost in ("{{ messages | length }}", "{% for m in messages %}{{ m['content'] | upper }}{% endfor %}"):
+        with pytest.raises(InvalidArgumentError, match="cannot be continued"):
+            render(lost, said, continue_final_message=True)
+
+
 def test_generation_prompt_is_optional() -> None:
     assert not render(CHATML, USER, add_generation_prompt=False).endswith("assistant\n")
 

@@ -42,6 +42,18 @@ def test_byte_level_text_survives(byte_level: Tokenizer, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS)
+def test_the_bytes_of_tokens_are_those_of_the_text(byte_level: Tokenizer, text: str) -> None:
+    ids = byte_level.encode(text, add_special_tokens=False)
+    assert b"".join(byte_level.token_bytes(token) for token in ids) == text.encode()
+
+
+def test_the_bytes_of_an_id_that_is_not_there_are_refused(byte_level: Tokenizer) -> None:
+    for wrong in (-1, 10**6):
+        with pytest.raises(InvalidArgumentError, match="not in the vocabulary"):
+            byte_level.token_bytes(wrong)
+
+
+@pytest.mark.parametrize("text", TEXTS)
 def test_sentencepiece_text_survives(sentencepiece: Tokenizer, text: str) -> None:
     if "▁" in text or "\x00" in text:
         pytest.skip("SentencePiece writes spaces as U+2581 and ends texts at NUL: it cannot tell them")

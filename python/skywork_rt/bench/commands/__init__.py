@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from skywork_rt.bench.commands import host, prediction, questions, run, sampling, serve_sim, stall, width
+from skywork_rt.bench.serving import commands as serving
 
 __all__ = ["app"]
 
@@ -33,3 +34,6 @@ app.command("eval")(questions.eval_questions)
 app.command("plan")(prediction.plan)
 app.command("sampling")(sampling.sampling)
 app.command("host")(host.host)
+app.command("serve")(serving.serve)
+app.command("serve-load")(serving.serve_load)
+app.command("routing")(serving.routing)

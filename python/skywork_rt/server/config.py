@@ -1,0 +1,41 @@
+"""The config file of `skywork-rt serve`: its options by their names, in YAML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from skywork_rt.api.options import GeneratorOptions
+from skywork_rt.errors import InvalidArgumentError
+from skywork_rt.server.settings import ServeOptions
+from skywork_rt.support.suggest import refuse_unknown
+
+__all__ = ["read_config"]
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The options of a file, by name; `models` is a map of names to bundles, which are relative to the file's folder.
+
+    Dashes in names count as underscores. Raises InvalidArgumentError for a file that cannot be read, and names that
+    are no options.
+    """
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidArgumentError(f"the config file {path} cannot be read: {error}") from error
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise InvalidArgumentError(f"the config file {path} holds no options; write lines such as port: 8000")
+    options = {name.replace("-", "_"): value for name, value in found.items()}
+    known = [*ServeOptions.__dataclass_fields__, *GeneratorOptions.__annotations__, "models"]
+    refuse_unknown(f"the config file {path}", options, known)
+    if "models" in options:
+        options["models"] = _models(path, options["models"])
+    return options
+
+
+def _models(path: Path, found: Any) -> dict[str, str]:
+    if not isinstance(found, dict) or not all(isinstance(v, str) and isinstance(k, str) for k, v in found.items()):
+        raise InvalidArgumentError(f"the config file {path}: models must be names and bundles, such as small: ./bundle")
+    return {name: str(path.parent / bundle) for name, bundle in found.items()}

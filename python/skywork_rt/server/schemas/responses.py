@@ -1,0 +1,108 @@
+"""The request to /v1/responses, as far as text goes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, WithJsonSchema
+
+from skywork_rt.server.errors import ApiError
+from skywork_rt.server.schemas.generation import Generation
+from skywork_rt.server.schemas.sampling import with_sampling
+
+__all__ = ["ResponseFields", "ResponseRequest", "messages_of"]
+
+_LOGPROBS = "message.output_text.logprobs"
+_INPUT = {
+    "anyOf": [
+        {"type": "string"},
+        {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "required": ["role", "content"],
+                "properties": {
+                    "type": {"const": "message"},
+                    "role": {"enum": ["system", "developer", "user", "assistant"]},
+                    "content": {"type": "string"},
+                },
+            },
+        },
+    ]
+}
+
+
+class ResponseFields(Generation):
+    """What is said, and how it is answered. Nothing is stored: the whole conversation comes with every request."""
+
+    input: Annotated[Any, WithJsonSchema(_INPUT)] = Field(description="A text, or the messages of a conversation.")
+    instructions: str | None = Field(None, description="A system message before the input.")
+    max_output_tokens: int | None = Field(
+        None, description="Most tokens of the answer. Not given: as many as the model's length leaves."
+    )
+    top_logprobs: int | None = Field(None, description="Report each token, with this many of the likeliest.")
+    include: list[str] | None = Field(None, description=f"May hold {_LOGPROBS}.")
+    text: dict[str, Any] | None = Field(None, description='Only {"format": {"type": "text"}} yet.')
+    chat_template_kwargs: dict[str, Any] | None = Field(
+        None, description='More names for the template, such as {"enable_thinking": false}.'
+    )
+
+    @property
+    def top(self) -> int | None:
+        """With log-probabilities, how many of the likeliest tokens are reported."""
+        if self.top_logprobs is not None:
+            return self.top_logprobs
+        return 0 if _LOGPROBS in (self.include or ()) else None
+
+
+ResponseRequest = with_sampling("ResponseRequest", ResponseFields, without=("n", "logprobs", "prompt_logprobs"))
+
+
+def messages_of(request: ResponseFields) -> list[dict[str, Any]]:
+    """The conversation as chats have it. Raises ApiError for what is no text."""
+    _check(request)
+    said = [{"role": "system", "content": request.instructions}] if request.instructions else []
+    if isinstance(request.input, str):
+        return [*said, {"role": "user", "content": request.input}]
+    if not isinstance(request.input, list):
+        raise ApiError(400, "input must be a text or a list of messages", param="input", code="invalid_type")
+    return [*said, *(_message(item, f"input[{index}]") for index, item in enumerate(request.input))]
+
+
+def _check(request: ResponseFields) -> None:
+    for name in request.include or ():
+        if name != _LOGPROBS:
+            raise ApiError(400, f"include: {name!r:.100} is not there; only {_LOGPROBS} is", param="include")
+    text = request.text or {}
+    for name, value in text.items():
+        if (name, value) not in (("format", {"type": "text"}), ("verbosity", "medium"), ("verbosity", None)):
+            raise ApiError(
+                400,
+                f"text.{name:.100}: structured outputs are not there yet; leave it out.",
+                param=f"text.{name:.100}",
+                code="unsupported_parameter",
+            )
+
+
+def _message(item: Any, where: str) -> dict[str, Any]:
+    if not isinstance(item, dict):
+        raise ApiError(400, f"{where} must be an object of role and content", param=where, code="invalid_type")
+    kind = item.get("type", "message")
+    if kind != "message":
+        raise ApiError(
+            400, f"{where} is of type {kind!r:.100}; only messages are there", param=where, code="unsupported_parameter"
+        )
+    content = item.get("content")
+    if isinstance(content, list):
+        content = [_part(part, f"{where}.content[{index}]") for index, part in enumerate(content)]
+    return {"role": item.get("role"), "content": content}
+
+
+def _part(part: Any, where: str) -> dict[str, Any]:
+    if isinstance(part, dict) and part.get("type") in ("input_text", "output_text", "text"):
+        return {"type": "text", "text": part.get("text")}
+    kind = part.get("type") if isinstance(part, dict) else None
+    raise ApiError(
+        400, f"{where} is of type {kind!r:.100}; these models read text only", param=where, code="unsupported_parameter"
+    )
