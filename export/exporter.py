@@ -219,8 +219,8 @@ def _check_format(graph_format: str | None, layout: str) -> GraphFormat:
 def _check_mindformers(targets: Sequence[str] | None, weights: Sequence[str]) -> Sequence[str]:
     if weights or (targets is not None and tuple(targets) != ("lite",)):
         raise InvalidArgumentError(
-            "the layout of MindFormers has graphs for lite and nothing else: leave out --for and --weights, or export a "
-            "bundle (--layout bundle), which has both"
+            "the layout of MindFormers has graphs for lite and nothing else: leave out --for and --weights, or export "
+            "a bundle (--layout bundle), which has both"
         )
     return ("lite",)
 

@@ -62,6 +62,7 @@ PYTHON_ROOMS: Table = {
     "lm_eval": _rooms("evaluate"),
     "bench": _rooms("_core", "errors", "support", "bundle", "checkpoints", "export", "api", "skywork_rt"),
     "recipe": _rooms("_core", "errors", "support", "bundle", "text", "checkpoints", "convert"),
+    "compat": _rooms("errors", "support", "bundle", "checkpoints", "export", "api"),
     "cli": _rooms(
         "_core",
         "errors",
@@ -77,6 +78,7 @@ PYTHON_ROOMS: Table = {
         "mindspore_backend",
         "bench",
         "recipe",
+        "compat",
     ),
     "__main__": _rooms("cli"),
 }

@@ -92,8 +92,8 @@ def check_graph_format(graph_format: GraphFormat, config: ModelConfig) -> None:
     if graph_format == "mindir" and held > _MOST_MINDIR_BYTES:
         raise UnsupportedError(
             f"a MindIR holds its float32 weights in one protobuf message of less than 2 GiB, and this model has "
-            f"{held / 2.0**30:.2f} GiB of them; --graph-format ms (without --layout mindformers) has no such bound, and "
-            "neither have the weights of the native backend"
+            f"{held / 2.0**30:.2f} GiB of them; --graph-format ms (without --layout mindformers) has no such bound, "
+            "and neither have the weights of the native backend"
         )
 
 

@@ -52,7 +52,7 @@ def export(
     graph_format: Annotated[
         str | None,
         typer.Option(
-            help="For lite: ms, Lite's own format, or mindir, which loads slower and holds less than 2 GiB. Default: ms.",
+            help="For lite: ms, Lite's own format, or mindir, which loads slower, for less than 2 GiB. Default: ms.",
             show_default=False,
         ),
     ] = None,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 __all__ = [
     "CACHE",
+    "COMPAT_WEIGHTS",
     "DEBUG",
     "LITE_HOME",
     "LITE_TOOLS",
@@ -50,8 +51,23 @@ TEST_CACHE = Variable(
     "SKYWORK_RT_TEST_CACHE", "Folder of the sample checkpoints of tests and demo. Unset: test-data in the cache."
 )
 DEBUG = Variable("SKYWORK_RT_DEBUG", "Set: the command line shows the Python traceback of an error, as --debug does.")
+COMPAT_WEIGHTS = Variable(
+    "SKYWORK_RT_COMPAT_WEIGHTS",
+    "Weights that skywork_rt.compat.mindformers exports a checkpoint with, such as int8. Unset: f32, int8 beyond 4 GB.",
+)
 MSRUN_ROLE = Variable("MS_ROLE", "Set by msrun: MS_WORKER makes a rank of `skywork-rt train`, MS_SCHED its scheduler.")
 MSRUN_RANK = Variable("RANK_ID", "Set by msrun: which rank a process is.")
 MSRUN_RANKS = Variable("RANK_SIZE", "Set by msrun: how many ranks there are.")
 
-VARIABLES = (CACHE, LITE_HOME, LITE_WHEEL, LITE_TOOLS, TEST_CACHE, DEBUG, MSRUN_ROLE, MSRUN_RANK, MSRUN_RANKS)
+VARIABLES = (
+    CACHE,
+    LITE_HOME,
+    LITE_WHEEL,
+    LITE_TOOLS,
+    TEST_CACHE,
+    DEBUG,
+    COMPAT_WEIGHTS,
+    MSRUN_ROLE,
+    MSRUN_RANK,
+    MSRUN_RANKS,
+)
