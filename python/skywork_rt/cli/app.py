@@ -21,6 +21,8 @@ from skywork_rt.cli import (
     merge,
     prepare,
     rank_table,
+    recipe,
+    run_mode,
     split,
     synth,
     train,
@@ -68,6 +70,8 @@ app.command("chat")(chat.chat)
 app.command("info")(info.info)
 app.command("train")(train.train)
 app.command("launch")(launch.launch)
+app.command("run")(run_mode.run)
+app.command("recipe", context_settings=recipe.CONTEXT)(recipe.recipe)
 app.command("rank-table")(rank_table.rank_table)
 app.add_typer(lite.app, name="lite")
 app.add_typer(bench, name="bench")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from skywork_rt.api.generator import Generator
     from skywork_rt.compat.mindformers.models.llama.llama_config import LlamaConfig
 
-__all__ = ["OpenedModel", "open_bundle", "open_checkpoint"]
+__all__ = ["OpenedModel", "checkpoint_in", "open_bundle", "open_checkpoint"]
 
 _COMPARED = {"hidden_size": "hidden_size", "num_layers": "layers", "num_heads": "heads", "vocab_size": "vocab_size"}
 
@@ -45,7 +45,7 @@ def open_checkpoint(path: Path, config: LlamaConfig | None = None, *, tokenizer:
             f"{path} does not exist; checkpoint_name_or_path is the path of a .ckpt, of a directory of Hugging Face, "
             "or of a bundle: nothing is downloaded by name"
         )
-    path = _rank_zero(path)
+    path = checkpoint_in(path)
     if (path / "model.json").exists():
         opened = open_bundle(path)
     else:
@@ -72,8 +72,12 @@ def open_bundle(path: Path, *, keep: Any = None, max_length: int | None = None, 
     return OpenedModel(Generator(path, backend=backend, max_length=max_length, threads=threads), keep)
 
 
-def _rank_zero(path: Path) -> Path:
-    """The checkpoint in `path/rank_0`, which is how MindFormers lays out a directory for --load_checkpoint."""
+def checkpoint_in(path: Path) -> Path:
+    """The checkpoint in `path/rank_0`, as MindFormers lays out a directory for --load_checkpoint; other paths as they
+    are.
+
+    Raises InvalidArgumentError when there are several, or the parts of several ranks.
+    """
     found = sorted((path / "rank_0").glob("*.ckpt")) if path.is_dir() else []
     if len(found) > 1:
         names = ", ".join(file.name for file in found[:4])
