@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,23 +76,27 @@ def _stream(
 
 
 def _put_one(stream: Stream, output: list[int], streamer: Any) -> None:
-    for piece in stream:
-        for token in piece.token_ids:
-            output.append(token)
-            streamer.put(np.asarray([token]))
+    for token in _tokens(stream):
+        output.append(token)
+        streamer.put(np.asarray([token]))
 
 
 def _put_batch(streams: Sequence[Stream], outputs: Sequence[list[int]], streamer: Any) -> None:
-    """The rows' pieces side by side, so that a streamer sees steps of the batch and never a mixture."""
+    """A token of each row at a time, so that a streamer sees steps of the batch and never a mixture."""
+    rows = [_tokens(stream) for stream in streams]
     while True:
-        pieces = [next(stream, None) for stream in streams]
-        if not any(pieces):
+        news = [list(itertools.islice(row, 1)) for row in rows]
+        if not any(news):
             return
-        news = [list(piece.token_ids) if piece else [] for piece in pieces]
         for output, new in zip(outputs, news, strict=True):
             output += new
-        if any(news):
-            streamer.put(news)
+        streamer.put(news)
+
+
+def _tokens(stream: Stream) -> Iterator[int]:
+    """Of pieces, which may hold several when nobody has waited for them."""
+    for piece in stream:
+        yield from piece.token_ids
 
 
 def _check_streamer(owner: str, streamer: Any, config: GenerationConfig) -> None:

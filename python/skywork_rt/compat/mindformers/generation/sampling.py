@@ -13,7 +13,7 @@ from skywork_rt.errors import InvalidArgumentError, UnsupportedError
 if TYPE_CHECKING:
     from skywork_rt.api.params import SamplingParams
 
-__all__ = ["end_ids", "longest_output", "sampling_params"]
+__all__ = ["check_lengths", "end_ids", "longest_output", "sampling_params"]
 
 
 def sampling_params(
@@ -64,10 +64,7 @@ def _choice(owner: str, config: GenerationConfig) -> dict[str, Any]:
 
 def longest_output(owner: str, config: GenerationConfig, *, prompt: int, limit: int) -> int:
     """Tokens that may follow `prompt`: by max_new_tokens, else by max_length; `limit` bounds both, with a warning."""
-    for name in ("max_length", "max_new_tokens", "min_length", "min_new_tokens"):
-        value = getattr(config, name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0):
-            raise InvalidArgumentError(f"{owner}: {name} is {value!r}, but must be a whole number of at least 0")
+    check_lengths(owner, config)
     wanted = config.max_length if config.max_new_tokens is None else prompt + config.max_new_tokens
     if wanted > limit:
         notice(
@@ -75,6 +72,16 @@ def longest_output(owner: str, config: GenerationConfig, *, prompt: int, limit: 
             f"{owner}: {wanted} tokens were asked for, but the sequence length is {limit}; output ends there",
         )
     return int(min(wanted, limit)) - prompt
+
+
+def check_lengths(owner: str, config: GenerationConfig) -> None:
+    """Raises InvalidArgumentError for a length that is none."""
+    for name in ("max_length", "max_new_tokens", "min_length", "min_new_tokens"):
+        value = getattr(config, name)
+        if value is None and name != "max_length":
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+            raise InvalidArgumentError(f"{owner}: {name} is {value!r}, but must be a whole number of at least 0")
 
 
 def _shortest(config: GenerationConfig, prompt: int) -> int:

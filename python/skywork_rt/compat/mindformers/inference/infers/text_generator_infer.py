@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from skywork_rt.compat.mindformers.generation.generation_config import GenerationConfig
 from skywork_rt.compat.mindformers.generation.running import run
+from skywork_rt.compat.mindformers.generation.sampling import check_lengths
 from skywork_rt.compat.mindformers.inference.infer_config import InferConfig
 from skywork_rt.compat.mindformers.opening.graphs import open_graphs
 from skywork_rt.compat.mindformers.opening.model import OpenedModel, open_bundle
@@ -78,6 +79,7 @@ class TextGeneratorInfer:
             max_length=max_length,
             **kwargs,
         )
+        check_lengths(_OWNER, config)
         prompts = self.preprocess(inputs, add_special_tokens)
         outputs = self._generate(prompts, config, seed, streamer)
         return self.postprocess(outputs)

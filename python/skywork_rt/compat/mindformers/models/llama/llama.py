@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from skywork_rt.compat.mindformers.generation.generation_config import GenerationConfig
 from skywork_rt.compat.mindformers.generation.running import run
+from skywork_rt.compat.mindformers.generation.sampling import check_lengths
 from skywork_rt.compat.mindformers.models.llama.llama_config import LlamaConfig
 from skywork_rt.compat.mindformers.opening.model import open_checkpoint
 from skywork_rt.compat.notices import ignored
@@ -75,6 +76,7 @@ class LlamaForCausalLM:
         pad = config.pad_token_id if config.pad_token_id is not None else self.config.pad_token_id
         prompts = prompt_rows(input_ids, pad)
         limit = min(self.config.seq_length, self.generator.max_length)
+        check_lengths(_OWNER, config)
         _check_room(prompts, config, limit)
         outputs = run(_OWNER, self.generator, prompts, config, limit=limit, seed=seed, streamer=streamer)
         rows = [np.asarray(row, np.int32) for row in outputs]
@@ -164,7 +166,7 @@ def _check_room(prompts: Sequence[Sequence[int]], config: GenerationConfig, limi
         raise InvalidArgumentError(
             f"generate(): a prompt has {longest} tokens, and seq_length is {limit}: nothing can follow; shorten it"
         )
-    if config.max_new_tokens is None and isinstance(config.max_length, int) and longest >= config.max_length:
+    if config.max_new_tokens is None and longest >= config.max_length:
         raise InvalidArgumentError(
             f"generate(): a prompt has {longest} tokens, and max_length, prompt included, is {config.max_length}; "
             "set it higher, or give max_new_tokens"

@@ -46,6 +46,10 @@ _DEFAULTS: dict[str, Any] = {
 }
 """What shapes the model and its generation, with MindFormers' defaults."""
 
+_USE = ("batch_size", "use_past", "checkpoint_name_or_path", "repetition_penalty", "max_decode_length", "top_k",
+        "top_p", "do_sample", "ignore_token_id", "qkv_concat")  # fmt: skip
+"""Those of them that do not change what a checkpoint is exported to."""
+
 _ELSEWHERE = {
     "compute_dtype": "float16",
     "layernorm_compute_type": "float32",
@@ -137,8 +141,8 @@ class LlamaConfig(DictConfig):
         return cls(**{**section, **kwargs})
 
     def section(self) -> dict[str, Any]:
-        """`model.model_config` for our readers of checkpoints: what was given, without what means nothing here."""
-        shape = {name: self[name] for name in _DEFAULTS if self.get(name) is not None}
+        """`model.model_config` for our readers of checkpoints: what says which model it is, and nothing else."""
+        shape = {name: self[name] for name in _DEFAULTS if name not in _USE and self.get(name) is not None}
         return {**shape, "type": "LlamaConfig", "moe_config": self.get("moe_config")}
 
     def given(self, name: str) -> bool:
