@@ -13,6 +13,10 @@ _PARALLEL = "--train_dataset PATH/a.mindrecord --auto_trans_ckpt True --use_para
 _PREDICT = (
     '--run_mode=predict --predict_data "陕西的省会是西安" --predict_length 100 --use_parallel False --device_id 0'
 )
+_PREPARE = (
+    "prepare PATH/a.jsonl --out PATH/a.mindrecord --format jsonl --tokenizer PATH/tokenizer.model "
+    "--seq-length 4096 --recipe-layout"
+)
 _EVALUATE = "../../scripts/examples/evaluate"
 _SCORED = "-c PATH/skywork_13b.ckpt -t PATH/tokenizer.model --config run_skywork_13b.yaml"
 _LITE = f"--config_path context.cfg --token_path PATH/tokenizer.model --full_model_path {_MODEL} --device_id 6"
@@ -69,17 +73,13 @@ LINES: list[tuple[str, list[str]]] = [
     (
         "skywork/skywork_dataprocess.py --input_file_path PATH/a.jsonl --output_file PATH/a.mindrecord "
         "--model_file PATH/tokenizer.model --seq_length 4096",
-        (
-            "prepare PATH/a.jsonl --out PATH/a.mindrecord --format jsonl --tokenizer PATH/tokenizer.model "
-            "--seq-length 4096 --recipe-layout"
-        ).split(),
+        _PREPARE.split(),
     ),
     (_singlenode(f"{_TRAIN} {_PARALLEL}"), _launch(f"{_TRAIN} {_PARALLEL}")),
     (
         _singlenode(f"{_TRAIN} --load_checkpoint PATH/ {_PARALLEL}"),
         _launch(f"{_TRAIN} --load_checkpoint PATH/ {_PARALLEL}"),
     ),
-    _run(
     _run(f"{_RUN} {_PREDICT}"),
     _run(f"{_RUN} --run_mode=export --use_parallel False --use_past True --batch_size 1 --device_id 0"),
     _evaluate("ceval", "data/ceval/", 0),
