@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from recipe_model import checkpoint_alone, state, write_recipe_model
+from recipe_model import write_recipe_model
 
 import skywork_rt
-from bundles import BACKENDS, bundle_of
+from bundles import BACKENDS
 from skywork_rt.checkpoints.open import open_source
 from skywork_rt.checkpoints.synthetic.presets import preset
 from skywork_rt.checkpoints.synthetic.source import SyntheticSource
@@ -31,10 +31,9 @@ def ids_of(bundle: Path) -> list[list[int]]:
 
 @with_lite
 @pytest.mark.slow
-def test_both_formats_give_the_same_ids(layout: Path) -> None:
-    own = bundle_of("recipe-tiny-lite", checkpoint_alone, (), targets=("lite",), state=state())
-    assert {path.suffix for path in own.iterdir()} >= {".ms", ".msw"}  # the default
-    expected = ids_of(own)
+def test_both_formats_give_the_same_ids(layout: Path, lite_bundle: Path) -> None:
+    assert {path.suffix for path in lite_bundle.iterdir()} >= {".ms", ".msw"}  # the default
+    expected = ids_of(lite_bundle)
     assert ids_of(layout / "mindir_full_checkpoint") == expected
     assert len({token for row in expected for token in row}) > 8
 

@@ -34,11 +34,12 @@ def task(native_bundle: Path, tokenizer: LlamaTokenizer) -> Iterator[TextGenerat
 
 @pytest.mark.slow
 def test_a_pair_of_graphs_and_the_full_one_alone_give_the_texts_of_the_native_backend(
-    task: TextGeneratorInfer, layout: Path, tokenizer: LlamaTokenizer
+    task: TextGeneratorInfer, layout: Path, lite_bundle: Path, tokenizer: LlamaTokenizer
 ) -> None:
     texts = [PROMPT, "广东的省会", "福建"]  # no batch is baked in, and lengths differ
     expected = task.infer(texts, max_length=40, add_special_tokens=True)
-    for graphs in ((layout / FULL, layout / INCREMENTAL), (layout / FULL,)):
+    own = (lite_bundle / "full.ms", lite_bundle / "incremental.ms")  # which share a file of weights
+    for graphs in ((layout / FULL, layout / INCREMENTAL), (layout / FULL,), own, own[:1]):
         with InferTask.get_infer_task("text_generation", config(*graphs), tokenizer=tokenizer) as opened:
             assert opened.generator.options["backend"] == "lite"
             assert opened.infer(texts, max_length=40, add_special_tokens=True) == expected

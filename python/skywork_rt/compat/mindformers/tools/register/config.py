@@ -98,7 +98,7 @@ def _read(path: Path, deepest: int) -> dict[str, Any]:
         import yaml
     except ImportError as error:
         raise UnsupportedError(
-            f"{path.name} is read with PyYAML, which is not installed; run: pip install pyyaml"
+            f"{path.name} is read with PyYAML, which is not installed; run: pip install 'skywork-rt[compat]'"
         ) from error
     if not path.is_file():
         raise InvalidArgumentError(f"MindFormerConfig: {path} does not exist; give the path of a YAML file")
