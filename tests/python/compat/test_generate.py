@@ -251,6 +251,17 @@ def test_what_is_no_tokenizer_is_refused(tmp_path: Path, broken: str) -> None:
         LlamaTokenizer(str(tmp_path / broken))
 
 
+def test_special_tokens_may_be_set_anew(recipe_model: RecipeModel) -> None:
+    tokenizer = LlamaTokenizer(str(recipe_model.tokenizer))
+    plain = tokenizer("a <pad> b")["input_ids"]
+    tokenizer.pad_token = "<pad>"
+    tokenizer.add_bos_token = False
+    assert tokenizer.pad_token_id == 400 and len(tokenizer) == 401
+    assert 400 in tokenizer("a <pad> b")["input_ids"] and 400 not in plain
+    assert tokenizer(["a", "a b c"], padding=True)["input_ids"][0][-1] == 400
+    assert tokenizer.decode([400, 5]).startswith("<pad>")
+
+
 def test_a_tokenizer_refuses_wrong_calls(tokenizer: LlamaTokenizer) -> None:
     for call, message in (
         (lambda: tokenizer("a", paddin=True), "did you mean 'padding'"),

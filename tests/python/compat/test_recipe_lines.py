@@ -250,6 +250,25 @@ def test_preparing_and_fine_tuning(trained: tuple[Path, dict[str, Done]]) -> Non
     assert list((folder / "out" / "checkpoint" / "rank_0").glob("*.ckpt"))
 
 
+def test_a_checkpoint_to_evaluate_becomes_a_bundle(
+    recipe_model: RecipeModel, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to the command of eval, which gets the bundle instead."""
+    from skywork_rt.bundle.info import BundleInfo
+    from skywork_rt.cli import recipe
+
+    ran: list[list[str]] = []
+    monkeypatch.setattr(recipe, "_run", ran.append)
+    words = ["-d", "data", "-c", str(recipe_model.checkpoint), "-t", str(recipe_model.tokenizer)]
+    assert run(["recipe", "evaluate_mmlu.py", *words, "--config", str(recipe_model.config)]) == 0
+    ((command, task, bundle, *rest),) = ran
+    assert (command, task, rest) == ("eval", "mmlu", ["-d", "data", "--tokenizer", str(recipe_model.tokenizer)])
+    assert Path(bundle).is_relative_to(own_cache)
+    assert BundleInfo.open(bundle).section("model")["layers"] == 2
+    missing = ["-d", "data", "-c", "no.ckpt", "-t", str(recipe_model.tokenizer), "--config", str(recipe_model.config)]
+    assert run(["recipe", "evaluate_mmlu.py", *missing]) == 2
+
+
 def test_an_error_of_the_command_is_that_of_the_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["recipe", "convert_weight", "--torch_ckpt_path", str(tmp_path / "a.bin"), "--mindspore_ckpt_path", "x"]
     assert run(words) == 1

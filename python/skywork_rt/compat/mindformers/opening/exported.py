@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import importlib.metadata
 import json
 import os
 import sys
@@ -49,7 +50,8 @@ def exported_bundle(path: Path, section: Mapping[str, Any] | None, tokenizer: Pa
     folder = cache_root() / "compat"
     folder.mkdir(parents=True, exist_ok=True)
     weights = environment.COMPAT_WEIGHTS.value() or "auto"
-    key = _key(folder, _parts(path, of_mindspore), section, tokenizer, weights)
+    described = section is not None and tokenizer is not None  # so that what lies beside is not read
+    key = _key(folder, _parts(path, of_mindspore and not described), section, tokenizer, weights)
     bundle = folder / f"{path.stem[:40]}-{key[:16]}"
     with _only_one(folder / f".{bundle.name}.lock"):
         if not (bundle / "model.json").exists():
@@ -97,14 +99,13 @@ def _count(shape: Sequence[int]) -> int:
     return count
 
 
-def _parts(path: Path, of_mindspore: bool) -> list[Path]:
-    """The files that a checkpoint is made of, those that describe it too."""
+def _parts(path: Path, beside: bool) -> list[Path]:
+    """The files that a checkpoint is made of; with `beside` those that describe it, too."""
     if path.is_dir():
         return sorted(file for file in path.iterdir() if file.is_file())
-    if not of_mindspore:
+    if not beside:
         return [path]
-    beside = sorted(file for file in path.parent.iterdir() if file.suffix in _DESCRIBING and file.is_file())
-    return [path, *beside]
+    return [path, *sorted(file for file in path.parent.iterdir() if file.suffix in _DESCRIBING and file.is_file())]
 
 
 def _key(
@@ -113,6 +114,7 @@ def _key(
     files = [*parts, *(_parts(tokenizer, False) if tokenizer else [])]
     described = {
         "layout": _LAYOUT,
+        "version": importlib.metadata.version("skywork-rt"),
         "files": [[file.name, _hash(folder, file)] for file in files],
         "section": section,
         "tokenizer": tokenizer is not None,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +56,8 @@ class LlamaTokenizer:
         self.eos_token, self.pad_token = str(eos_token), str(pad_token)
         self.add_bos_token, self.add_eos_token = bool(add_bos_token), bool(add_eos_token)
         self.clean_up_tokenization_spaces = bool(clean_up_tokenization_spaces)
+        self._made_of: list[str] | None = None
+        self._made: tuple[dict[str, int], re.Pattern[str]] = {}, re.compile("")
         self.padding_side = _side("padding_side", kwargs)
         self.truncation_side = _side("truncation_side", kwargs)
         self.model_max_length = int(kwargs.get("model_max_length") or _VERY_LARGE)
@@ -244,23 +245,31 @@ class LlamaTokenizer:
     def _end(self) -> list[int]:
         return [self.eos_token_id] if self.add_eos_token else []
 
-    @cached_property
+    @property
     def _added(self) -> dict[str, int]:
         """Special tokens that the model has no piece for, numbered behind its pieces."""
-        missing = [
-            token for token in self.all_special_tokens if self.sp_model.piece_to_id(token) == self._unknown(token)
-        ]
-        return {token: self.vocab_size + place for place, token in enumerate(missing)}
+        return self._special[0]
+
+    @property
+    def _splitter(self) -> re.Pattern[str]:
+        return self._special[1]
+
+    @property
+    def _special(self) -> tuple[dict[str, int], re.Pattern[str]]:
+        """Both follow from the special tokens, which may be set anew at any time."""
+        tokens = self.all_special_tokens
+        if self._made_of != tokens:
+            missing = [token for token in tokens if self.sp_model.piece_to_id(token) == self._unknown(token)]
+            added = {token: self.vocab_size + place for place, token in enumerate(missing)}
+            longest_first = sorted(tokens, key=len, reverse=True)
+            self._made = added, re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
+            self._made_of = tokens
+        return self._made
 
     def _unknown(self, token: str) -> int:
         """What piece_to_id gives for a token that is not there; the unknown piece itself is."""
         unk = int(self.sp_model.unk_id())
         return -1 if str(self.sp_model.id_to_piece(unk)) == token else unk
-
-    @cached_property
-    def _splitter(self) -> re.Pattern[str]:
-        longest_first = sorted(self.all_special_tokens, key=len, reverse=True)
-        return re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
 
     def _id_of(self, token: str) -> int:
         return self._added[token] if token in self._added else int(self.sp_model.piece_to_id(token))
