@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skywork_rt.checkpoints.open import Checkpoint, open_source
-from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles
 from skywork_rt.errors import InvalidArgumentError
 from skywork_rt.export.bundle_writer import BundleWriter, check_output
 from skywork_rt.export.quantise import (
@@ -21,20 +18,21 @@ from skywork_rt.export.quantise import (
     largest_weights_bytes,
     quantise_weights,
 )
+from skywork_rt.export.small_files import unusable_templates, write_small_files
 from skywork_rt.export.targets import TARGETS, choose_targets
-from skywork_rt.export.template_check import check_template
 from skywork_rt.support.atomic_directory import AtomicDirectory
 from skywork_rt.support.stages import Progress, no_progress
 
-__all__ = ["GRAPHS", "TARGETS", "WEIGHTS", "export", "unusable_templates", "write_small_files"]
+if TYPE_CHECKING:
+    from skywork_rt.export.graph.graph_file import GraphFormat
+
+__all__ = ["GRAPHS", "LAYOUTS", "TARGETS", "WEIGHTS", "export"]
 
 GRAPHS = ("both", "full")
 """What the argument `graphs` may be."""
 
-_log = logging.getLogger("skywork_rt.export")
-
-"""What an export of a checkpoint in floats makes unasked. int4 rounds by the range of each group of 32 weights, which
-costs a model more than its users expect: it is there for whoever names it."""
+LAYOUTS = ("bundle", "mindformers")
+"""What the argument `layout` may be."""
 
 _SPARE_BYTES = 16 << 20
 
@@ -52,6 +50,8 @@ def export(
     progress: Progress | None = None,
     verify: bool = True,
     graphs: str = "both",
+    graph_format: str | None = None,
+    layout: str = "bundle",
 ) -> Path:
     """Writes the bundle `out` from `source` and returns its path.
 
@@ -73,6 +73,11 @@ def export(
         verify: run each graph once and compare it with the source's weights before the bundle gets its name.
         graphs: for the target lite, "both", or "full" for the full graph alone (MindFormers' use_past=False): half the
             disk and memory, but a batch of sequences is computed one after the other.
+        graph_format: for the target lite, "ms", Lite's own format, which loads faster and whose graphs share their
+            weights, or "mindir", files of MindIR, each with the weights in it (less than 2 GiB). Both compute the same.
+            None means ms, and mindir for the layout of MindFormers, which has no other.
+        layout: "bundle", or "mindformers" for the directories of MindFormers' export in `out`
+            (`mindformers_layout`), with the graphs for lite and no weights for native.
 
     Raises CheckpointError for a damaged or incomplete checkpoint, UnsupportedError for a model that the runtime has no
     parts for, InvalidArgumentError for a wrong argument, CapacityError when the disk is too full.
@@ -87,7 +92,11 @@ def export(
         )
     if graphs not in GRAPHS:
         raise InvalidArgumentError(f"graphs is {graphs!r}, but must be {' or '.join(GRAPHS)}")
-    check_output(out, overwrite)
+    format_ = _check_format(graph_format, layout)
+    if layout == "mindformers":
+        targets = _check_mindformers(targets, weights)
+    for bundle in _bundles(out, layout, graphs):
+        check_output(bundle, overwrite)
     checkpoint = _open(source, max_length, config, tokenizer)
     files = checkpoint.tokenizer()
     unusable = unusable_templates(files)
@@ -96,6 +105,21 @@ def export(
     needed = _needed_bytes(checkpoint, "lite" in targets, chosen)
     if graphs != "both" and "lite" not in targets:
         raise InvalidArgumentError(f"graphs is {graphs!r}, but no graphs are made: that takes the target lite (--for)")
+    _check_graphs(format_, graph_format, checkpoint, "lite" in targets)
+    if layout == "mindformers":
+        from skywork_rt.export.mindformers_layout import write_mindformers_layout
+
+        write_mindformers_layout(
+            checkpoint,
+            _bundles(out, layout, graphs),
+            _describe(checkpoint, progress),
+            (files, unusable),
+            overwrite=overwrite,
+            verify=verify,
+            needed_bytes=needed,
+            progress=progress,
+        )
+        return out
     with AtomicDirectory(out, overwrite=overwrite) as directory:
         directory.require_space(needed)
         writer = BundleWriter(directory, checkpoint.config, _describe(checkpoint, progress))
@@ -103,7 +127,7 @@ def export(
         for name in chosen:
             _write_weights(writer, checkpoint, name, progress)
         if "lite" in targets:
-            _write_graphs(writer, checkpoint, progress, verify, graphs)
+            _write_graphs(writer, checkpoint, progress, verify, graphs, format_)
         writer.finish(progress)
     return out
 
@@ -138,16 +162,6 @@ def _open(
     return source
 
 
-def unusable_templates(tokenizer: TokenizerFiles | None) -> dict[str, str]:
-    """Names of chat templates that cannot be used, with the reason; the bundle does without them."""
-    if tokenizer is None:
-        return {}
-    tried = {
-        name: check_template(name, text, tokenizer.special_tokens) for name, text in tokenizer.chat_templates.items()
-    }
-    return {name: reason for name, reason in tried.items() if reason is not None}
-
-
 def _needed_bytes(checkpoint: Checkpoint, lite: bool, weights: Sequence[str]) -> int:
     from skywork_rt.export.graph import graph_bytes
 
@@ -163,27 +177,62 @@ def _describe(checkpoint: Checkpoint, progress: Progress) -> dict[str, Any]:
     return {"kind": checkpoint.kind, "name": checkpoint.name, "sha256": checkpoint.sha256(progress)}
 
 
-def write_small_files(
-    writer: BundleWriter, checkpoint: Checkpoint, tokenizer: TokenizerFiles | None, unusable: Mapping[str, str]
-) -> None:
-    if tokenizer is not None:
-        beyond = len(tokenizer.entries) - checkpoint.config.vocab_size
-        if beyond > 0:
-            _log.warning("the tokenizer has %d tokens more than the model; the runtime refuses text with them", beyond)
-        writer.add_tokenizer(tokenizer, unusable)
-    generation = checkpoint.generation_config()
-    if generation is not None:
-        text = json.dumps(generation, indent=2, ensure_ascii=False)
-        writer.add_bytes("generation_config.json", "generation_config", text.encode("utf-8"))
-
-
 def _write_weights(writer: BundleWriter, checkpoint: Checkpoint, name: str, progress: Progress) -> None:
     file = f"weights-{name}.safetensors"
     quantise_weights(checkpoint, name, writer.path / file, progress)
     writer.add_weights(name, file)
 
 
-def _write_graphs(writer: BundleWriter, checkpoint: Checkpoint, progress: Progress, verify: bool, which: str) -> None:
+def _bundles(out: Path, layout: str, graphs: str) -> list[Path]:
+    """The bundles that are written: `out` itself, or the folders in it."""
+    if layout != "mindformers":
+        return [out]
+    from skywork_rt.export.mindformers_layout import FOLDERS
+
+    return [out / folder for folder in FOLDERS.values()][: 2 if graphs == "both" else 1]
+
+
+def _check_graphs(chosen: GraphFormat, given: str | None, checkpoint: Checkpoint, lite: bool) -> None:
+    if lite:
+        from skywork_rt.export.graph import check_graph_format
+
+        check_graph_format(chosen, checkpoint.config)
+    elif given is not None:
+        raise InvalidArgumentError(
+            f"graph_format is {given!r}, but no graphs are made: that takes the target lite (--for)"
+        )
+
+
+def _check_format(graph_format: str | None, layout: str) -> GraphFormat:
+    from skywork_rt.export.graph.graph_file import GRAPH_FORMATS
+
+    if layout not in LAYOUTS:
+        raise InvalidArgumentError(f"layout is {layout!r}, but must be {' or '.join(LAYOUTS)}")
+    chosen = graph_format or ("mindir" if layout == "mindformers" else "ms")
+    for known in GRAPH_FORMATS:
+        if chosen == known and (layout == "bundle" or known == "mindir"):
+            return known
+    allowed = "mindir in the layout of MindFormers" if layout == "mindformers" else " or ".join(GRAPH_FORMATS)
+    raise InvalidArgumentError(f"graph_format is {graph_format!r}, but must be {allowed}")
+
+
+def _check_mindformers(targets: Sequence[str] | None, weights: Sequence[str]) -> Sequence[str]:
+    if weights or (targets is not None and tuple(targets) != ("lite",)):
+        raise InvalidArgumentError(
+            "the layout of MindFormers has graphs for lite and nothing else: leave out --for and --weights, or export "
+            "a bundle (--layout bundle), which has both"
+        )
+    return ("lite",)
+
+
+def _write_graphs(
+    writer: BundleWriter,
+    checkpoint: Checkpoint,
+    progress: Progress,
+    verify: bool,
+    which: str,
+    graph_format: GraphFormat,
+) -> None:
     """Graphs are made in a directory of their own, so that what their steps leave behind never reaches the bundle."""
     from skywork_rt.export.graph import build_graphs
     from skywork_rt.export.graph.contract import CONTRACTS, FULL
@@ -191,7 +240,7 @@ def _write_graphs(writer: BundleWriter, checkpoint: Checkpoint, progress: Progre
     work = writer.path / "work"
     work.mkdir()
     contracts = CONTRACTS if which == "both" else (FULL,)
-    graphs = build_graphs(checkpoint, work, progress, contracts=contracts, verify=verify)
+    graphs = build_graphs(checkpoint, work, progress, contracts=contracts, verify=verify, graph_format=graph_format)
     for name in {name for graph in graphs for name in (graph.file, graph.weights) if name is not None}:
         (work / name).rename(writer.path / name)
     for graph in graphs:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from skywork_rt.checkpoints.open import Checkpoint
 from skywork_rt.export.bundle_writer import BundleWriter
-from skywork_rt.export.exporter import unusable_templates, write_small_files
+from skywork_rt.export.small_files import unusable_templates, write_small_files
 from skywork_rt.support.atomic_directory import AtomicDirectory
 
 __all__ = ["write_texts"]

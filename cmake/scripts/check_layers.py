@@ -87,6 +87,7 @@ PYTHON_ROOMS: Table = {
     ),
     "server": _rooms("_core", "errors", "support", "bundle", "text", "api", "skywork_rt", "routing"),
     "recipe": _rooms("_core", "errors", "support", "bundle", "text", "checkpoints", "convert"),
+    "compat": _rooms("errors", "support", "bundle", "checkpoints", "export", "api"),
     "cli": _rooms(
         "_core",
         "errors",
@@ -105,6 +106,7 @@ PYTHON_ROOMS: Table = {
         "bench",
         "recipe",
         "server",
+        "compat",
     ),
     "__main__": _rooms("cli"),
 }

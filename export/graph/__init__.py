@@ -6,8 +6,8 @@ only.
 
 from __future__ import annotations
 
-from skywork_rt.export.graph.build import build_graphs, check_memory, graph_bytes
+from skywork_rt.export.graph.build import build_graphs, check_graph_format, check_memory, graph_bytes
 from skywork_rt.export.graph.mindir import require_mindspore
 from skywork_rt.export.graph.tools import require_programs
 
-__all__ = ["build_graphs", "check_memory", "graph_bytes", "require_mindspore", "require_programs"]
+__all__ = ["build_graphs", "check_graph_format", "check_memory", "graph_bytes", "require_mindspore", "require_programs"]

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import skywork_rt
 from skywork_rt.checkpoints.model import ModelConfig, Source
-from skywork_rt.errors import CapacityError
+from skywork_rt.errors import CapacityError, UnsupportedError
 from skywork_rt.export.graph import weights
 from skywork_rt.export.graph.child import run_child
 from skywork_rt.export.graph.contract import CONTRACTS, FLAVOUR, PRECISION, Contract
 from skywork_rt.export.graph.convert import CONVERTER_BYTES_PER_WEIGHT_BYTE, convert
-from skywork_rt.export.graph.graph_file import GraphFile
+from skywork_rt.export.graph.graph_file import GraphFile, GraphFormat
 from skywork_rt.export.graph.mindir import require_mindspore
 from skywork_rt.export.graph.shared_weights import share_weights
 from skywork_rt.export.graph.tools import LiteTools, find_tools
@@ -26,12 +26,14 @@ from skywork_rt.export.graph.verify import compute_sequences, verify_graph
 from skywork_rt.support.host import available_memory
 from skywork_rt.support.stages import Progress, no_progress
 
-__all__ = ["build_graphs", "check_memory", "graph_bytes"]
+__all__ = ["build_graphs", "check_graph_format", "check_memory", "graph_bytes"]
 
 _NAMES: dict[Contract, str] = {"host-cache/full": "full", "host-cache/incremental": "incremental"}
 _DATA = "weights/data_0"
 _SHARED = "graphs.msw"
 _SPARE_BYTES = 64 << 20
+_MOST_MINDIR_BYTES = (2 << 30) - _SPARE_BYTES
+"""A MindIR is one protobuf message with the weights in it, and such a message has less than 2 GiB."""
 
 
 def build_graphs(
@@ -41,24 +43,29 @@ def build_graphs(
     *,
     contracts: Sequence[Contract] = CONTRACTS,
     verify: bool = True,
+    graph_format: GraphFormat = "ms",
 ) -> list[GraphFile]:
     """Writes the graphs of `source` into `workdir`, and nothing else there.
+
+    Graphs in Lite's own format share one file of weights; each MindIR has its own weights in it.
 
     Raises UnsupportedError without MindSpore, BackendUnavailableError without Lite, CapacityError when disk or memory
     will not do, CheckpointError for a damaged tensor, and BackendError when a step fails or a graph does not compute
     what the checkpoint says.
     """
     require_mindspore()
+    check_graph_format(graph_format, source.config)
     tools = find_tools()
     parameters = weights.graph_weights(source.config)
     _check_room(workdir, sum(weight.nbytes for weight in parameters), len(contracts))
     with tempfile.TemporaryDirectory(dir=workdir, prefix="graphs-") as scratch:
         _write_structure(source.config, parameters, Path(scratch), contracts, progress)
         _write_weights(source, parameters, Path(scratch), progress)
-        files = _convert(tools, Path(scratch), workdir, contracts, progress)
-    files = _share(files, workdir)
+        files = _convert(tools, Path(scratch), workdir, contracts, graph_format, progress)
+    if graph_format == "ms":
+        files = _share(files, workdir)
     if verify:
-        _verify(tools, source, workdir, contracts, progress)
+        _verify(tools, source, workdir, files, progress)
     return files
 
 
@@ -77,6 +84,17 @@ def _check_room(workdir: Path, weight_bytes: int, graphs: int) -> None:
 def graph_bytes(config: ModelConfig) -> int:
     """Bytes of the weights of a model's graphs, nearly what these add to a bundle; a tied head is there twice."""
     return sum(weight.nbytes for weight in weights.graph_weights(config))
+
+
+def check_graph_format(graph_format: GraphFormat, config: ModelConfig) -> None:
+    """Raises UnsupportedError, with the numbers, for a model whose weights a file of this format cannot hold."""
+    held = graph_bytes(config)
+    if graph_format == "mindir" and held > _MOST_MINDIR_BYTES:
+        raise UnsupportedError(
+            f"a MindIR holds its float32 weights in one protobuf message of less than 2 GiB, and this model has "
+            f"{held / 2.0**30:.2f} GiB of them; --graph-format ms (without --layout mindformers) has no such bound, "
+            "and neither have the weights of the native backend"
+        )
 
 
 def check_memory(config: ModelConfig) -> None:
@@ -150,13 +168,18 @@ def _write_weights(source: Source, parameters: list[weights.GraphWeight], scratc
 
 
 def _convert(
-    tools: LiteTools, scratch: Path, workdir: Path, contracts: Sequence[Contract], progress: Progress
+    tools: LiteTools,
+    scratch: Path,
+    workdir: Path,
+    contracts: Sequence[Contract],
+    graph_format: GraphFormat,
+    progress: Progress,
 ) -> list[GraphFile]:
     stage = "optimising graphs"
     files = []
     progress(stage, 0, len(contracts))
     for done, contract in enumerate(contracts, start=1):
-        target = workdir / f"{_NAMES[contract]}.ms"
+        target = workdir / f"{_NAMES[contract]}.{graph_format}"
         convert(tools, _graph_path(scratch, contract), target)
         files.append(GraphFile(target.name, contract, FLAVOUR, PRECISION))
         progress(stage, done, len(contracts))
@@ -172,12 +195,12 @@ def _share(files: list[GraphFile], workdir: Path) -> list[GraphFile]:
     return [dataclasses.replace(files[0], weights=own)] if (workdir / own).exists() else files
 
 
-def _verify(tools: LiteTools, source: Source, workdir: Path, contracts: Sequence[Contract], progress: Progress) -> None:
+def _verify(tools: LiteTools, source: Source, workdir: Path, graphs: Sequence[GraphFile], progress: Progress) -> None:
     stage = "verifying graphs"
-    total = len(contracts) + 1
+    total = len(graphs) + 1
     progress(stage, 0, total)
     sequences = compute_sequences(source)
     progress(stage, 1, total)
-    for done, contract in enumerate(contracts, start=2):
-        verify_graph(tools, workdir / f"{_NAMES[contract]}.ms", contract, source.config, sequences)
+    for done, graph in enumerate(graphs, start=2):
+        verify_graph(tools, workdir / graph.file, graph.contract, source.config, sequences)
         progress(stage, done, total)

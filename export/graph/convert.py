@@ -15,10 +15,10 @@ CONVERTER_BYTES_PER_WEIGHT_BYTE = 3.7
 
 
 def convert(tools: LiteTools, source: Path, target: Path) -> None:
-    """Converts `source` to `target`, which ends in `.ms`.
+    """Converts `source` to `target`, whose ending is one of `GRAPH_FORMATS`.
 
-    Over 2 GiB of weights, Lite puts them into a second file beside it, `.msw`, which the first names without a
-    directory. Raises BackendError in the converter's own words.
+    With `.ms` and over 2 GiB of weights, Lite puts them into a second file beside it, `.msw`, which the first names
+    without a directory. Raises BackendError in the converter's own words.
     """
     command = [str(tools.convert), str(source), str(target)]
     run_child(command, doing=f"optimising {target.name} with Lite's converter", env=tools.env, cwd=source.parent)

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-__all__ = ["GraphFile"]
+from skywork_rt.export.graph.contract import Contract
+
+__all__ = ["GRAPH_FORMATS", "GraphFile", "GraphFormat"]
+
+GraphFormat = Literal["ms", "mindir"]
+"""Lite's own format (kMindIR_Lite), or MindIR (kMindIR); also the ending of the file."""
+
+GRAPH_FORMATS: tuple[GraphFormat, ...] = ("ms", "mindir")
 
 
 @dataclass(frozen=True)
@@ -12,7 +20,7 @@ class GraphFile:
     """A graph that was written into the work directory: a plain file name and what it is (docs/bundle-format.md)."""
 
     file: str
-    contract: str
+    contract: Contract
     flavour: str
     precision: str
     weights: str | None = None

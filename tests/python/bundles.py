@@ -44,12 +44,16 @@ def bundle_of(
     *,
     targets: tuple[str, ...] = BACKENDS,
     graphs: str = "both",
+    layout: str = "bundle",
     **arguments: Any,
 ) -> Path:
-    """The bundle `name`, exported for every backend, or for `targets`, from what `make_source(directory)` writes."""
+    """The bundle `name`, exported for every backend, or for `targets`, from what `make_source(directory)` writes.
+
+    With layout="mindformers" the folder that has its two bundles.
+    """
     root = cache_directory() / "bundles" / "-".join(BACKENDS) / name
     root.mkdir(parents=True, exist_ok=True)
-    state = _state(weights, targets, graphs, arguments)
+    state = _state(weights, targets, graphs, layout, arguments)
     bundle = root / state
     with (root / ".lock").open("w") as lock:  # two test processes at once make it once
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -59,7 +63,9 @@ def bundle_of(
             work = root / "source" / name
             shutil.rmtree(work, ignore_errors=True)
             native = weights if "native" in targets else ()
-            export(make_source(work, **arguments), bundle, targets=targets, weights=native, graphs=graphs)
+            export(
+                make_source(work, **arguments), bundle, targets=targets, weights=native, graphs=graphs, layout=layout
+            )
             shutil.rmtree(work, ignore_errors=True)
     return bundle
 

@@ -23,6 +23,8 @@ from skywork_rt.cli import (
     plan,
     prepare,
     rank_table,
+    recipe,
+    run_mode,
     serve,
     split,
     synth,
@@ -72,6 +74,8 @@ app.command("serve")(serve.serve)
 app.command("info")(info.info)
 app.command("train")(train.train)
 app.command("launch")(launch.launch)
+app.command("run")(run_mode.run)
+app.command("recipe", context_settings=recipe.CONTEXT)(recipe.recipe)
 app.command("rank-table")(rank_table.rank_table)
 app.add_typer(lite.app, name="lite")
 app.add_typer(eval.app, name="eval")

@@ -49,6 +49,20 @@ def export(
             "sequences of a batch are computed one after the other."
         ),
     ] = "both",
+    graph_format: Annotated[
+        str | None,
+        typer.Option(
+            help="For lite: ms, Lite's own format, or mindir, which loads slower, for less than 2 GiB. Default: ms.",
+            show_default=False,
+        ),
+    ] = None,
+    layout: Annotated[
+        str,
+        typer.Option(
+            help="bundle, or mindformers: OUT/mindir_full_checkpoint/rank_0_graph.mindir and "
+            "OUT/mindir_inc_checkpoint/rank_0_graph.mindir, each with its model.json."
+        ),
+    ] = "bundle",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
     verify: Annotated[bool, typer.Option(help="Compare one forward pass with the source's weights.")] = True,
 ) -> None:
@@ -71,7 +85,19 @@ def export(
             overwrite=overwrite,
             verify=verify,
             graphs=graphs,
+            graph_format=graph_format,
+            layout=layout,
             progress=progress,
             **given,
         )
-    print(bundle_line(out))
+    for bundle in written_bundles(out, layout):
+        print(bundle_line(bundle))
+
+
+def written_bundles(out: Path, layout: str) -> list[Path]:
+    """The bundles of an export: `out` itself, or the folders in it."""
+    if layout != "mindformers":
+        return [out]
+    from skywork_rt.export.mindformers_layout import FOLDERS
+
+    return [out / folder for folder in FOLDERS.values() if (out / folder).is_dir()]

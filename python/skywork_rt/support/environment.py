@@ -11,6 +11,7 @@ from dataclasses import dataclass
 __all__ = [
     "API_KEYS",
     "CACHE",
+    "COMPAT_WEIGHTS",
     "DEBUG",
     "LITE_HOME",
     "LITE_TOOLS",
@@ -54,8 +55,24 @@ DEBUG = Variable("SKYWORK_RT_DEBUG", "Set: the command line shows the Python tra
 API_KEYS = Variable(
     "SKYWORK_RT_API_KEYS", "Keys of `skywork-rt serve`, separated by commas; every request must carry one of them."
 )
+COMPAT_WEIGHTS = Variable(
+    "SKYWORK_RT_COMPAT_WEIGHTS",
+    "Weights that skywork_rt.compat.mindformers exports a checkpoint with, such as int8. Unset: f32, int8 beyond 4 GB.",
+)
 MSRUN_ROLE = Variable("MS_ROLE", "Set by msrun: MS_WORKER makes a rank of `skywork-rt train`, MS_SCHED its scheduler.")
 MSRUN_RANK = Variable("RANK_ID", "Set by msrun: which rank a process is.")
 MSRUN_RANKS = Variable("RANK_SIZE", "Set by msrun: how many ranks there are.")
 
-VARIABLES = (CACHE, LITE_HOME, LITE_WHEEL, LITE_TOOLS, TEST_CACHE, DEBUG, API_KEYS, MSRUN_ROLE, MSRUN_RANK, MSRUN_RANKS)
+VARIABLES = (
+    CACHE,
+    LITE_HOME,
+    LITE_WHEEL,
+    LITE_TOOLS,
+    TEST_CACHE,
+    DEBUG,
+    API_KEYS,
+    COMPAT_WEIGHTS,
+    MSRUN_ROLE,
+    MSRUN_RANK,
+    MSRUN_RANKS,
+)

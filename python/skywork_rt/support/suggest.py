@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from skywork_rt.errors import InvalidArgumentError
 
-__all__ = ["refuse_unknown", "refuses_unknown_fields"]
+__all__ = ["nearest", "refuse_unknown", "refuses_unknown_fields"]
 
 T = TypeVar("T")
 
@@ -20,9 +20,15 @@ def refuse_unknown(owner: str, names: Iterable[str], known: Iterable[str], kind:
     allowed = sorted(known)
     for name in names:
         if name not in allowed:
-            near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(allowed)}"
+            near = nearest(name, allowed)
+            hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(allowed)}"
             raise InvalidArgumentError(f"{owner} has no {kind} {name!r}; {hint}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The name of `known` that is most like `name`; None when none is."""
+    found = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+    return found[0] if found else None
 
 
 def refuses_unknown_fields(cls: type[T]) -> type[T]:

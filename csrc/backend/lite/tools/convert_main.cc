@@ -1,9 +1,10 @@
-// skywork_rt_lite_convert IN.mindir OUT.ms
+// skywork_rt_lite_convert IN.mindir OUT.ms | OUT.mindir
 //
-// Runs Lite's offline converter on a legalised MindIR (a single file, or a graph file with its weights beside it) and
-// saves Lite's own format, which loads several times faster in half of the memory. Over 2 GiB the weights go to
-// OUT.msw. A process of its own, because the converter's libraries and MindSpore's cannot share one. Exit status 0, or
-// 1 with the reason as the last line of standard error.
+// Runs Lite's offline converter on a legalised MindIR (a single file, or a graph file with its weights beside it). The
+// ending of OUT says what is saved: Lite's own format (.ms), which loads several times faster in half of the memory and
+// puts weights over 2 GiB into OUT.msw, or an optimised MindIR (.mindir), one file. A process of its own, because the
+// converter's libraries and MindSpore's cannot share one. Exit status 0, or 1 with the reason as the last line of
+// standard error.
 
 #include <cstdio>
 #include <cstdlib>
@@ -14,22 +15,29 @@
 
 namespace {
 
-// The converter appends the extension itself.
-std::string WithoutExtension(const std::string& path) {
-  const std::string extension = ".ms";
-  const bool has =
-      path.size() > extension.size() && path.compare(path.size() - extension.size(), extension.size(), extension) == 0;
-  return has ? path.substr(0, path.size() - extension.size()) : path;
+constexpr char kMindIr[] = ".mindir";
+constexpr char kLite[] = ".ms";
+
+bool EndsWith(const std::string& text, const std::string& ending) {
+  return text.size() > ending.size() && text.compare(text.size() - ending.size(), ending.size(), ending) == 0;
+}
+
+// The converter appends the ending itself.
+std::string WithoutEnding(const std::string& path) {
+  for (const char* ending : {kMindIr, kLite}) {
+    if (EndsWith(path, ending)) return path.substr(0, path.size() - std::string(ending).size());
+  }
+  return path;
 }
 
 int Convert(const std::string& input, const std::string& output) {
   mindspore::Converter converter;
-  converter.SetSaveType(mindspore::kMindIR_Lite);
+  converter.SetSaveType(EndsWith(output, kMindIr) ? mindspore::kMindIR : mindspore::kMindIR_Lite);
   // Our four-dimensional inputs are no images: without this the converter wants each of them transposed.
   converter.SetInputFormat(mindspore::NCHW);
   const mindspore::Status status =
       converter.Convert(mindspore::converter::kFmkTypeMs, mindspore::StringToChar(input),
-                        mindspore::StringToChar(WithoutExtension(output)), mindspore::StringToChar(""));
+                        mindspore::StringToChar(WithoutEnding(output)), mindspore::StringToChar(""));
   if (!status.IsOk()) {
     std::fprintf(stderr, "Lite's converter refused %s: %s\n", input.c_str(), status.ToString().c_str());
     return EXIT_FAILURE;
@@ -41,7 +49,7 @@ int Convert(const std::string& input, const std::string& output) {
 
 int main(int argc, char** argv) {
   if (argc != 3) {
-    std::fprintf(stderr, "usage: skywork_rt_lite_convert IN.mindir OUT.ms\n");
+    std::fprintf(stderr, "usage: skywork_rt_lite_convert IN.mindir OUT.ms|OUT.mindir\n");
     return EXIT_FAILURE;
   }
   int status = EXIT_FAILURE;
