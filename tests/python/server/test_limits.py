@@ -158,14 +158,14 @@ def test_requests_beyond_the_places_are_told_to_come_again(tight: Serving) -> No
 def test_a_flood_beyond_the_queue_loses_nobody(endless_server: Serving) -> None:
     """8 run, 4 wait, and the rest is told to come again; who does so is served."""
     refused = endless_server.gauge("engine_requests_refused_total")
-    counts = asyncio.run(flood(endless_server, 120, {**ENDLESS, "max_tokens": 150}))
+    counts = asyncio.run(flood(endless_server, 60, {**ENDLESS, "max_tokens": 150}))
     assert set(counts) == {200, 429}
-    assert sum(counts.values()) == 120
+    assert sum(counts.values()) == 60
     assert counts[200] >= 12
     assert endless_server.gauge("engine_requests_refused_total") == refused + counts[429]
     endless_server.wait_until_idle()
-    patient = asyncio.run(patient_flood(endless_server, 40))
-    assert patient == 40
+    patient = asyncio.run(patient_flood(endless_server, 24))
+    assert patient == 24
 
 
 async def flood(server: Serving, count: int, asked: dict[str, Any]) -> Counter[int]:
