@@ -26,6 +26,14 @@ struct Traits {
   bool can_fork = false;            // Reorder may name one source more than once
   bool can_truncate = false;        // Truncate works
   bool mixed_steps = false;         // one Forward may carry prefill and decode chunks
+  /// The first chunk of a sequence should be its whole prompt, and every later one a single token: others are computed
+  /// one token at a time, or refused. The engine then neither cuts prompts nor begins them from cached tokens.
+  bool whole_prompts = false;
+  /// Sequences begin together and go on together: those that have no tokens yet are all in the Forward that computes
+  /// the first ones, none begins while others go on, and each Forward has every sequence that goes on. A sequence that
+  /// was closed is no longer one. Needs whole_prompts.
+  bool static_batch = false;
+  bool only_last_logits = false;    // only the last token of a prompt may have logits
   std::size_t bytes_per_token = 0;  // of keys and values, as they are stored; 0: unknown
   bool bitwise = false;             // a sequence's logits do not depend on batch, chunking or threads, to the bit;
                                     // else the engine cuts prompts by the model's shape, never by measured time

@@ -34,7 +34,7 @@ class Registry : public ::testing::Test {
   Bundle WithWeights() { return Write(kWeights, "w.bin"); }
   Bundle WithGraphs() { return Write(kGraphs, "f.ms"); }
 
-  static BackendOptions Asking(const std::string& backend, const std::string& device = "cpu") {
+  static BackendOptions Asking(const std::string& backend, const std::string& device = "auto") {
     BackendOptions options;
     options.backend = backend;
     options.device = device;
