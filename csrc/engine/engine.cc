@@ -87,7 +87,6 @@ Engine::Engine(std::unique_ptr<Backend> backend, EngineConfig config)
   request_limits_.model = &model_;
   request_limits_.options = &config_.options;
   request_limits_.can_fork = traits_.can_fork;
-  request_limits_.static_batch = traits_.static_batch;
   request_limits_.only_last_logits = traits_.only_last_logits;
   request_limits_.block_tokens = traits_.block_tokens;
   request_limits_.has_vocabulary = config_.vocabulary != nullptr;
@@ -229,8 +228,17 @@ bool Engine::TakeNews() {
     std::unique_lock<std::mutex> lock(mutex_);
     news_.wait(lock, [&] { return !inbox_.empty() || closing_ != Closing::kNo; });
     if (closing_ == Closing::kFinish && inbox_.empty()) return false;
+    if (traits_.static_batch) GatherBatch(&lock);
   }
   return TakeArrivals();
+}
+
+// A list of requests comes one by one, and the first of them should not keep the others waiting for its end.
+void Engine::GatherBatch(std::unique_lock<std::mutex>* lock) {
+  const auto whole = [&] {
+    return closing_ != Closing::kNo || inbox_.size() >= static_cast<std::size_t>(config_.options.max_batch);
+  };
+  news_.wait_for(*lock, config_.gather, whole);
 }
 
 // From here on the request ends in one way or another.

@@ -92,11 +92,6 @@ void CheckAbilities(const Request& request, const RequestLimits& limits) {
     Refuse(ErrorCode::kUnsupported, "the request has a mask and num_beams is ", params.num_beams,
            ": a mask follows samples, not beams; use num_beams = 1");
   }
-  if (limits.static_batch && request.mask != nullptr) {
-    Refuse(ErrorCode::kUnsupported,
-           "the request has a mask, which may hold its sequence back, but on this backend every sequence takes part in "
-           "every step (Traits::static_batch): use graphs with a cache that sequences can join");
-  }
   if (limits.only_last_logits && params.prompt_logprobs.has_value()) {
     Refuse(ErrorCode::kUnsupported, "prompt_logprobs is ", *params.prompt_logprobs,
            ", but this backend computes the logits of a prompt's last token only (Traits::only_last_logits): score on "

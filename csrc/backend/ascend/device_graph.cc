@@ -43,14 +43,16 @@ DeviceGraph::DeviceGraph(std::unique_ptr<GraphSession> session, GraphRole role, 
   RequireAll(form.form);
 }
 
-DeviceGraph::Input DeviceGraph::InputNamed(const std::string& name) {
+// MindSpore writes "name of the graph:name of the input".
+DeviceGraph::Input DeviceGraph::InputNamed(const std::string& full_name) {
+  const std::string name = full_name.substr(full_name.rfind(':') + 1);
   if (name == "tokens" || name == "input_ids") return Input::kTokens;
   if (name == "batch_valid_length") return Input::kValidLengths;
   if (name == "batch_index") return Input::kBatchIndex;
   if (name == "zactivate_len") return Input::kActiveLength;
   if (name == "block_tables") return Input::kBlockTables;
   if (name == "slot_mapping") return Input::kSlotMapping;
-  Refuse(StrCat("the graph has an input ", name, ", which the device-cache contract does not know"));
+  Refuse(StrCat("the graph has an input ", full_name, ", which the device-cache contract does not know"));
 }
 
 void DeviceGraph::CheckInput(const GraphSession::TensorInfo& info, Input input) const {

@@ -39,7 +39,7 @@ class DeviceGraph {
  private:
   enum class Input { kTokens, kValidLengths, kBatchIndex, kActiveLength, kBlockTables, kSlotMapping };
 
-  static Input InputNamed(const std::string& name);
+  static Input InputNamed(const std::string& full_name);
   void CheckInput(const GraphSession::TensorInfo& info, Input input) const;
   void RequireAll(const Form& form) const;
   GraphSession::Shape ShapeOf(Input input, const Gear& gear) const;

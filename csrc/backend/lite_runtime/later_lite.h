@@ -24,7 +24,6 @@ class __attribute__((visibility("default"))) ModelGroup {
  public:
   __attribute__((weak)) explicit ModelGroup(ModelGroupFlag flags);
   ~ModelGroup() = default;
-  __attribute__((weak)) Status AddModel(const std::vector<Model>& models);
 
  private:
   std::shared_ptr<ModelGroupImpl> impl_;
@@ -32,13 +31,30 @@ class __attribute__((visibility("default"))) ModelGroup {
 
 }  // namespace mindspore
 
-extern "C" __attribute__((weak)) void skywork_rt_model_group_constructor() __asm__(
-    "_ZN9mindspore10ModelGroupC1ENS_14ModelGroupFlagE");
-extern "C" __attribute__((weak)) void skywork_rt_model_group_add() __asm__(
-    "_ZN9mindspore10ModelGroup8AddModelERKSt6vectorINS_5ModelESaIS2_EE");
+namespace skywork_rt::lite_runtime {
 
-// A member that is called as a function whose first argument is `this`, which the Itanium C++ ABI makes the same.
-extern "C" __attribute__((weak)) void skywork_rt_set_rank_id(mindspore::AscendDeviceInfo* device, std::uint32_t rank)
+/// What a Model is in memory: a pointer to its implementation, which its copies share. The Model of 2.0 cannot be
+/// copied, that of 2.2 can, and ModelGroup takes copies.
+using ModelHandle = std::shared_ptr<void>;
+static_assert(sizeof(mindspore::Model) == sizeof(ModelHandle), "a Model is more than a pointer to its implementation");
+
+inline ModelHandle HandleOf(const mindspore::Model& model) {
+  return reinterpret_cast<const ModelHandle&>(model);
+}
+
+}  // namespace skywork_rt::lite_runtime
+
+__attribute__((weak)) void skywork_rt_model_group_constructor() __asm__(
+    "_ZN9mindspore10ModelGroupC1ENS_14ModelGroupFlagE");
+
+// Status ModelGroup::AddModel(const std::vector<Model>&)
+__attribute__((weak)) mindspore::Status skywork_rt_model_group_add(
+    mindspore::ModelGroup* group, const std::vector<skywork_rt::lite_runtime::ModelHandle>& models)
+    __asm__("_ZN9mindspore10ModelGroup8AddModelERKSt6vectorINS_5ModelESaIS2_EE");
+
+// Members are called as functions whose first argument is `this`, which the Itanium C++ ABI makes the same.
+// void AscendDeviceInfo::SetRankID(uint32_t)
+__attribute__((weak)) void skywork_rt_set_rank_id(mindspore::AscendDeviceInfo* device, std::uint32_t rank)
     __asm__("_ZN9mindspore16AscendDeviceInfo9SetRankIDEj");
 
 namespace skywork_rt::lite_runtime {

@@ -261,10 +261,10 @@ void ShareParameters(const std::vector<std::unique_ptr<mindspore::Model>>& model
                 "this MindSpore Lite has no ModelGroup that shares weights, which the two graphs of a device cache need: "
                 "set LITE_HOME to an unpacked MindSpore Lite 2.2 or later, the one for Ascend");
   }
-  std::vector<mindspore::Model> members;
-  for (const auto& model : models) members.push_back(*model);
+  std::vector<ModelHandle> members;
+  for (const auto& model : models) members.push_back(HandleOf(*model));
   mindspore::ModelGroup group(mindspore::ModelGroupFlag::kShareWeight);
-  Require(group.AddModel(members), "let the graphs share their Parameters", hooks);
+  Require(skywork_rt_model_group_add(&group, members), "let the graphs share their Parameters", hooks);
 }
 
 void Configure(mindspore::Model* model, const std::string& path, const AscendPlace& place, std::size_t graph,
@@ -286,7 +286,7 @@ std::vector<std::unique_ptr<GraphSession>> OpenOnAscend(const std::vector<std::s
   std::vector<std::unique_ptr<GraphSession>> sessions;
   for (std::size_t i = 0; i < paths.size(); ++i) {
     Configure(models[i].get(), paths[i], place, i, hooks);
-    sessions.push_back(std::make_unique<MindSporeSession>(paths[i], std::move(models[i]), context, CoreSet({}), hooks));
+    sessions.push_back(std::make_unique<MindSporeSession>(paths[i], std::move(models[i]), context, CoreSet(), hooks));
   }
   return sessions;
 }

@@ -99,9 +99,9 @@ TEST_F(Registry, UnknownNamesAreRefusedWithTheKnownOnes) {
 }
 
 TEST_F(Registry, APluginOfAnybodyIsABackendByItsFilesName) {
-  EXPECT_THAT(Names(), ElementsAre("native", "lite"));
+  EXPECT_THAT(Names(), ElementsAre("native", "lite", "ascend"));
   const WithTestPlugins plugins;
-  EXPECT_THAT(Names(), IsSupersetOf({"native", "lite", "good"}));
+  EXPECT_THAT(Names(), IsSupersetOf({"native", "lite", "ascend", "good"}));
   EXPECT_EQ(ResolveBackend(WithWeights(), Asking("good")), "good");
   EXPECT_THAT(Refusal(WithWeights(), Asking("good")).what(), HasSubstr("a test's plugin runs nothing"));
 }
