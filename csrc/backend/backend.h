@@ -21,11 +21,11 @@ struct Traits {
   /// there are max_cached_tokens / block_tokens of them, rounded up, and Open reserves nothing. A last block that is
   /// not full counts once for each of its sequences, however often it exists.
   std::size_t block_tokens = 0;
-  std::size_t max_chunk = 0;        // most tokens of one sequence in one Forward
-  std::size_t pass_tokens = 1;      // Forward computes so many tokens at a time: multiples of it are the fastest
-  bool can_fork = false;            // Reorder may name one source more than once
-  bool can_truncate = false;        // Truncate works
-  bool mixed_steps = false;         // one Forward may carry prefill and decode chunks
+  std::size_t max_chunk = 0;    // most tokens of one sequence in one Forward
+  std::size_t pass_tokens = 1;  // Forward computes so many tokens at a time: multiples of it are the fastest
+  bool can_fork = false;        // Reorder may name one source more than once
+  bool can_truncate = false;    // Truncate works
+  bool mixed_steps = false;     // one Forward may carry prefill and decode chunks
   /// The first chunk of a sequence should be its whole prompt, and every later one a single token: others are computed
   /// one token at a time, or refused. The engine then neither cuts prompts nor begins them from cached tokens.
   bool whole_prompts = false;

@@ -14,11 +14,11 @@ inline std::string WhyNotOnProcessor(const std::string& backend, const Generator
                   "\"; \"ascend\" is for backend=\"ascend\".");
   }
   const GeneratorOptions defaults;
-  const char* option = options.device_id != defaults.device_id       ? "device_id"
-                       : options.rank_id != defaults.rank_id         ? "rank_id"
-                       : options.ge_config != defaults.ge_config     ? "ge_config"
+  const char* option = options.device_id != defaults.device_id         ? "device_id"
+                       : options.rank_id != defaults.rank_id           ? "rank_id"
+                       : options.ge_config != defaults.ge_config       ? "ge_config"
                        : options.ge_precision != defaults.ge_precision ? "ge_precision"
-                                                                     : nullptr;
+                                                                       : nullptr;
   if (option == nullptr) return "";
   return StrCat("The backend \"", backend, "\" has no option ", option, ", which is for backend=\"ascend\".");
 }

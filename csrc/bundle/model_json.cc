@@ -213,7 +213,8 @@ ModelSpec ParseModel(const Node& node) {
 }
 
 BundleFile ParseFile(const Node& files, const std::string& name, std::int64_t version) {
-  if (!IsInside(name, version)) files.Fail(files.Place(name), "is not a plain file name: it must stay inside the bundle");
+  if (!IsInside(name, version))
+    files.Fail(files.Place(name), "is not a plain file name: it must stay inside the bundle");
   const Node node = files.Child(name);
   BundleFile file;
   file.name = name;

@@ -47,9 +47,8 @@ std::optional<Admission> Scheduler::NextAdmission() const {
 }
 
 bool Scheduler::BatchIsUnderWay() const {
-  return std::any_of(running_.begin(), running_.end(), [](const auto& group) {
-    return !group->reading_prompt || group->rows[0]->cached != 0;
-  });
+  return std::any_of(running_.begin(), running_.end(),
+                     [](const auto& group) { return !group->reading_prompt || group->rows[0]->cached != 0; });
 }
 
 // The first request of the queue as it will run, but for its ticket, which stays in the queue.

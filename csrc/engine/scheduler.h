@@ -30,7 +30,8 @@ namespace skywork_rt {
 ///  - Each step runs every decoding sequence that has a token pending (one, and its guesses) and at most as many prompt
 ///    tokens as the engine says, and never more than `prefill_budget`.
 ///  - A finished sequence stays open for prefix reuse until its room is needed; the longest unused goes first.
-///  - Where prompts are read whole (Traits::whole_prompts), a step takes the first of them whatever the budget, and more
+///  - Where prompts are read whole (Traits::whole_prompts), a step takes the first of them whatever the budget, and
+///  more
 ///    as long as all of them fit into it.
 ///  - In static batches (Traits::static_batch) requests are admitted until the batch takes its first step, which reads
 ///    all of their prompts; the next batch waits until the last of them has left.

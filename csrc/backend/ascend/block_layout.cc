@@ -26,9 +26,9 @@ BlockLayout::BlockLayout(DeviceForm form)
 void BlockLayout::Open(SeqId seq, std::size_t max_tokens) {
   const std::size_t wanted = pool_.BlocksFor(max_tokens);
   if (wanted > pool_.free()) {
-    throw Error(ErrorCode::kBusy, StrCat("a sequence of ", max_tokens, " tokens takes ", wanted, " blocks of ",
-                                         form_.cache.block_tokens, " tokens, and ", pool_.free(), " of ",
-                                         form_.cache.blocks - 1, " are free"));
+    throw Error(ErrorCode::kBusy,
+                StrCat("a sequence of ", max_tokens, " tokens takes ", wanted, " blocks of ", form_.cache.block_tokens,
+                       " tokens, and ", pool_.free(), " of ", form_.cache.blocks - 1, " are free"));
   }
   blocks_.emplace(seq, pool_.Take(wanted));
 }

@@ -8,8 +8,9 @@
 
 namespace skywork_rt::ascend {
 
-/// Form paged: a sequence has blocks, all that it may come to from the beginning, and any row of a batch. What is padding
-/// is written to the first slot of block 0, which no sequence gets: MindFormers keeps such a block for each sequence.
+/// Form paged: a sequence has blocks, all that it may come to from the beginning, and any row of a batch. What is
+/// padding is written to the first slot of block 0, which no sequence gets: MindFormers keeps such a block for each
+/// sequence.
 class BlockLayout final : public CacheLayout {
  public:
   explicit BlockLayout(DeviceForm form);

@@ -68,10 +68,12 @@ std::string Said(const EnvironmentVariable& variable) {
   const std::string where = StrCat(Said(environment::kLibraryPath), ", ", Said(environment::kAscendHome));
   if (unused) {
     Refuse(StrCat(names, " of CANN is not where the loader looks (", where, "), but in ", unused->string(),
-                  ". Run 'source ", home, "/../set_env.sh' (or bin/setenv.bash of the toolkit) before this program: "
+                  ". Run 'source ", home,
+                  "/../set_env.sh' (or bin/setenv.bash of the toolkit) before this program: "
                   "LD_LIBRARY_PATH must be set when it starts."));
   }
-  Refuse(StrCat(names, " of CANN is missing (", where, ", and ", kUsualHome, " has none). Install the Ascend driver and "
+  Refuse(StrCat(names, " of CANN is missing (", where, ", and ", kUsualHome,
+                " has none). Install the Ascend driver and "
                 "the CANN toolkit on a machine with a card, run 'source set_env.sh' of the toolkit, which sets both "
                 "variables, and see 'skywork-rt doctor'. On this machine use backend=\"native\" or \"lite\"."));
 }
@@ -91,7 +93,8 @@ void RequireCann() {
   }
   std::error_code error;
   if (!fs::exists(kDriver, error)) {
-    Refuse(StrCat(kDriver, " does not exist: the Ascend driver is not installed, or this container was started without "
+    Refuse(StrCat(kDriver,
+                  " does not exist: the Ascend driver is not installed, or this container was started without "
                   "its devices. 'npu-smi info' must list the card."));
   }
 }

@@ -34,8 +34,9 @@ Traits TraitsOf(const ModelSpec& model, const DeviceForm& form, const DeviceLimi
 
 [[noreturn]] void Refuse(const std::string& complaint) {
   throw Error(ErrorCode::kUnsupported,
-              StrCat(complaint, ": graphs whose cache is written by Assign compute batches that begin and go on "
-                                "together; export with PromptKVCache (form indexed) or paged attention for more"));
+              StrCat(complaint,
+                     ": graphs whose cache is written by Assign compute batches that begin and go on "
+                     "together; export with PromptKVCache (form indexed) or paged attention for more"));
 }
 
 }  // namespace
@@ -147,9 +148,9 @@ void DeviceCacheBackend::PlanPrompts(std::vector<Part> parts, std::vector<Run>* 
   }
   for (Part& part : parts) {
     const bool begins =
-        runs->empty() || (!together && (length_of(runs->back().parts[0]) != length_of(part) ||
-                                        static_cast<int>(runs->back().parts.size()) >=
-                                            form_.full.MostRows(length_of(part))));
+        runs->empty() ||
+        (!together && (length_of(runs->back().parts[0]) != length_of(part) ||
+                       static_cast<int>(runs->back().parts.size()) >= form_.full.MostRows(length_of(part))));
     if (begins) runs->push_back({true, {}});
     runs->back().parts.push_back(part);
   }
@@ -159,12 +160,13 @@ void DeviceCacheBackend::PlanPrompts(std::vector<Part> parts, std::vector<Run>* 
 
 void DeviceCacheBackend::CheckStatic(Span<const Chunk> chunks) const {
   if (broken_) {
-    throw Error(ErrorCode::kBackend,
-                "an earlier call failed while it added to the cache, so that the sequences of its batch are lost: close "
-                "them all");
+    throw Error(
+        ErrorCode::kBackend,
+        "an earlier call failed while it added to the cache, so that the sequences of its batch are lost: close "
+        "them all");
   }
-  const bool begins = std::any_of(chunks.begin(), chunks.end(),
-                                  [&](const Chunk& chunk) { return ledger_.Length(chunk.seq) == 0; });
+  const bool begins =
+      std::any_of(chunks.begin(), chunks.end(), [&](const Chunk& chunk) { return ledger_.Length(chunk.seq) == 0; });
   if (begins) {
     CheckStaticPrompts(chunks);
     return;
@@ -187,8 +189,7 @@ void DeviceCacheBackend::CheckStaticPrompts(Span<const Chunk> chunks) const {
     Refuse(StrCat("a prompt cannot join while sequence ", seq, " goes on"));
   }
   for (const Chunk& chunk : chunks) {
-    const bool last_only =
-        chunk.logit_rows.empty() || chunk.logit_rows[0] == static_cast<int>(chunk.tokens.size()) - 1;
+    const bool last_only = chunk.logit_rows.empty() || chunk.logit_rows[0] == static_cast<int>(chunk.tokens.size()) - 1;
     if (!last_only) Refuse(StrCat("logits of token ", chunk.logit_rows[0], " inside a prompt"));
   }
 }

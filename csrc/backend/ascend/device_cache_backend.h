@@ -30,9 +30,9 @@ struct DeviceLimits {
 
 /// A model as the pair of graphs that MindFormers exports, whose KV cache is Parameters inside them.
 ///
-/// The full graph reads the prompts of sequences that are empty, each at the smallest gear that holds it; the incremental
-/// graph computes one token for each sequence of a step. Longer chunks of sequences that are not empty, and rows of
-/// logits inside a prompt, are computed one token at a time; the form assign refuses them.
+/// The full graph reads the prompts of sequences that are empty, each at the smallest gear that holds it; the
+/// incremental graph computes one token for each sequence of a step. Longer chunks of sequences that are not empty, and
+/// rows of logits inside a prompt, are computed one token at a time; the form assign refuses them.
 class DeviceCacheBackend final : public Backend {
  public:
   /// Throws kCorruptBundle when the sessions do not have the contract's inputs.

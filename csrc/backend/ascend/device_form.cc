@@ -64,7 +64,8 @@ const char* NameOf(Form form) {
 }
 
 int DeviceForm::MostRows() const {
-  const int rows = form == Form::kAssign ? std::min(full.max_batch(), incremental.max_batch()) : incremental.max_batch();
+  const int rows =
+      form == Form::kAssign ? std::min(full.max_batch(), incremental.max_batch()) : incremental.max_batch();
   return form == Form::kPaged ? std::min(rows, cache.blocks - 1) : std::min(rows, cache.rows);
 }
 
@@ -82,8 +83,8 @@ DeviceForm ReadDeviceForm(const ModelSpec& model, const BundleGraph& full, const
   form.max_length = PositionsOf(form);
   if (form.form != Form::kPaged) form.max_length = std::min(form.max_length, form.incremental.max_length());
   if (static_cast<std::size_t>(model.max_length) > form.max_length) {
-    Refuse(incremental, StrCat("holds sequences of ", form.max_length, " tokens, fewer than model.max_length = ",
-                               model.max_length));
+    Refuse(incremental,
+           StrCat("holds sequences of ", form.max_length, " tokens, fewer than model.max_length = ", model.max_length));
   }
   if (form.full.max_length() > PositionsOf(form)) {
     Refuse(full, StrCat("has prompts of ", form.full.max_length(), " tokens (gears ", form.full.ToString(),

@@ -103,9 +103,9 @@ Span<const float> DeviceGraph::Run(const Feeds& feeds) {
   const Span<const float> logits = session_->Output(0);
   const std::size_t wanted = static_cast<std::size_t>(feeds.gear.batch) * static_cast<std::size_t>(vocab_size_);
   if (logits.size() != wanted) {
-    throw Error(ErrorCode::kBackend, StrCat("the graph gives ", logits.size(), " logits where ", feeds.gear.batch,
-                                            " rows of ", vocab_size_, " are ", wanted,
-                                            ": a graph must give those of each row's last token alone"));
+    throw Error(ErrorCode::kBackend,
+                StrCat("the graph gives ", logits.size(), " logits where ", feeds.gear.batch, " rows of ", vocab_size_,
+                       " are ", wanted, ": a graph must give those of each row's last token alone"));
   }
   return logits;
 }

@@ -39,7 +39,8 @@ std::string ReadText(const fs::path& file) {
     throw Error(ErrorCode::kNotFound,
                 StrCat("ge_config names ", file.string(), ", which is no file: give MindSpore Lite's context.cfg"));
   }
-  if (fs::file_size(file, error) > kMostBytes) Refuse(file.string(), "has more than 1 MiB; a configuration is far smaller");
+  if (fs::file_size(file, error) > kMostBytes)
+    Refuse(file.string(), "has more than 1 MiB; a configuration is far smaller");
   std::ifstream in(file, std::ios::binary);
   std::stringstream text;
   text << in.rdbuf();
@@ -98,7 +99,8 @@ void GeConfig::TakeSection(const std::string& name, const std::string& place, st
   if (FindSection(name) == nullptr) {
     std::vector<const char*> known;
     for (const GeSection& each : GeSections()) known.push_back(each.name);
-    Refuse(place, StrCat("there is no section [", name, "]; the nearest known ones are ", Joined(Nearest(name, known))));
+    Refuse(place,
+           StrCat("there is no section [", name, "]; the nearest known ones are ", Joined(Nearest(name, known))));
   }
   if (!sections_.emplace(name, std::map<std::string, std::string>()).second) {
     Refuse(place, StrCat("the section [", name, "] stands twice: Lite would read one of them only"));
@@ -140,7 +142,8 @@ std::vector<std::string> GeConfigFiles(const std::string& option) {
   }
   if (files.size() > 2 || std::find(files.begin(), files.end(), "") != files.end()) {
     throw Error(ErrorCode::kInvalidArgument,
-                StrCat("ge_config is \"", option, "\", but must be one file, or two with a comma between them: of the "
+                StrCat("ge_config is \"", option,
+                       "\", but must be one file, or two with a comma between them: of the "
                        "full graph and of the incremental one"));
   }
   if (files.size() == 1) files.push_back(files[0]);
@@ -148,12 +151,19 @@ std::vector<std::string> GeConfigFiles(const std::string& option) {
 }
 
 void CheckPrecision(const std::string& mode) {
-  const std::vector<const char*> known{"must_keep_origin_dtype",   "force_fp16",           "force_fp32",
-                                       "allow_fp32_to_fp16",       "allow_fp32_to_bf16",   "allow_mix_precision",
-                                       "allow_mix_precision_fp16", "allow_mix_precision_bf16", "cube_fp16in_fp32out"};
+  const std::vector<const char*> known{"must_keep_origin_dtype",
+                                       "force_fp16",
+                                       "force_fp32",
+                                       "allow_fp32_to_fp16",
+                                       "allow_fp32_to_bf16",
+                                       "allow_mix_precision",
+                                       "allow_mix_precision_fp16",
+                                       "allow_mix_precision_bf16",
+                                       "cube_fp16in_fp32out"};
   if (mode == "auto") return;
   if (std::any_of(known.begin(), known.end(), [&](const char* each) { return mode == each; })) return;
-  throw Error(ErrorCode::kInvalidArgument, StrCat("ge_precision is \"", mode, "\", but must be auto or a mode of GE; the "
+  throw Error(ErrorCode::kInvalidArgument, StrCat("ge_precision is \"", mode,
+                                                  "\", but must be auto or a mode of GE; the "
                                                   "nearest are ",
                                                   Joined(Nearest(mode, known))));
 }

@@ -164,9 +164,8 @@ const std::vector<GeSection>& GeSections() {
 std::vector<std::string> Nearest(const std::string& name, const std::vector<const char*>& known) {
   constexpr std::size_t kMost = 3;
   std::vector<std::string> nearest(known.begin(), known.end());
-  std::stable_sort(nearest.begin(), nearest.end(), [&](const std::string& a, const std::string& b) {
-    return Distance(name, a) < Distance(name, b);
-  });
+  std::stable_sort(nearest.begin(), nearest.end(),
+                   [&](const std::string& a, const std::string& b) { return Distance(name, a) < Distance(name, b); });
   if (nearest.size() > kMost) nearest.resize(kMost);
   return nearest;
 }

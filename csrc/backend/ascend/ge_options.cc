@@ -70,11 +70,12 @@ bool Says(const GeConfig& config, const char* key) {
 std::vector<GeOption> OverridesFor(const BundleGraph& graph, const GeConfig& config, const BackendOptions& options) {
   // What the recipe's context.cfg has, and users of these exports know.
   constexpr std::array<std::array<const char*, 2>, 4> kRecipe{{{"ge.exec.formatMode", "1"},
-                                                                {"ge.exec.precision_mode", "must_keep_origin_dtype"},
-                                                                {"ge.externalWeight", "1"},
-                                                                {"ge.exec.atomicCleanPolicy", "1"}}};
+                                                               {"ge.exec.precision_mode", "must_keep_origin_dtype"},
+                                                               {"ge.externalWeight", "1"},
+                                                               {"ge.exec.atomicCleanPolicy", "1"}}};
   std::vector<GeOption> overrides{{kContext, "provider", "ge"}};
-  if (config.Find(kContext, "plugin_custom_ops") == nullptr) overrides.push_back({kContext, "plugin_custom_ops", "All"});
+  if (config.Find(kContext, "plugin_custom_ops") == nullptr)
+    overrides.push_back({kContext, "plugin_custom_ops", "All"});
   for (const auto& [key, value] : kRecipe) {
     if (!Says(config, key)) overrides.push_back({kSession, key, value});
   }

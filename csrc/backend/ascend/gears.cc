@@ -14,8 +14,7 @@ std::optional<Gear> Cheapest(const std::vector<Gear>& gears, const Fits& fits) {
   const auto cost = [](const Gear& gear) { return static_cast<std::size_t>(gear.batch) * gear.length; };
   for (const Gear& gear : gears) {
     if (!fits(gear)) continue;
-    const bool better =
-        !best || cost(gear) < cost(*best) || (cost(gear) == cost(*best) && gear.batch < best->batch);
+    const bool better = !best || cost(gear) < cost(*best) || (cost(gear) == cost(*best) && gear.batch < best->batch);
     if (better) best = gear;
   }
   return best;

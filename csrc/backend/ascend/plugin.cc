@@ -40,16 +40,18 @@ std::string WhyNot(const Bundle& bundle, const BackendOptions& options) {
   const GraphPair device = FindPair(bundle, "device-cache");
   const GraphPair host = FindPair(bundle, "host-cache");
   if ((device.full != nullptr && device.incremental != nullptr) || host.full != nullptr) return "";
-  return StrCat("The bundle ", bundle.directory().string(), " has no graphs for the backend \"ascend\" (it has: ",
-                bundle.Contents(),
-                "). Make one around MindFormers' exports with: skywork-rt adopt FULL INCREMENTAL --tokenizer T --config "
-                "YAML OUT; or leave device and backend out.");
+  return StrCat(
+      "The bundle ", bundle.directory().string(),
+      " has no graphs for the backend \"ascend\" (it has: ", bundle.Contents(),
+      "). Make one around MindFormers' exports with: skywork-rt adopt FULL INCREMENTAL --tokenizer T --config "
+      "YAML OUT; or leave device and backend out.");
 }
 
 void RequireOption(const char* name, const std::string& value, const std::string& plain) {
   if (value == "auto" || value == plain) return;
-  throw Error(ErrorCode::kUnsupported, StrCat("the backend \"ascend\" computes with what its graphs were exported with; ",
-                                              name, " is \"", value, "\": leave it out"));
+  throw Error(ErrorCode::kUnsupported,
+              StrCat("the backend \"ascend\" computes with what its graphs were exported with; ", name, " is \"", value,
+                     "\": leave it out"));
 }
 
 void CheckOptions(const BackendOptions& options) {

@@ -8,13 +8,13 @@
 namespace skywork_rt::ascend {
 
 /// Forms assign and indexed: a sequence has a row of the cache. A step of one token reads row i of the cache for row i
-/// of the batch, whatever batch_index says, so it takes as many rows as the highest sequence in it needs. Those of other
-/// sequences and of none are padding, which writes where nothing is kept:
+/// of the batch, whatever batch_index says, so it takes as many rows as the highest sequence in it needs. Those of
+/// other sequences and of none are padding, which writes where nothing is kept:
 ///  - indexed: at the position behind the sequence's tokens, which its next token overwrites;
 ///  - assign: a token is added to what is there, so no sequence that goes on may be missing from a step; rows of
 ///    sequences that are closed write into themselves.
-/// A prompt's call of the indexed form names its rows, and its padding repeats the first prompt: it writes there what is
-/// written anyway.
+/// A prompt's call of the indexed form names its rows, and its padding repeats the first prompt: it writes there what
+/// is written anyway.
 class RowLayout final : public CacheLayout {
  public:
   explicit RowLayout(DeviceForm form);

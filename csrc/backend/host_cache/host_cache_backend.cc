@@ -21,7 +21,7 @@ constexpr std::size_t kMaxChunk = 512;
 }  // namespace
 
 HostCacheBackend::HostCacheBackend(ModelSpec model, const HostCacheLimits& limits, const SessionFactory& open_full,
-                         SessionFactory open_incremental)
+                                   SessionFactory open_incremental)
     : model_(std::move(model)),
       limits_(limits),
       open_incremental_(std::move(open_incremental)),

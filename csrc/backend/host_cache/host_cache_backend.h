@@ -35,7 +35,7 @@ class HostCacheBackend final : public Backend {
   /// `open_full` is called here, `open_incremental` when it is worth it; an empty one means that the bundle has
   /// no such graph, and batches are computed one sequence at a time.
   HostCacheBackend(ModelSpec model, const HostCacheLimits& limits, const SessionFactory& open_full,
-              SessionFactory open_incremental);
+                   SessionFactory open_incremental);
 
   const ModelSpec& model() const override { return model_; }
   Traits traits() const override;

@@ -58,7 +58,7 @@ class HostCacheGraph {
   ModelSpec model_;
   std::vector<std::size_t> inputs_;        // session's index of each expected input
   std::vector<std::size_t> cache_inputs_;  // of key_0, value_0, key_1, ...
-  std::vector<host_cache::Shape> shapes_;        // of the last Resize
+  std::vector<host_cache::Shape> shapes_;  // of the last Resize
   std::size_t logit_floats_ = 0;           // sizes of the last run's outputs
   std::size_t new_floats_ = 0;
 };

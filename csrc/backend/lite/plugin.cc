@@ -30,8 +30,8 @@ std::string WhyNot(const Bundle& bundle, const BackendOptions& options) {
   if (has_graphs) return "";
   return StrCat("The bundle ", bundle.directory().string(),
                 " has no graphs for the backend \"lite\" (it has: ", bundle.Contents(),
-                "). Export with --for lite, or open it with backend=\"",
-                bundle.graphs().empty() ? "native" : "ascend", "\".");
+                "). Export with --for lite, or open it with backend=\"", bundle.graphs().empty() ? "native" : "ascend",
+                "\".");
 }
 
 void CheckOptions(const BackendOptions& options) {
@@ -56,7 +56,8 @@ std::vector<BundleFile> FilesOf(const Bundle& bundle, const std::string& file) {
 
 /// Opens a graph of the bundle when called. The SHA-256 of its files is compared before Lite, whose parser trusts its
 /// input, sees them.
-host_cache::SessionFactory Opener(const Bundle& bundle, const std::string& file, int threads, const std::vector<int>& affinity) {
+host_cache::SessionFactory Opener(const Bundle& bundle, const std::string& file, int threads,
+                                  const std::vector<int>& affinity) {
   return [bundle, file, threads, affinity] {
     for (const BundleFile& listed : FilesOf(bundle, file)) bundle.VerifyFile(listed.name);
     return lite_runtime::LiteLibrary::Get().Open(bundle.PathOf(file).string(), threads, affinity);
@@ -105,7 +106,8 @@ std::unique_ptr<Backend> Make(const Bundle& bundle, const BackendOptions& option
                                  : limits.max_length * static_cast<std::size_t>(limits.max_batch);
   return std::make_unique<host_cache::HostCacheBackend>(
       bundle.model(), limits, Opener(bundle, full->file, threads, options.affinity),
-      incremental == nullptr ? host_cache::SessionFactory() : Opener(bundle, incremental->file, threads, options.affinity));
+      incremental == nullptr ? host_cache::SessionFactory()
+                             : Opener(bundle, incremental->file, threads, options.affinity));
 }
 
 std::unique_ptr<GraphSession> OpenGraph(const Bundle& bundle, const std::string& file, int threads) {

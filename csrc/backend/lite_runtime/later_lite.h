@@ -1,9 +1,9 @@
 #pragma once
 
-// What MindSpore Lite has since 2.2 and the headers of 2.0, which this is compiled against, do not declare: a ModelGroup
-// whose models share their Parameters, and the rank of an Ascend device. Written from the documentation of these classes
-// (include/api/model_group.h and context.h of MindSpore 2.2 and later), and not run against a device. It stands instead
-// of <include/api/model_group.h>, which must not be included beside it.
+// What MindSpore Lite has since 2.2 and the headers of 2.0, which this is compiled against, do not declare: a
+// ModelGroup whose models share their Parameters, and the rank of an Ascend device. Written from the documentation of
+// these classes (include/api/model_group.h and context.h of MindSpore 2.2 and later), and not run against a device. It
+// stands instead of <include/api/model_group.h>, which must not be included beside it.
 //
 // Every member is weak: with a Lite that lacks it, the module loads all the same, and the functions at the end say so.
 
@@ -49,13 +49,14 @@ __attribute__((weak)) void skywork_rt_model_group_constructor() __asm__(
 
 // Status ModelGroup::AddModel(const std::vector<Model>&)
 __attribute__((weak)) mindspore::Status skywork_rt_model_group_add(
-    mindspore::ModelGroup* group, const std::vector<skywork_rt::lite_runtime::ModelHandle>& models)
-    __asm__("_ZN9mindspore10ModelGroup8AddModelERKSt6vectorINS_5ModelESaIS2_EE");
+    mindspore::ModelGroup* group,
+    const std::vector<skywork_rt::lite_runtime::ModelHandle>&
+        models) __asm__("_ZN9mindspore10ModelGroup8AddModelERKSt6vectorINS_5ModelESaIS2_EE");
 
 // Members are called as functions whose first argument is `this`, which the Itanium C++ ABI makes the same.
 // void AscendDeviceInfo::SetRankID(uint32_t)
-__attribute__((weak)) void skywork_rt_set_rank_id(mindspore::AscendDeviceInfo* device, std::uint32_t rank)
-    __asm__("_ZN9mindspore16AscendDeviceInfo9SetRankIDEj");
+__attribute__((weak)) void skywork_rt_set_rank_id(mindspore::AscendDeviceInfo* device, std::uint32_t rank) __asm__(
+    "_ZN9mindspore16AscendDeviceInfo9SetRankIDEj");
 
 namespace skywork_rt::lite_runtime {
 

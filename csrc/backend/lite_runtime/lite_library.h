@@ -19,8 +19,8 @@ class LiteLibrary {
 
   /// Loads a graph, MindIR or Lite's own format. Throws Error(kBackend) with Lite's own text.
   std::unique_ptr<GraphSession> Open(const std::string& path, int threads, const std::vector<int>& affinity) const;
-  /// Loads MindIR graphs through the provider `ge`, which share their Parameters. Throws Error(kBackend) with Lite's own
-  /// text, and kBackendUnavailable when this Lite has no ModelGroup that shares weights (it came with 2.2).
+  /// Loads MindIR graphs through the provider `ge`, which share their Parameters. Throws Error(kBackend) with Lite's
+  /// own text, and kBackendUnavailable when this Lite has no ModelGroup that shares weights (it came with 2.2).
   std::vector<std::unique_ptr<GraphSession>> OpenOnAscend(const std::vector<std::string>& paths,
                                                           const struct AscendPlace& place) const;
   /// Place and version of the headers, for people.

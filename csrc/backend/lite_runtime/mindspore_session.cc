@@ -56,9 +56,9 @@ std::size_t ElementBytes(ElementType type) {
 void Require(const mindspore::Status& status, const std::string& action, const LogHooks& hooks) {
   const std::string logged = hooks.take_errors();
   if (status.IsOk()) return;
-  throw Error(ErrorCode::kBackend, StrCat("MindSpore Lite could not ", action, " (status ",
-                                          static_cast<int>(status.StatusCode()), ": ", status.ToString(), ")",
-                                          logged.empty() ? "" : StrCat("; it logged:\n", logged)));
+  throw Error(ErrorCode::kBackend,
+              StrCat("MindSpore Lite could not ", action, " (status ", static_cast<int>(status.StatusCode()), ": ",
+                     status.ToString(), ")", logged.empty() ? "" : StrCat("; it logged:\n", logged)));
 }
 
 /// A graph on mindspore::Model.
@@ -70,7 +70,7 @@ class MindSporeSession final : public GraphSession {
       : path_(std::move(path)), hooks_(hooks), cores_(cores), model_(std::move(model)) {
     const ExitGate::Pass pass(&TheExitGate());
     const CoreScope place(cores_);  // Lite moves the thread that builds, and leaves it there
-    hooks_.begin_load();  // the model's constructor has put the log back
+    hooks_.begin_load();            // the model's constructor has put the log back
     const mindspore::Status status = Build(context);
     hooks_.end_load();
     CloseTheGateAtExit();
@@ -231,7 +231,8 @@ std::shared_ptr<mindspore::Context> AscendContext(const AscendPlace& place) {
   device->SetDeviceID(static_cast<std::uint32_t>(place.device_id));
   if (!SetRankId(device.get(), static_cast<std::uint32_t>(place.rank_id)) && place.rank_id != 0) {
     throw Error(ErrorCode::kBackendUnavailable,
-                StrCat("rank_id is ", place.rank_id, ", but this MindSpore Lite knows no ranks: set LITE_HOME to 2.2 or "
+                StrCat("rank_id is ", place.rank_id,
+                       ", but this MindSpore Lite knows no ranks: set LITE_HOME to 2.2 or "
                        "later"));
   }
   device->SetProvider("ge");
@@ -257,9 +258,10 @@ std::unique_ptr<GraphSession> OpenSession(const std::string& path, int threads, 
 void ShareParameters(const std::vector<std::unique_ptr<mindspore::Model>>& models, const LogHooks& hooks) {
   if (models.size() < 2) return;
   if (!CanShareWeights()) {
-    throw Error(ErrorCode::kBackendUnavailable,
-                "this MindSpore Lite has no ModelGroup that shares weights, which the two graphs of a device cache need: "
-                "set LITE_HOME to an unpacked MindSpore Lite 2.2 or later, the one for Ascend");
+    throw Error(
+        ErrorCode::kBackendUnavailable,
+        "this MindSpore Lite has no ModelGroup that shares weights, which the two graphs of a device cache need: "
+        "set LITE_HOME to an unpacked MindSpore Lite 2.2 or later, the one for Ascend");
   }
   std::vector<ModelHandle> members;
   for (const auto& model : models) members.push_back(HandleOf(*model));
@@ -295,8 +297,8 @@ std::vector<std::unique_ptr<GraphSession>> OpenOnAscend(const std::vector<std::s
 }  // namespace skywork_rt::lite_runtime
 
 extern "C" SKYWORK_RT_API const skywork_rt::lite_runtime::SessionEntry* skywork_rt_lite_session() {
-  static const skywork_rt::lite_runtime::SessionEntry entry{skywork_rt::lite_runtime::kSessionAbi, SKYWORK_RT_LITE_BUILT_FOR,
-                                                    &skywork_rt::lite_runtime::OpenSession,
-                                                    &skywork_rt::lite_runtime::OpenOnAscend};
+  static const skywork_rt::lite_runtime::SessionEntry entry{
+      skywork_rt::lite_runtime::kSessionAbi, SKYWORK_RT_LITE_BUILT_FOR, &skywork_rt::lite_runtime::OpenSession,
+      &skywork_rt::lite_runtime::OpenOnAscend};
   return &entry;
 }

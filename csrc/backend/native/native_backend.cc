@@ -1,5 +1,5 @@
-#include "backend/device_options.h"
 #include "backend/native/native_backend.h"
+#include "backend/device_options.h"
 
 #include <algorithm>
 #include <array>

@@ -17,7 +17,8 @@ struct GeneratorOptions {
   /// Name of a backend, or "auto": the first one that can run the bundle (docs/reference/backends.md). In Python also
   /// "mindspore", which "auto" never takes, and a PythonBackend of one's own.
   std::string backend = "auto";
-  /// What to compute on: "cpu" or "ascend". "auto": the device of the backend. Other names are for backends of one's own.
+  /// What to compute on: "cpu" or "ascend". "auto": the device of the backend. Other names are for backends of one's
+  /// own.
   std::string device = "auto";
   /// Ascend backend: number of the card, as npu-smi counts them.
   int device_id = 0;
@@ -26,8 +27,8 @@ struct GeneratorOptions {
   /// Ascend backend: MindSpore Lite's configuration (context.cfg), which the other options override; two files, with a
   /// comma between them, are for the full and the incremental graph. Empty: what docs/ascend.md says.
   std::string ge_config = "";
-  /// Ascend backend: ge.exec.precision_mode, such as "must_keep_origin_dtype" or "force_fp16". "auto": as ge_config says,
-  /// else must_keep_origin_dtype.
+  /// Ascend backend: ge.exec.precision_mode, such as "must_keep_origin_dtype" or "force_fp16". "auto": as ge_config
+  /// says, else must_keep_origin_dtype.
   std::string ge_precision = "auto";
   /// Which of the bundle's weights the native backend computes with, such as "int4". "auto": those of its GGUF file
   /// ("gguf"), else int8, else the smallest in floats, and int4, which rounds coarsely, only where there is no other.

@@ -24,8 +24,9 @@ std::unique_ptr<Backend> OnReferenceDevice(const BackendOptions& options, ascend
 
 INSTANTIATE_TEST_SUITE_P(
     Ascend, BackendConformance,
-    testing::Values(BackendUnderTest{"Indexed", [](const auto& o) { return OnReferenceDevice(o, ascend::Form::kIndexed); }},
-                    BackendUnderTest{"Paged", [](const auto& o) { return OnReferenceDevice(o, ascend::Form::kPaged); }}),
+    testing::Values(
+        BackendUnderTest{"Indexed", [](const auto& o) { return OnReferenceDevice(o, ascend::Form::kIndexed); }},
+        BackendUnderTest{"Paged", [](const auto& o) { return OnReferenceDevice(o, ascend::Form::kPaged); }}),
     ConformanceName);
 
 }  // namespace

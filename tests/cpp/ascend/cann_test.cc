@@ -49,14 +49,16 @@ class WithoutCard : public ::testing::Test {
 };
 
 TEST_F(WithoutCard, LibrariesAndVariablesAreNamed) {
-  EXPECT_THAT(Refusal(), AllOf(HasSubstr("libascendcl.so and libge_runner.so"), HasSubstr("ASCEND_HOME_PATH is not set"),
-                               HasSubstr("LD_LIBRARY_PATH is not set"), HasSubstr("set_env.sh")));
+  EXPECT_THAT(Refusal(),
+              AllOf(HasSubstr("libascendcl.so and libge_runner.so"), HasSubstr("ASCEND_HOME_PATH is not set"),
+                    HasSubstr("LD_LIBRARY_PATH is not set"), HasSubstr("set_env.sh")));
 }
 
 TEST_F(WithoutCard, AToolkitThatTheLoaderDoesNotSeeIsFound) {
   Put("lib64/libascendcl.so");
   setenv("ASCEND_HOME_PATH", folder_.path().c_str(), 1);
-  EXPECT_THAT(Refusal(), AllOf(HasSubstr("not where the loader looks"), HasSubstr((folder_.path() / "lib64").string())));
+  EXPECT_THAT(Refusal(),
+              AllOf(HasSubstr("not where the loader looks"), HasSubstr((folder_.path() / "lib64").string())));
 }
 
 TEST_F(WithoutCard, OneLibraryOfTheTwoIsNotEnough) {

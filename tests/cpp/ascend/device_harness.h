@@ -29,8 +29,8 @@ class DeviceHarness {
     held_.erase(seq);
   }
 
-  /// One Forward that computes these tokens of these sequences, with the logits of the last of each, which must be those
-  /// behind all that the sequence holds.
+  /// One Forward that computes these tokens of these sequences, with the logits of the last of each, which must be
+  /// those behind all that the sequence holds.
   void Step(const std::vector<std::pair<SeqId, std::vector<TokenId>>>& work) {
     const auto vocab = static_cast<std::size_t>(model_.vocab_size);
     std::vector<int> rows;

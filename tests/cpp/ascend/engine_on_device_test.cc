@@ -25,8 +25,8 @@ class EngineOnDevice : public testing::TestWithParam<Form> {
   void Start(const DeviceLimits& limits) {
     generator_.reset();
     recording_ = {};
-    auto backend = std::make_unique<DeviceCacheBackend>(model_, ReferenceForm(GetParam()), limits,
-                                                        OpenReferenceDevice(model_, ReferenceForm(GetParam()), &recording_));
+    auto backend = std::make_unique<DeviceCacheBackend>(
+        model_, ReferenceForm(GetParam()), limits, OpenReferenceDevice(model_, ReferenceForm(GetParam()), &recording_));
     generator_ = std::make_unique<Generator>(std::move(backend), GeneratorOptions{});
   }
 
@@ -47,12 +47,12 @@ class EngineOnDevice : public testing::TestWithParam<Form> {
 
   void ExpectAll(int count) {
     std::vector<Request> requests;
-    for (int i = 0; i < count; ++i) requests.push_back(Asking(PromptOf(i, 3 + 5 * static_cast<std::size_t>(i)), 4 + 3 * i));
+    for (int i = 0; i < count; ++i)
+      requests.push_back(Asking(PromptOf(i, 3 + 5 * static_cast<std::size_t>(i)), 4 + 3 * i));
     const std::vector<Result> results = generator_->Generate(requests);
     for (int i = 0; i < count; ++i) {
       const auto index = static_cast<std::size_t>(i);
-      EXPECT_EQ(results[index].samples[0].token_ids,
-                GreedyBehind(model_, requests[index].prompt, 4 + 3 * index))
+      EXPECT_EQ(results[index].samples[0].token_ids, GreedyBehind(model_, requests[index].prompt, 4 + 3 * index))
           << "request " << i << " of " << count;
     }
   }

@@ -20,7 +20,8 @@ Ints Counted(std::size_t count, TokenId first) {
   return tokens;
 }
 
-// -------------------------------------------------------------------------------------------------------------- indexed
+// --------------------------------------------------------------------------------------------------------------
+// indexed
 
 TEST(IndexedFeeds, OnePromptTakesTheSmallestGearAndItsTokensFollow) {
   DeviceHarness device(Form::kIndexed);
@@ -132,7 +133,8 @@ TEST(IndexedFeeds, GearsAreSwitchedOnlyWhenShapesChange) {
   EXPECT_EQ(device.recording.resizes, 2) << "one for each graph";
 }
 
-// ---------------------------------------------------------------------------------------------------------------- paged
+// ----------------------------------------------------------------------------------------------------------------
+// paged
 
 TEST(PagedFeeds, APromptIsWrittenToItsBlocksAndPaddingToTheFirst) {
   DeviceHarness device(Form::kPaged);
@@ -203,7 +205,8 @@ TEST(PagedFeeds, FiveSequencesAreOneMoreThanAStepHas) {
   EXPECT_THROW(device.Open(16), Error);
 }
 
-// ------------------------------------------------------------------------------------------------------------- whatever
+// -------------------------------------------------------------------------------------------------------------
+// whatever
 
 class JoiningForms : public testing::TestWithParam<Form> {};
 

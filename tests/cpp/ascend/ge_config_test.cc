@@ -98,7 +98,8 @@ TEST_F(Config, OursOverrideTheFileAndWhatItLeavesOpenIsTheRecipes) {
   BackendOptions options;
   const BundleGraph graph = Graph("full", "assign", {{1, 4096}});
   EXPECT_THAT(OverridesFor(graph, GeConfig(), options),
-              IsSupersetOf({GeOption{"ascend_context", "provider", "ge"}, GeOption{"ascend_context", "plugin_custom_ops", "All"},
+              IsSupersetOf({GeOption{"ascend_context", "provider", "ge"},
+                            GeOption{"ascend_context", "plugin_custom_ops", "All"},
                             GeOption{"ge_session_options", "ge.externalWeight", "1"},
                             GeOption{"ge_session_options", "ge.exec.precision_mode", "must_keep_origin_dtype"}}));
   EXPECT_THAT(OverridesFor(graph, Read(kRecipe), options),
@@ -115,9 +116,10 @@ TEST_F(Config, GearsAreToldToGeAsTheRecipeWritesThem) {
                                      "batch_index:-1;batch_valid_length:-1;tokens:-1,1;zactivate_len:-1"},
                             GeOption{"ge_graph_options", "ge.dynamicDims", "1,1,1,256;4,4,4,1024"},
                             GeOption{"ge_graph_options", "ge.dynamicNodeType", "1"}}));
-  EXPECT_THAT(OverridesFor(Graph("full", "paged", {{1, 256}, {2, 512}}), GeConfig(), options),
-              IsSupersetOf({GeOption{"ge_graph_options", "ge.inputShape", "batch_valid_length:-1;slot_mapping:-1;tokens:-1,-1"},
-                            GeOption{"ge_graph_options", "ge.dynamicDims", "1,256,1,256;2,1024,2,512"}}));
+  EXPECT_THAT(
+      OverridesFor(Graph("full", "paged", {{1, 256}, {2, 512}}), GeConfig(), options),
+      IsSupersetOf({GeOption{"ge_graph_options", "ge.inputShape", "batch_valid_length:-1;slot_mapping:-1;tokens:-1,-1"},
+                    GeOption{"ge_graph_options", "ge.dynamicDims", "1,256,1,256;2,1024,2,512"}}));
   EXPECT_THAT(OverridesFor(Graph("incremental", "paged", {{1, 1}, {8, 1}}), GeConfig(), options),
               Contains(GeOption{"ge_graph_options", "ge.inputShape",
                                 "batch_valid_length:-1;block_tables:-1,256;slot_mapping:-1;tokens:-1,1"}));

@@ -50,8 +50,7 @@ class ReferenceGraph final : public GraphSession {
   ReferenceGraph(bool full, const ModelSpec& model, const DeviceForm& form, std::shared_ptr<Cache> cache,
                  Recording* recording)
       : full_(full), model_(model), form_(form), cache_(std::move(cache)), recording_(recording) {
-    inputs_ = {{"tokens", ElementType::kInt32, {-1, full ? -1 : 1}},
-               {"batch_valid_length", ElementType::kInt32, {-1}}};
+    inputs_ = {{"tokens", ElementType::kInt32, {-1, full ? -1 : 1}}, {"batch_valid_length", ElementType::kInt32, {-1}}};
     if (form.form != Form::kPaged) {
       inputs_.push_back({"batch_index", ElementType::kInt64, {-1}});
       inputs_.push_back({"zactivate_len", ElementType::kInt64, {-1}});
@@ -170,7 +169,8 @@ class ReferenceGraph final : public GraphSession {
       case Form::kIndexed:  // keys of padding are written too
         cache_->rows.at(static_cast<std::size_t>(now().batch_index[row])).at(position) = stored;
         return;
-      case Form::kPaged: cache_->slots.at(static_cast<std::size_t>(now().slot_mapping[row * length + position])) = stored;
+      case Form::kPaged:
+        cache_->slots.at(static_cast<std::size_t>(now().slot_mapping[row * length + position])) = stored;
     }
   }
 
@@ -179,7 +179,8 @@ class ReferenceGraph final : public GraphSession {
     for (std::size_t row = 0; row < batch(); ++row) WriteToken(row, StoredFor(now().tokens[row]));
     for (std::size_t row = 0; row < batch(); ++row) {  // row i reads row i, whatever batch_index says
       std::vector<std::int64_t> held;
-      for (std::int32_t i = 0; i < now().valid_lengths[row]; ++i) held.push_back(Read(row, static_cast<std::size_t>(i)));
+      for (std::int32_t i = 0; i < now().valid_lengths[row]; ++i)
+        held.push_back(Read(row, static_cast<std::size_t>(i)));
       const std::vector<float> logits = LogitsOf(held, model_.vocab_size);
       logits_.insert(logits_.end(), logits.begin(), logits.end());
     }

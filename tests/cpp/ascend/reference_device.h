@@ -28,15 +28,15 @@ struct RecordedCall {
 struct Recording {
   std::vector<RecordedCall> calls;
   int resizes = 0;
-  int fail_call = -1;                   // the call of this number fails, after it has written to the cache
-  std::function<void()> before_call;    // called on the engine's thread before a call computes
+  int fail_call = -1;                 // the call of this number fails, after it has written to the cache
+  std::function<void()> before_call;  // called on the engine's thread before a call computes
 };
 
 /// Both graphs of a form on one cache, interpreting what they are fed as MindFormers' graphs do (KVCacheMgr: the full
 /// graph assigns or writes whole prompts, the incremental one adds, overwrites or writes by slot; row i of a step reads
 /// row i of the cache). A position holds its token's number in whole numbers; the logits of a row follow from all that
-/// its valid positions hold. So whatever is fed wrongly - a row, a length, a slot - gives other logits. Shapes that are no
-/// gear, and numbers outside of the cache, fail the test.
+/// its valid positions hold. So whatever is fed wrongly - a row, a length, a slot - gives other logits. Shapes that are
+/// no gear, and numbers outside of the cache, fail the test.
 DeviceSessions OpenReferenceDevice(const ModelSpec& model, const DeviceForm& form, Recording* recording);
 
 /// The logits behind `tokens`: what the device must come to.

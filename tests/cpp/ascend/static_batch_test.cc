@@ -100,7 +100,11 @@ TEST(AssignRefuses, LogitsInsideAPromptChunksForksAndCuts) {
   const std::vector<int> both{0, 1};
   std::vector<float> logits(2 * 101);
   const Chunk scored{a, tokens, both};
-  EXPECT_THAT(Refusal(ErrorCode::kUnsupported, [&] { backend.Forward({&scored, 1}, logits); }), HasSubstr("inside a prompt"));
+  EXPECT_THAT(Refusal(ErrorCode::kUnsupported,
+                      [&] {
+                        backend.Forward({&scored, 1}, logits);
+                      }),
+              HasSubstr("inside a prompt"));
   device.Step({{a, tokens}, {b, tokens}});
   EXPECT_THAT(Refusal(ErrorCode::kUnsupported, [&] { device.Step({{a, tokens}, {b, {1}}}); }), HasSubstr("chunk of 2"));
   Refusal(ErrorCode::kUnsupported, [&] { backend.Truncate(a, 1); });

@@ -95,7 +95,7 @@ TEST_F(Registry, ANamedBackendSaysWhatTheBundleLacks) {
 TEST_F(Registry, UnknownNamesAreRefusedWithTheKnownOnes) {
   const Error error = Refusal(WithWeights(), Asking("cuda"));
   EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
-  EXPECT_THAT(error.what(), HasSubstr("backend is \"cuda\", but must be auto, native or lite."));
+  EXPECT_THAT(error.what(), HasSubstr("backend is \"cuda\", but must be auto, native, lite or ascend."));
 }
 
 TEST_F(Registry, APluginOfAnybodyIsABackendByItsFilesName) {

@@ -123,7 +123,9 @@ TEST(StaticBatch, AllWaitWhileTheMaskOfOneIsNotReady) {
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
     gate->Open(position);
   }
-  for (const TokenId token : held->Get().samples[0].token_ids) EXPECT_EQ(token % 2, 0);
+  const Result result = held->Get();
+  for (const TokenId token : result.samples[0].token_ids) EXPECT_EQ(token % 2, 0);
+  EXPECT_GT(gate->refused, 0);
   EXPECT_EQ(other->Get().samples[0].token_ids.size(), 8u);
 }
 

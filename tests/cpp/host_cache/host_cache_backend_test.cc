@@ -29,7 +29,7 @@ class LiteBackendTest : public testing::Test {
     limits.max_cached_tokens = max_cached_tokens;
     limits.patience = patience;
     backend_ = std::make_unique<HostCacheBackend>(model_, limits, FullDouble(model_, &recording_),
-                                             IncrementalDouble(model_, &recording_));
+                                                  IncrementalDouble(model_, &recording_));
   }
 
   SeqId Open(std::size_t reserved) {
@@ -175,8 +175,8 @@ TEST_F(LiteBackendTest, OneSequenceNeverLoadsTheIncrementalGraph) {
 }
 
 TEST_F(LiteBackendTest, ABundleWithoutIncrementalGraphStillBatches) {
-  backend_ = std::make_unique<HostCacheBackend>(model_, HostCacheLimits{3, 100, 300, 0}, FullDouble(model_, &recording_),
-                                           SessionFactory());
+  backend_ = std::make_unique<HostCacheBackend>(model_, HostCacheLimits{3, 100, 300, 0},
+                                                FullDouble(model_, &recording_), SessionFactory());
   const SeqId a = Open(100), b = Open(100);
   Step({{a, Draw(2)}, {b, Draw(9)}});
   Step({{a, Draw(1)}, {b, Draw(1)}});

@@ -18,7 +18,7 @@ std::unique_ptr<Backend> OnDouble(const BackendOptions& options, std::size_t pat
   limits.patience = patience;
   const ModelSpec model = host_cache::TinySpec();
   return std::make_unique<host_cache::HostCacheBackend>(model, limits, host_cache::FullDouble(model, &recording),
-                                             host_cache::IncrementalDouble(model, &recording));
+                                                        host_cache::IncrementalDouble(model, &recording));
 }
 
 INSTANTIATE_TEST_SUITE_P(Lite, BackendConformance,
