@@ -161,9 +161,26 @@ def _mismatches(
     ):
         if in_graph != configured:
             problems.append(f"the graphs have {in_graph} {what}, the configuration {configured}")
+    problems += [_logits_problem(header, model) for header in (full, incremental) if _logits_problem(header, model)]
     if form != "paged" and shape[2] > model.max_length:
         problems.append(f"the cache has {shape[2]} positions, the configuration {model.max_length} (seq_length)")
     return problems
+
+
+def _logits_problem(header: MindIrHeader, model: ModelConfig) -> str:
+    """Why output 0 is not the float32 logits of each row's last token; empty when it is, or its shape is not stated."""
+    if not header.outputs:
+        return ""
+    logits = header.outputs[0]
+    shape = logits.shape
+    if logits.dtype != "float32" or not shape or shape[-1] not in (-1, model.vocab_size):
+        return (
+            f"output 0 of {header.path.name} is {logits.dtype} {list(shape)}, not float32 logits of {model.vocab_size} "
+            "tokens"
+        )
+    if len(shape) == 3 and shape[1] > 1:
+        return f"{header.path.name} gives logits of {shape[1]} positions of each row, not of the last one alone"
+    return ""
 
 
 def _embedding_sizes(header: MindIrHeader, model: ModelConfig) -> list[tuple[str, int, int]]:

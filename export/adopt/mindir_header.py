@@ -1,12 +1,13 @@
-"""What a MindIR file says of its inputs, its Parameters and its operators, without MindSpore and without running it.
+"""What a MindIR file says of its inputs, outputs, Parameters and operators, without MindSpore and without running it.
 
 A MindIR file is a protobuf message `ModelProto` (mindspore/ccsrc/utils/mind_ir.proto; fields were read in MindSpore
 2.7.2 and are the same since 1.6). Only these fields are looked at, and no content of a tensor is read:
 
     ModelProto      graph 7, functions 8, primitives 12
-    GraphProto      node 1, parameter 3, input 5
+    GraphProto      node 1, parameter 3, input 5, output 6
     NodeProto       op_type 4                   PrimitiveProto  op_type 2
-    ValueInfoProto  name 1, tensor 2
+    ValueInfoProto  name 1, tensor 2, attr_info 5 (of a tuple of outputs)
+    AttributeProto  tensors 12, values 17
     TensorProto     dims 1, data_type 2, name 7, external_data 12 (location 1)
 """
 
@@ -24,6 +25,7 @@ __all__ = ["MindIrHeader", "TensorHeader", "read_mindir_header"]
 _TYPES = {1: "float32", 6: "int32", 7: "int64", 10: "float16", 16: "bfloat16"}
 _MOST_NAME_BYTES = 4096
 _MOST_DIMS = 16
+_MOST_DEPTH = 4
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,11 @@ class TensorHeader:
 
 @dataclass
 class MindIrHeader:
-    """`inputs` in the graph's order, Parameters by name, the names of operators, and files of weights beside it."""
+    """Inputs and outputs in the graph's order, Parameters by name, names of operators, and files of weights beside it."""
 
     path: Path
     inputs: list[TensorHeader] = field(default_factory=list)
+    outputs: list[TensorHeader] = field(default_factory=list)
     parameters: dict[str, TensorHeader] = field(default_factory=dict)
     operators: set[str] = field(default_factory=set)
     external: set[str] = field(default_factory=set)
@@ -87,6 +90,8 @@ class _Reader:
                 self._header.parameters[tensor.name] = tensor
             elif part.number == 5 and main:
                 self._header.inputs.append(self._input(part))
+            elif part.number == 6 and main:
+                self._header.outputs += self._outputs(part, tensors=2, nested=5, depth=0)
 
     def _add_operator(self, message: Field, number: int) -> None:
         self._header.operators.update(self._text(part) for part in self._parts(message) if part.number == number)
@@ -99,6 +104,16 @@ class _Reader:
             elif part.number == 2:
                 tensor = self._tensor(part)
         return TensorHeader(name, tensor.dtype, tensor.shape)
+
+    def _outputs(self, message: Field, tensors: int, nested: int, depth: int) -> Iterator[TensorHeader]:
+        """Those of a ValueInfoProto, or of an AttributeProto, which may hold others."""
+        if depth > _MOST_DEPTH:
+            raise WireError("outputs are nested too deeply")
+        for part in self._parts(message):
+            if part.number == tensors:
+                yield self._tensor(part)
+            elif part.number == nested:
+                yield from self._outputs(part, tensors=12, nested=17, depth=depth + 1)
 
     def _tensor(self, message: Field) -> TensorHeader:
         name, dtype, dims = "", "type 0", list[int]()

@@ -5,13 +5,14 @@ Nothing is loaded; `npu-smi` is asked, for a few seconds at most, where there is
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from skywork_rt.support import environment
 
 __all__ = ["AscendFindings", "look_for_ascend"]
 
@@ -32,9 +33,11 @@ class AscendFindings:
 
 def look_for_ascend(root: Path = Path("/"), variables: Mapping[str, str] | None = None) -> AscendFindings:
     """Looks below `root` with the environment `variables` (None: the process's)."""
-    variables = os.environ if variables is None else variables
+    if variables is None:
+        read = (environment.ASCEND_HOME, environment.LIBRARY_PATH, environment.LITE_HOME)
+        variables = {variable.name: variable.value() or "" for variable in read}
     cards = sorted(path.name for path in (root / "dev").glob("davinci[0-9]*"))
-    home = Path(variables.get("ASCEND_HOME_PATH") or root / _TOOLKIT)
+    home = Path(variables.get(environment.ASCEND_HOME.name) or root / _TOOLKIT)
     driver = _version(root / _DRIVER / "version.info")
     toolkit = _toolkit_version(home)
     if not (cards or driver or toolkit):
@@ -65,7 +68,7 @@ def _advice(
             f"ascend: {' and '.join(missing)} of CANN is not in LD_LIBRARY_PATH: run 'source {home}/../set_env.sh' in "
             "the shell that starts the program"
         )
-    if not variables.get("LITE_HOME"):
+    if not variables.get(environment.LITE_HOME.name):
         advice.append(
             "ascend: set LITE_HOME to an unpacked MindSpore Lite for Ascend, 2.2 or later: the prepared one has no ge"
         )
@@ -73,7 +76,7 @@ def _advice(
 
 
 def _in_loader_path(library: str, variables: Mapping[str, str]) -> bool:
-    folders = filter(None, variables.get("LD_LIBRARY_PATH", "").split(":"))
+    folders = filter(None, variables.get(environment.LIBRARY_PATH.name, "").split(":"))
     return any((Path(folder) / library).exists() for folder in folders)
 
 

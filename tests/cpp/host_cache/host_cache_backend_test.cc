@@ -20,7 +20,7 @@ namespace {
 
 using Tokens = std::vector<TokenId>;
 
-class LiteBackendTest : public testing::Test {
+class HostCacheBackendTest : public testing::Test {
  protected:
   void Make(int max_batch, std::size_t max_length, std::size_t max_cached_tokens, std::size_t patience = 0) {
     HostCacheLimits limits;
@@ -94,7 +94,7 @@ class LiteBackendTest : public testing::Test {
   std::mt19937 random_{7};
 };
 
-TEST_F(LiteBackendTest, PrefillChunksAndDecodeContinueOneAnother) {
+TEST_F(HostCacheBackendTest, PrefillChunksAndDecodeContinueOneAnother) {
   Make(2, 300, 600);
   const SeqId seq = Open(300);
   Step({{seq, Draw(5)}});
@@ -104,14 +104,14 @@ TEST_F(LiteBackendTest, PrefillChunksAndDecodeContinueOneAnother) {
   Step({{seq, Draw(63)}});
 }
 
-TEST_F(LiteBackendTest, AFreshPromptDoesNotAttendToTheEmptyCache) {
+TEST_F(HostCacheBackendTest, AFreshPromptDoesNotAttendToTheEmptyCache) {
   Make(2, 512, 1024);
   Step({{Open(300), Draw(200)}});
   Step({{Open(300), Draw(10)}});
   EXPECT_EQ(recording_.caches[1], (Shape{1, model_.kv_heads, 1, model_.head_dim}));
 }
 
-TEST_F(LiteBackendTest, OneStepCarriesPrefillAndDecode) {
+TEST_F(HostCacheBackendTest, OneStepCarriesPrefillAndDecode) {
   Make(4, 300, 1200);
   const SeqId a = Open(300), b = Open(300), c = Open(300);
   Step({{a, Draw(7)}, {b, Draw(20)}});
@@ -119,7 +119,7 @@ TEST_F(LiteBackendTest, OneStepCarriesPrefillAndDecode) {
   EXPECT_EQ(recording_.batches, std::vector<std::int64_t>{2});
 }
 
-TEST_F(LiteBackendTest, RowsWithoutLogitsLeaveOthersAlone) {
+TEST_F(HostCacheBackendTest, RowsWithoutLogitsLeaveOthersAlone) {
   Make(3, 100, 300);
   const SeqId a = Open(100), b = Open(100);
   const Tokens first = Draw(6), second = Draw(4);
@@ -134,7 +134,7 @@ TEST_F(LiteBackendTest, RowsWithoutLogitsLeaveOthersAlone) {
   ExpectIntact();
 }
 
-TEST_F(LiteBackendTest, OnlyTheSequencesOfTheBatchAreComputed) {
+TEST_F(HostCacheBackendTest, OnlyTheSequencesOfTheBatchAreComputed) {
   Make(6, 100, 600);
   std::vector<SeqId> all;
   for (int i = 0; i < 6; ++i) all.push_back(Open(100));
@@ -144,7 +144,7 @@ TEST_F(LiteBackendTest, OnlyTheSequencesOfTheBatchAreComputed) {
   ExpectIntact();
 }
 
-TEST_F(LiteBackendTest, ResizesOnlyWhenAShapeChanges) {
+TEST_F(HostCacheBackendTest, ResizesOnlyWhenAShapeChanges) {
   Make(2, 300, 600);
   const SeqId a = Open(300), b = Open(300);
   Step({{a, Draw(3)}});
@@ -155,7 +155,7 @@ TEST_F(LiteBackendTest, ResizesOnlyWhenAShapeChanges) {
   EXPECT_EQ(recording_.resizes, before);
 }
 
-TEST_F(LiteBackendTest, LoadsTheIncrementalGraphWhenBatchesHaveComeOftenEnough) {
+TEST_F(HostCacheBackendTest, LoadsTheIncrementalGraphWhenBatchesHaveComeOftenEnough) {
   Make(3, 100, 300, /*patience=*/4);
   const SeqId a = Open(100), b = Open(100), c = Open(100);
   Step({{a, Draw(2)}, {b, Draw(2)}, {c, Draw(2)}});
@@ -167,14 +167,14 @@ TEST_F(LiteBackendTest, LoadsTheIncrementalGraphWhenBatchesHaveComeOftenEnough) 
   EXPECT_EQ(recording_.full_opened, 1);
 }
 
-TEST_F(LiteBackendTest, OneSequenceNeverLoadsTheIncrementalGraph) {
+TEST_F(HostCacheBackendTest, OneSequenceNeverLoadsTheIncrementalGraph) {
   Make(2, 200, 400);
   const SeqId seq = Open(200);
   for (int i = 0; i < 100; ++i) Step({{seq, Draw(1)}});
   EXPECT_EQ(recording_.incremental_opened, 0);
 }
 
-TEST_F(LiteBackendTest, ABundleWithoutIncrementalGraphStillBatches) {
+TEST_F(HostCacheBackendTest, ABundleWithoutIncrementalGraphStillBatches) {
   backend_ = std::make_unique<HostCacheBackend>(model_, HostCacheLimits{3, 100, 300, 0},
                                                 FullDouble(model_, &recording_), SessionFactory());
   const SeqId a = Open(100), b = Open(100);
@@ -182,7 +182,7 @@ TEST_F(LiteBackendTest, ABundleWithoutIncrementalGraphStillBatches) {
   Step({{a, Draw(1)}, {b, Draw(1)}});
 }
 
-TEST_F(LiteBackendTest, ReorderReadsAllBeforeItWritesAny) {
+TEST_F(HostCacheBackendTest, ReorderReadsAllBeforeItWritesAny) {
   Make(4, 100, 400);
   std::vector<SeqId> seqs;
   for (int i = 0; i < 4; ++i) seqs.push_back(Open(100));
@@ -201,7 +201,7 @@ TEST_F(LiteBackendTest, ReorderReadsAllBeforeItWritesAny) {
   }
 }
 
-TEST_F(LiteBackendTest, ForkingLeavesTheSourceInPlace) {
+TEST_F(HostCacheBackendTest, ForkingLeavesTheSourceInPlace) {
   Make(3, 100, 300);
   const SeqId source = Open(100), a = Open(100), b = Open(100);
   Step({{source, Draw(12)}});
@@ -211,7 +211,7 @@ TEST_F(LiteBackendTest, ForkingLeavesTheSourceInPlace) {
   ExpectIntact();
 }
 
-TEST_F(LiteBackendTest, ReorderChecksEverythingFirst) {
+TEST_F(HostCacheBackendTest, ReorderChecksEverythingFirst) {
   Make(3, 100, 300);
   const SeqId a = Open(100), b = Open(10);
   Step({{a, Draw(20)}});
@@ -224,7 +224,7 @@ TEST_F(LiteBackendTest, ReorderChecksEverythingFirst) {
   ExpectIntact();
 }
 
-TEST_F(LiteBackendTest, TruncateForgetsTheEnd) {
+TEST_F(HostCacheBackendTest, TruncateForgetsTheEnd) {
   Make(2, 100, 200);
   const SeqId a = Open(100), b = Open(100);
   Step({{a, Draw(40)}, {b, Draw(40)}});
@@ -234,7 +234,7 @@ TEST_F(LiteBackendTest, TruncateForgetsTheEnd) {
   ExpectError(ErrorCode::kInvalidArgument, "14", [&] { backend_->Truncate(a, 99); });
 }
 
-TEST_F(LiteBackendTest, OpenRefusesWhatDoesNotFit) {
+TEST_F(HostCacheBackendTest, OpenRefusesWhatDoesNotFit) {
   Make(2, 100, 150);
   ExpectError(ErrorCode::kInvalidArgument, "at least one", [&] { backend_->Open(0); });
   ExpectError(ErrorCode::kInvalidArgument, "101", [&] { backend_->Open(101); });
@@ -249,7 +249,7 @@ TEST_F(LiteBackendTest, OpenRefusesWhatDoesNotFit) {
   ExpectError(ErrorCode::kInvalidArgument, std::to_string(a), [&] { backend_->Length(a); });
 }
 
-TEST_F(LiteBackendTest, ForwardRefusesBadChunksAndChangesNothing) {
+TEST_F(HostCacheBackendTest, ForwardRefusesBadChunksAndChangesNothing) {
   Make(3, 1000, 2000);
   const SeqId a = Open(1000), b = Open(8);
   Step({{a, Draw(3)}});
@@ -274,7 +274,7 @@ TEST_F(LiteBackendTest, ForwardRefusesBadChunksAndChangesNothing) {
   ExpectIntact();
 }
 
-TEST_F(LiteBackendTest, AFailingRunLeavesEverySequenceAsItWas) {
+TEST_F(HostCacheBackendTest, AFailingRunLeavesEverySequenceAsItWas) {
   Make(4, 300, 1200);
   const SeqId a = Open(300), b = Open(300), c = Open(300);
   Step({{a, Draw(60)}, {b, Draw(9)}, {c, Draw(2)}});
@@ -291,7 +291,7 @@ TEST_F(LiteBackendTest, AFailingRunLeavesEverySequenceAsItWas) {
   }
 }
 
-TEST_F(LiteBackendTest, AStepIsGivenUpBetweenTwoRunsOfAGraph) {
+TEST_F(HostCacheBackendTest, AStepIsGivenUpBetweenTwoRunsOfAGraph) {
   class At final : public ForwardWatch {
    public:
     explicit At(std::size_t done) : done_(done) {}
@@ -321,7 +321,7 @@ TEST_F(LiteBackendTest, AStepIsGivenUpBetweenTwoRunsOfAGraph) {
   EXPECT_EQ(backend_->Length(a), 60u + 2u + 70u);
 }
 
-TEST_F(LiteBackendTest, NamesTheInputThatAGraphLacks) {
+TEST_F(HostCacheBackendTest, NamesTheInputThatAGraphLacks) {
   const auto make = [&](std::vector<TensorInfo> inputs) {
     HostCacheBackend(model_, HostCacheLimits{1, 10, 10, 0}, [inputs] { return SessionWithInputs(inputs); }, {});
   };
@@ -339,7 +339,7 @@ TEST_F(LiteBackendTest, NamesTheInputThatAGraphLacks) {
   ExpectError(ErrorCode::kCorruptBundle, "11 inputs", [&] { make(inputs); });
 }
 
-TEST_F(LiteBackendTest, RandomSchedulesEqualEachSequenceAlone) {
+TEST_F(HostCacheBackendTest, RandomSchedulesEqualEachSequenceAlone) {
   constexpr int kSchedules = 60, kSteps = 40;
   for (int schedule = 0; schedule < kSchedules; ++schedule) {
     random_.seed(static_cast<unsigned>(schedule));

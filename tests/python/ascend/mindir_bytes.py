@@ -31,6 +31,7 @@ def write_mindir(
     parameters: Mapping[str, Tensor],
     operators: Sequence[str],
     external: str | None = None,
+    logits: Tensor = ("float32", (2, 512)),
 ) -> Path:
     """`external`: where all Parameters but the caches have their content."""
     graph = b"".join(message(1, message(4, operator.encode())) for operator in operators)
@@ -39,6 +40,8 @@ def write_mindir(
         graph += message(3, tensor(f"net:{name}", kind, shape, outside))
     for name, (kind, shape) in inputs.items():
         graph += message(5, message(1, f"net:{name}".encode()) + message(2, tensor(name, kind, shape)))
+    outputs = (tensor("", *logits), tensor("", "int32", (2, 1)))  # a tuple, as MindSpore writes it
+    graph += message(6, message(4, b"Tuple") + message(5, b"".join(message(17, message(12, out)) for out in outputs)))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(message(1, b"0.1.0") + message(7, graph) + number(13, 3))
     return path

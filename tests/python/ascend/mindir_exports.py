@@ -102,6 +102,7 @@ class Llama(nn.Cell):
         super().__init__()
         self.model = Model(form, full)
         self.gather = P.Gather()
+        self.logits = Tensor(np.zeros((ROWS, VOCABULARY) if full else (ROWS, 1, VOCABULARY)), ms.float32)
 
     def compute(self, tokens, lengths, batch_index, slots):
         hidden = self.gather(self.model.tok_embeddings.embedding_weight, tokens, 0)
@@ -110,7 +111,7 @@ class Llama(nn.Cell):
         for layer in self.model.layers:
             held = layer.attention.kvcache_mgr(key, lengths, batch_index, slots)
             total = total + ops.reduce_sum(ops.cast(held, ms.float32))
-        return total
+        return total + self.logits
 
 
 class RowsLlama(Llama):

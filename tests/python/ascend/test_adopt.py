@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -170,14 +172,26 @@ def test_graphs_that_are_no_pair_are_refused(tokenizer: Path, write_yaml: Yaml, 
         tmp_path / "odd.mindir", rows_inputs(2, 1, 64), caches(1, (4, 2, 64, 16)) | EMBEDDING, ["Assign"]
     )
     still = write_mindir(tmp_path / "still.mindir", rows_inputs(2, 1, 64), caches(2, CACHE), ["MatMul"])
+    whole = write_mindir(
+        tmp_path / "whole.mindir",
+        rows_inputs(2, 64, 64),
+        caches(2, CACHE),
+        ["Assign"],
+        logits=("float32", (2, 64, 512)),
+    )
+    ids = write_mindir(
+        tmp_path / "ids.mindir", rows_inputs(2, 64, 64), caches(2, CACHE), ["Assign"], logits=("int32", (2, 1))
+    )
     glm = write_mindir(tmp_path / "glm.mindir", {"position_ids": ("int32", (2, 64))}, {}, [])
     for first, second, words in (
         (plain, incremental, "use_past"),
         (full, odd, r"2 caches of \[2, 2, 64, 16\], odd.mindir 1 of"),
         (full, still, "neither DecoderKVCache nor Assign"),
         (glm, incremental, "an input 'position_ids'"),
+        (whole, incremental, "logits of 64 positions of each row"),
+        (ids, incremental, r"output 0 of ids.mindir is int32 \[2, 1\], not float32 logits of 512"),
         (tmp_path / "none", incremental, "does not exist"),
-        (tmp_path, incremental, "5 graphs|4 graphs"),
+        (tmp_path, incremental, "graphs .*; give one of them"),
     ):
         with pytest.raises(errors.CheckpointError, match=words):
             adopt(first, second, tmp_path / "out", **arguments)
@@ -252,3 +266,25 @@ def test_options_of_other_backends_are_refused_by_name(tokenizer: Path, write_ya
     ):
         with pytest.raises(errors.SkyworkError, match=words):
             skywork_rt.Generator(out, backend="ascend", **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_the_commands_in_the_guide(tokenizer: Path, write_yaml: Yaml, tmp_path: Path) -> None:
+    full, incremental = assign_pair(tmp_path)
+
+    def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "skywork_rt", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    out = str(tmp_path / "skywork-ascend")
+    adopted = cli(
+        "adopt", str(full.parent), str(incremental.parent), out, "--tokenizer", str(tokenizer),
+        "--config", str(write_yaml()),
+    )  # fmt: skip
+    assert (adopted.returncode, "error" in adopted.stderr) == (0, False)
+    assert adopted.stdout.endswith("graphs\n")
+    generated = cli("generate", out, "the", "--device", "ascend")
+    assert (generated.returncode, generated.stdout) == (1, "")
+    assert generated.stderr.startswith('error: The device "ascend" cannot be used: libascendcl.so and libge_runner.so')
+    shown = cli("info", out, "--verify").stdout
+    assert "device-cache/full (ge, float16, assign)" in " ".join(shown.split())
