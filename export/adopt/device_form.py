@@ -26,6 +26,7 @@ _INPUTS = {
     "block_tables": "int32",
     "slot_mapping": "int32",
 }
+_LEAST_GEARS, _MOST_GEARS = 2, 100
 _ALIASES = {"input_ids": "tokens"}
 _KEYS = re.compile(r"layers\.(\d+)\..*\.key_(past|cache)$")
 _VALUES = re.compile(r"layers\.(\d+)\..*\.value_(past|cache)$")
@@ -66,7 +67,7 @@ def recognise_form(
         keys[0].dtype,
         cache,
         _gears_of(full, inputs[0]["tokens"].shape, gears, "--gears"),
-        _step_gears_of(incremental, inputs[1], step_gears, cache.get("positions", 1)),
+        _step_gears_of(incremental, inputs[1], step_gears, cache.get("positions")),
         longest,
     )
 
@@ -213,11 +214,15 @@ def _gears_of(header: MindIrHeader, shape: tuple[int, ...], gears: Sequence[Gear
 
 
 def _step_gears_of(
-    header: MindIrHeader, inputs: dict[str, TensorHeader], gears: Sequence[Gear], positions: int
+    header: MindIrHeader, inputs: dict[str, TensorHeader], gears: Sequence[Gear], positions: int | None
 ) -> tuple[Gear, ...]:
+    """`positions` are None for a paged cache, whose steps find their length in block_tables."""
+    batch = inputs["tokens"].shape[0]
+    if positions is None:
+        return _checked(header, (batch, 1), sorted({(gear[0], 1) for gear in gears}), "--step-gears")
     active = inputs.get("zactivate_len")
     length = active.shape[0] if active and active.shape else positions
-    return _checked(header, (inputs["tokens"].shape[0], length), gears, "--step-gears")
+    return _checked(header, (batch, length), gears, "--step-gears")
 
 
 def _checked(header: MindIrHeader, stated: Gear, gears: Sequence[Gear], option: str) -> tuple[Gear, ...]:
@@ -232,6 +237,10 @@ def _checked(header: MindIrHeader, stated: Gear, gears: Sequence[Gear], option: 
         raise InvalidArgumentError(
             f"{name} was exported without sizes ({stated[0]}x{stated[1]}): say with {option} which shapes GE compiles, "
             "such as 1x256,1x4096, as in ge.dynamicDims of its configuration"
+        )
+    if not _LEAST_GEARS <= len(gears) <= _MOST_GEARS:
+        raise InvalidArgumentError(
+            f"{name} would have {len(gears)} shapes ({option}); GE takes {_LEAST_GEARS} to {_MOST_GEARS}"
         )
     for gear in gears:
         if any(size > 0 and size != chosen for size, chosen in zip(stated, gear, strict=True)):

@@ -42,7 +42,7 @@ class TensorHeader:
 
 @dataclass
 class MindIrHeader:
-    """Inputs and outputs in the graph's order, Parameters by name, names of operators, and files of weights beside it."""
+    """Inputs and outputs in the graph's order, Parameters by name, names of operators, files of weights beside it."""
 
     path: Path
     inputs: list[TensorHeader] = field(default_factory=list)

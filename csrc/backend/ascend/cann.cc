@@ -82,14 +82,19 @@ std::string Said(const EnvironmentVariable& variable) {
 
 void RequireCann() {
   std::vector<std::string> missing;
+  std::string broken;
   for (const char* library : kLibraries) {
-    if (!FindIn(LoaderFolders(), library)) missing.emplace_back(library);
+    if (dlopen(library, RTLD_LAZY | RTLD_LOCAL) != nullptr) continue;  // never closed: Lite loads it next
+    const char* said = dlerror();
+    if (!FindIn(LoaderFolders(), library)) {
+      missing.emplace_back(library);
+    } else if (broken.empty()) {
+      broken = StrCat(library, " does not load: ", said == nullptr ? "no reason given" : said);
+    }
   }
   if (!missing.empty()) RefuseMissing(missing);
-  if (dlopen(kLibraries[0], RTLD_NOW | RTLD_LOCAL) == nullptr) {  // never closed: Lite loads it next
-    const char* said = dlerror();
-    Refuse(StrCat(kLibraries[0], " does not load: ", said == nullptr ? "no reason given" : said,
-                  ". Driver and CANN must be of one release; ", Said(environment::kLibraryPath)));
+  if (!broken.empty()) {
+    Refuse(StrCat(broken, ". Driver and CANN must be of one release; ", Said(environment::kLibraryPath)));
   }
   std::error_code error;
   if (!fs::exists(kDriver, error)) {

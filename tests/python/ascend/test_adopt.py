@@ -132,6 +132,20 @@ def test_a_paged_pair_takes_its_blocks_from_the_cache_and_its_table_from_the_inp
     assert manifest(out)["graphs"][1]["cache"] == {"blocks": 9, "block_tokens": 16, "table": 4}
 
 
+def test_paged_steps_have_a_shape_a_batch(tokenizer: Path, write_yaml: Yaml, tmp_path: Path) -> None:
+    parameters = caches(2, (9, 16, 2, 16), "cache") | EMBEDDING
+    lengths = {"batch_valid_length": ("int32", (-1,)), "slot_mapping": ("int32", (-1,))}
+    full = write_mindir(
+        tmp_path / "full.mindir", {"tokens": ("int32", (-1, -1)), **lengths}, parameters, ["ReshapeAndCache"]
+    )
+    step = {"tokens": ("int32", (-1, 1)), "block_tables": ("int32", (-1, 4)), **lengths}
+    incremental = write_mindir(tmp_path / "inc.mindir", step, parameters, ["ReshapeAndCache"])
+    out = adopt(
+        full, incremental, tmp_path / "out", tokenizer=tokenizer, config=write_yaml(), gears=[(1, 16), (1, 64), (4, 64)]
+    )
+    assert [graph["gears"] for graph in manifest(out)["graphs"]] == [[[1, 16], [1, 64], [4, 64]], [[1, 1], [4, 1]]]
+
+
 def test_graphs_without_sizes_need_gears_and_take_them(tokenizer: Path, write_yaml: Yaml, tmp_path: Path) -> None:
     pair = assign_pair(tmp_path, length=-1, batch=-1)
     arguments: dict[str, Any] = {"tokenizer": tokenizer, "config": write_yaml()}
@@ -141,6 +155,8 @@ def test_graphs_without_sizes_need_gears_and_take_them(tokenizer: Path, write_ya
     full, incremental = manifest(out)["graphs"]
     assert full["gears"] == [[1, 16], [2, 64]]
     assert incremental["gears"] == [[1, 16], [1, 64], [2, 16], [2, 64]]
+    with pytest.raises(errors.InvalidArgumentError, match=r"would have 1 shapes .*GE takes 2 to 100"):
+        adopt(*pair, tmp_path / "other", gears=[(2, 64)], **arguments)
     given = assign_pair(tmp_path / "sized")
     with pytest.raises(errors.InvalidArgumentError, match="exported for 2x64 alone"):
         adopt(*given, tmp_path / "other", gears=[(1, 16)], **arguments)
