@@ -21,10 +21,11 @@ from skywork_rt.support.stages import Progress, no_progress
 
 __all__ = ["BundleWriter", "Role", "check_output"]
 
-Role = Literal["graph", "weights", "vocabulary", "tokenizer", "generation_config"]
+Role = Literal["graph", "graph_data", "weights", "vocabulary", "tokenizer", "generation_config"]
 
 _FORMAT = "skywork_rt.bundle"
-_FIRST_VERSION, _SECOND_VERSION = 1, 2
+_FIRST_VERSION, _SECOND_VERSION, _THIRD_VERSION = 1, 2, 3
+_MOST_PARTS = 3
 _MODEL_FILE = "model.json"
 
 
@@ -85,6 +86,10 @@ class BundleWriter:
             self._add(graph.weights, "graph")
         self._graphs.append(graph)
 
+    def add_graph_data(self, name: str) -> None:
+        """Takes in a file of weights that is already in `path` where its graph looks for it."""
+        self._add(name, "graph_data")
+
     def add_weights(self, weights: str, name: str) -> None:
         """Takes in a weights file that is already in `path` under the name of its kind ("int8")."""
         self._add(name, "weights")
@@ -120,7 +125,7 @@ class BundleWriter:
         self._directory.publish()
 
     def _add(self, name: str, role: Role) -> None:
-        if Path(name).name != name or name in ("", ".", "..", _MODEL_FILE) or name in self._roles:
+        if not _is_inside(name) or name == _MODEL_FILE or name in self._roles:
             raise InternalError(f"{name!r} is no name for a new file of a bundle")
         if not (self.path / name).is_file():
             raise InternalError(f"the export step for {role} said that it wrote {name}, but it did not")
@@ -134,16 +139,25 @@ class BundleWriter:
         }
 
     def _refuse_strays(self, known: Sequence[str]) -> None:
-        strays = sorted({entry.name for entry in self.path.iterdir()} - set(known))
+        entries = (entry.relative_to(self.path) for entry in self.path.rglob("*") if not entry.is_dir())
+        strays = sorted({entry.as_posix() for entry in entries} - set(known))
         if strays:
             raise InternalError(f"an export step left {', '.join(strays[:5])} in the bundle")
 
 
+def _is_inside(name: str) -> bool:
+    """A plain file name, or up to three with slashes between: MindSpore's graphs name the files of their weights so."""
+    parts = name.split("/")
+    return len(parts) <= _MOST_PARTS and all(part not in ("", ".", "..") and "\\" not in part for part in parts)
+
+
 def _format_version(config: ModelConfig, graphs: Sequence[GraphFile]) -> int:
     """The lowest version whose readers can run this: those of version 1 would silently pass over some parts of models,
-    and look for a graph's weights under the graph's own name."""
+    and look for a graph's weights under the graph's own name; those of version 2 know no folders in a bundle."""
     parts = config.output_bias or config.mlp_bias or config.qk_norm or bool(config.layers_without_rope)
     elsewhere = any(graph.weights not in (None, Path(graph.file).with_suffix(".msw").name) for graph in graphs)
+    if any(graph.form is not None for graph in graphs):
+        return _THIRD_VERSION
     beyond_first = parts or elsewhere
     return _SECOND_VERSION if beyond_first else _FIRST_VERSION
 

@@ -21,11 +21,19 @@ struct Traits {
   /// there are max_cached_tokens / block_tokens of them, rounded up, and Open reserves nothing. A last block that is
   /// not full counts once for each of its sequences, however often it exists.
   std::size_t block_tokens = 0;
-  std::size_t max_chunk = 0;        // most tokens of one sequence in one Forward
-  std::size_t pass_tokens = 1;      // Forward computes so many tokens at a time: multiples of it are the fastest
-  bool can_fork = false;            // Reorder may name one source more than once
-  bool can_truncate = false;        // Truncate works
-  bool mixed_steps = false;         // one Forward may carry prefill and decode chunks
+  std::size_t max_chunk = 0;    // most tokens of one sequence in one Forward
+  std::size_t pass_tokens = 1;  // Forward computes so many tokens at a time: multiples of it are the fastest
+  bool can_fork = false;        // Reorder may name one source more than once
+  bool can_truncate = false;    // Truncate works
+  bool mixed_steps = false;     // one Forward may carry prefill and decode chunks
+  /// The first chunk of a sequence should be its whole prompt, and every later one a single token: others are computed
+  /// one token at a time, or refused. The engine then neither cuts prompts nor begins them from cached tokens.
+  bool whole_prompts = false;
+  /// Sequences begin together and go on together: those that have no tokens yet are all in the Forward that computes
+  /// the first ones, none begins while others go on, and each Forward has every sequence that goes on. A sequence that
+  /// was closed is no longer one. Needs whole_prompts.
+  bool static_batch = false;
+  bool only_last_logits = false;    // only the last token of a prompt may have logits
   std::size_t bytes_per_token = 0;  // of keys and values, as they are stored; 0: unknown
   bool bitwise = false;             // a sequence's logits do not depend on batch, chunking or threads, to the bit;
                                     // else the engine cuts prompts by the model's shape, never by measured time

@@ -16,7 +16,7 @@ class GraphSession {
  public:
   using Shape = std::vector<std::int64_t>;
 
-  enum class ElementType { kFloat32, kInt32, kOther };
+  enum class ElementType { kFloat32, kInt32, kInt64, kOther };
 
   /// What a graph states about one of its inputs.
   struct TensorInfo {

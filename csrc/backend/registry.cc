@@ -22,6 +22,7 @@ struct Known {
 constexpr Known kKnown[] = {
     {"native", &kNativeBackend, "our own kernels for packed weights, on x86-64"},
     {"lite", nullptr, "MindSpore Lite, on exported graphs"},
+    {"ascend", nullptr, "MindSpore Lite's provider ge, on Ascend cards"},
 };
 
 std::string Joined(const std::vector<BackendSummary>& backends) {

@@ -3,6 +3,7 @@
 #include <set>
 #include <vector>
 
+#include "backend/chunk_check.h"
 #include "skywork_rt/error.h"
 #include "support/format.h"
 
@@ -39,7 +40,8 @@ void SequenceLedger::CheckForward(Span<const Chunk> chunks, Span<const float> lo
   std::set<SeqId> seen;
   std::size_t rows = 0;
   for (const Chunk& chunk : chunks) {
-    CheckChunk(chunk);
+    const Sequence& sequence = Find(chunk.seq);
+    CheckChunk(chunk, {sequence.length, sequence.reserved, traits_.max_chunk, vocab_size_});
     if (!seen.insert(chunk.seq).second) {
       throw Error(ErrorCode::kInvalidArgument, StrCat("sequence ", chunk.seq, " has two chunks in one step"));
     }
@@ -49,33 +51,6 @@ void SequenceLedger::CheckForward(Span<const Chunk> chunks, Span<const float> lo
   if (logits.size() == floats) return;
   throw Error(ErrorCode::kInvalidArgument,
               StrCat("logits has ", logits.size(), " elements; ", rows, " rows of ", vocab_size_, " take ", floats));
-}
-
-void SequenceLedger::CheckChunk(const Chunk& chunk) const {
-  const Sequence& sequence = Find(chunk.seq);
-  const std::size_t count = chunk.tokens.size();
-  if (count == 0 || count > traits_.max_chunk) {
-    throw Error(ErrorCode::kInvalidArgument, StrCat("a chunk of ", count, " tokens for sequence ", chunk.seq,
-                                                    "; it must have 1 to ", traits_.max_chunk));
-  }
-  if (count > sequence.reserved - sequence.length) {
-    throw Error(ErrorCode::kCapacity, StrCat("sequence ", chunk.seq, " holds ", sequence.length, " of its ",
-                                             sequence.reserved, " reserved tokens; ", count, " more do not fit"));
-  }
-  for (const TokenId token : chunk.tokens) {
-    if (token < 0 || token >= vocab_size_) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  StrCat("token id ", token, " is outside of the vocabulary: 0 <= id < ", vocab_size_));
-    }
-  }
-  int previous = -1;
-  for (const int row : chunk.logit_rows) {
-    if (row <= previous || row >= static_cast<int>(count)) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  StrCat("logit row ", row, " of a chunk of ", count, " tokens: rows must ascend and lie inside"));
-    }
-    previous = row;
-  }
 }
 
 void SequenceLedger::Advance(Span<const Chunk> chunks) {

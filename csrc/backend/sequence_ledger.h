@@ -44,7 +44,6 @@ class SKYWORK_RT_API SequenceLedger {
   };
 
   const Sequence& Find(SeqId seq) const;
-  void CheckChunk(const Chunk& chunk) const;
 
   const int vocab_size_;
   const std::size_t max_length_;

@@ -29,6 +29,7 @@ const char* NameOf(GraphSession::ElementType type) {
   switch (type) {
     case GraphSession::ElementType::kFloat32: return "float32";
     case GraphSession::ElementType::kInt32: return "int32";
+    case GraphSession::ElementType::kInt64: return "int64";
     case GraphSession::ElementType::kOther: break;
   }
   return "other";

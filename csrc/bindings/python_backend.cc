@@ -224,6 +224,11 @@ GeneratorOptions PythonBackend::Chosen(GeneratorOptions options) const {
   TakeChoice(name, chosen, "weights", "auto", &options.weights);
   TakeChoice(name, chosen, "activations", "auto", &options.activations);
   TakeChoice(name, chosen, "kv_cache", "f32", &options.kv_cache);
+  const GeneratorOptions plain;
+  RefuseSwitch(name, "device_id", options.device_id != plain.device_id);
+  RefuseSwitch(name, "rank_id", options.rank_id != plain.rank_id);
+  RefuseSwitch(name, "ge_config", options.ge_config != plain.ge_config);
+  RefuseSwitch(name, "ge_precision", options.ge_precision != plain.ge_precision);
   RefuseSwitch(name, "mmap", options.mmap.value_or(false));
   RefuseSwitch(name, "verify", options.verify);
   options.mmap = false;

@@ -14,10 +14,25 @@ namespace skywork_rt {
 
 /// One file of a bundle, as model.json states it.
 struct BundleFile {
-  std::string name;    // a plain name, no separators
-  std::string role;    // "graph", "weights", "vocabulary", "tokenizer", "generation_config"
+  std::string name;    // inside the bundle: a plain name; since version 3 also FOLDER/NAME, at most three parts
+  std::string role;    // "graph", "weights", "graph_data", "vocabulary", "tokenizer", "generation_config"
   std::uint64_t size;  // bytes
   std::string sha256;  // 64 lower-case hexadecimal digits
+};
+
+/// One shape that a graph is compiled for.
+struct BundleGear {
+  int batch = 0;
+  int length = 0;  // tokens of a prompt, or positions of the cache that a step of one token attends to
+};
+
+/// The KV cache that a graph of the contract "device-cache" holds in its Parameters.
+struct BundleDeviceCache {
+  int rows = 0;       // forms assign and indexed: sequences
+  int positions = 0;  // and tokens of each
+  int blocks = 0;     // form paged: blocks, the first of which takes what is padding
+  int block_tokens = 0;
+  int table = 0;  // blocks of the longest sequence
 };
 
 /// One exported graph. Contracts are described in docs/bundle-format.md.
@@ -27,6 +42,10 @@ struct BundleGraph {
   std::string flavour;    // "lite2.0-cpu", "ge"
   std::string precision;  // "float32"
   std::string weights;    // the file that holds its weights, which graphs may share; empty: its own, or X.msw of X.ms
+  // Of contract "device-cache" alone:
+  std::string form;               // "assign", "indexed", "paged"
+  BundleDeviceCache cache;        // of both graphs
+  std::vector<BundleGear> gears;  // at least one
 };
 
 /// A bundle directory that has been opened and checked: model.json is well formed, every listed file is there with

@@ -16,7 +16,8 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr int kOldestVersion = 1;
-constexpr int kNewestVersion = 2;
+constexpr int kNewestVersion = 3;
+constexpr int kVersionOfFolders = 3;
 // Far above every Llama-structured model, and low enough that no product of two overflows 64 bits.
 constexpr std::int64_t kMostDimension = std::int64_t{1} << 24;
 constexpr std::int64_t kMostLayers = 4096;
@@ -108,6 +109,20 @@ bool IsPlainName(const std::string& name) {
          std::none_of(name.begin(), name.end(), [](char c) { return c == '/' || c == '\\' || c == '\0'; });
 }
 
+/// A plain name, or since version 3 up to three of them with slashes between: graphs of MindSpore name the files of
+/// their weights, and these names cannot be changed.
+bool IsInside(const std::string& name, std::int64_t version) {
+  if (version < kVersionOfFolders) return IsPlainName(name);
+  constexpr int kMostParts = 3;
+  int parts = 0;
+  for (std::size_t begin = 0; begin <= name.size(); ++parts) {
+    const std::size_t end = std::min(name.find('/', begin), name.size());
+    if (!IsPlainName(name.substr(begin, end - begin))) return false;
+    begin = end + 1;
+  }
+  return parts <= kMostParts;
+}
+
 bool IsSha256(const std::string& text) {
   return text.size() == 64 &&
          std::all_of(text.begin(), text.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
@@ -197,8 +212,9 @@ ModelSpec ParseModel(const Node& node) {
   return model;
 }
 
-BundleFile ParseFile(const Node& files, const std::string& name) {
-  if (!IsPlainName(name)) files.Fail(files.Place(name), "is not a plain file name: it must stay inside the bundle");
+BundleFile ParseFile(const Node& files, const std::string& name, std::int64_t version) {
+  if (!IsInside(name, version))
+    files.Fail(files.Place(name), "is not a plain file name: it must stay inside the bundle");
   const Node node = files.Child(name);
   BundleFile file;
   file.name = name;
@@ -215,6 +231,46 @@ void RequireListed(const Node& node, const std::string& place, const std::string
   if (!listed) node.Fail(place, StrCat("names \"", file, "\", which \"files\" does not list"));
 }
 
+BundleDeviceCache ParseDeviceCache(const Node& node, const std::string& form) {
+  BundleDeviceCache cache;
+  if (form == "paged") {
+    cache.blocks = static_cast<int>(node.Integer("blocks", 2, kMostDimension));
+    cache.block_tokens = static_cast<int>(node.Integer("block_tokens", 1, kMostDimension));
+    cache.table = static_cast<int>(node.Integer("table", 1, kMostDimension));
+  } else {
+    cache.rows = static_cast<int>(node.Integer("rows", 1, kMostDimension));
+    cache.positions = static_cast<int>(node.Integer("positions", 1, kMostDimension));
+  }
+  return cache;
+}
+
+std::vector<BundleGear> ParseGears(const Node& node) {
+  const Json& list = node.Get("gears");
+  const std::string place = node.Place("gears");
+  constexpr std::size_t kMostGears = 4096;
+  if (!list.is_array() || list.empty() || list.size() > kMostGears) {
+    node.Fail(place, StrCat("must be a list of 1 to ", kMostGears, " pairs, batch and length"));
+  }
+  std::vector<BundleGear> gears;
+  for (const Json& pair : list) {
+    if (!pair.is_array() || pair.size() != 2) node.Fail(place, "must hold pairs, batch and length");
+    gears.push_back({static_cast<int>(node.CheckInteger(pair[0], place, 1, kMostDimension)),
+                     static_cast<int>(node.CheckInteger(pair[1], place, 1, kMostDimension))});
+  }
+  return gears;
+}
+
+/// What belongs to the contract "device-cache" alone.
+void ParseDeviceGraph(const Node& node, BundleGraph* graph) {
+  if (graph->contract.rfind("device-cache/", 0) != 0) return;
+  graph->form = node.String("form");
+  if (graph->form != "assign" && graph->form != "indexed" && graph->form != "paged") {
+    node.Fail(node.Place("form"), StrCat("is \"", graph->form, "\", but must be assign, indexed or paged"));
+  }
+  graph->cache = ParseDeviceCache(node.Child("cache"), graph->form);
+  graph->gears = ParseGears(node);
+}
+
 std::vector<BundleGraph> ParseGraphs(const Node& root, const std::vector<BundleFile>& files) {
   std::vector<BundleGraph> graphs;
   const Json* list = root.Find("graphs");
@@ -222,8 +278,13 @@ std::vector<BundleGraph> ParseGraphs(const Node& root, const std::vector<BundleF
   if (!list->is_array()) root.Fail("graphs", "must be a list");
   for (const Json& entry : *list) {
     const Node node(entry, StrCat("graphs[", graphs.size(), "]"), root.path());
-    BundleGraph graph{node.String("file"), node.String("contract"), node.String("flavour"), node.String("precision"),
-                      node.Find("weights") == nullptr ? "" : node.String("weights")};
+    BundleGraph graph;
+    graph.file = node.String("file");
+    graph.contract = node.String("contract");
+    graph.flavour = node.String("flavour");
+    graph.precision = node.String("precision");
+    if (node.Find("weights") != nullptr) graph.weights = node.String("weights");
+    ParseDeviceGraph(node, &graph);
     RequireListed(node, node.Place("file"), graph.file, files);
     if (!graph.weights.empty()) RequireListed(node, node.Place("weights"), graph.weights, files);
     graphs.push_back(std::move(graph));
@@ -243,7 +304,8 @@ std::map<std::string, std::string> ParseWeights(const Node& root, const std::vec
   return weights;
 }
 
-void CheckFormat(const Node& root) {
+/// The version, which this reader knows.
+std::int64_t CheckFormat(const Node& root) {
   if (root.Find("format") == nullptr || root.String("format") != "skywork_rt.bundle") {
     throw Error(ErrorCode::kNotFound, StrCat(root.path().string(),
                                              " is not a skywork_rt bundle's: its \"format\" is not "
@@ -255,6 +317,7 @@ void CheckFormat(const Node& root) {
                 StrCat(root.path().string(), " has format version ", version, ", but this version of skywork_rt reads ",
                        kOldestVersion, " to ", kNewestVersion, ". Upgrade skywork_rt, or export the model again."));
   }
+  return version;
 }
 
 Json ParseJson(const std::string& text, const std::filesystem::path& path) {
@@ -280,11 +343,11 @@ Json ParseJson(const std::string& text, const std::filesystem::path& path) {
 ModelJson ParseModelJson(const std::string& text, const std::filesystem::path& path) {
   const Json json = ParseJson(text, path);
   const Node root(json, "", path);
-  CheckFormat(root);
+  const std::int64_t version = CheckFormat(root);
   ModelJson parsed;
   parsed.model = ParseModel(root.Child("model"));
   const Node files = root.Child("files");
-  for (const auto& item : files.json().items()) parsed.files.push_back(ParseFile(files, item.key()));
+  for (const auto& item : files.json().items()) parsed.files.push_back(ParseFile(files, item.key(), version));
   parsed.graphs = ParseGraphs(root, parsed.files);
   parsed.weights = ParseWeights(root, parsed.files);
   if (parsed.graphs.empty() && parsed.weights.empty()) {

@@ -18,7 +18,7 @@ struct ModelJson {
   std::map<std::string, std::string> weights;
 };
 
-/// Parses the text of a model.json of format version 1 or 2 (docs/bundle-format.md). `path` is for messages only.
+/// Parses the text of a model.json of format version 1 to 3 (docs/bundle-format.md). `path` is for messages only.
 /// Throws Error: kCorruptBundle (not JSON, a missing or wrong value, named by its place), kUnsupported (newer
 /// version, other architecture).
 ModelJson ParseModelJson(const std::string& text, const std::filesystem::path& path);

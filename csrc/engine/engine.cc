@@ -40,6 +40,8 @@ SchedulerLimits MakeSchedulerLimits(const EngineConfig& config, const ModelSpec&
   limits.can_fork = traits.can_fork;
   limits.can_truncate = traits.can_truncate;
   limits.block_tokens = traits.block_tokens;
+  limits.whole_prompts = traits.whole_prompts;
+  limits.static_batch = traits.static_batch;
   limits.optimistic = config.options.admission == "optimistic";
   return limits;
 }
@@ -57,6 +59,7 @@ void CheckAdmission(const GeneratorOptions& options, const Traits& traits) {
 EngineConfig Resolve(EngineConfig config, const Backend& backend) {
   const GeneratorOptions asked = LimitOptions(ResolveOptions(config.options, backend.model()), backend.traits());
   config.options = backend.Chosen(asked);
+  if (backend.traits().whole_prompts) config.options.prefix_cache = false;  // a prompt never begins from cached tokens
   CheckAdmission(config.options, backend.traits());
   return config;
 }
@@ -84,6 +87,7 @@ Engine::Engine(std::unique_ptr<Backend> backend, EngineConfig config)
   request_limits_.model = &model_;
   request_limits_.options = &config_.options;
   request_limits_.can_fork = traits_.can_fork;
+  request_limits_.only_last_logits = traits_.only_last_logits;
   request_limits_.block_tokens = traits_.block_tokens;
   request_limits_.has_vocabulary = config_.vocabulary != nullptr;
   now_.cache_capacity = config_.options.max_cached_tokens;
@@ -224,8 +228,17 @@ bool Engine::TakeNews() {
     std::unique_lock<std::mutex> lock(mutex_);
     news_.wait(lock, [&] { return !inbox_.empty() || closing_ != Closing::kNo; });
     if (closing_ == Closing::kFinish && inbox_.empty()) return false;
+    if (traits_.static_batch) GatherBatch(&lock);
   }
   return TakeArrivals();
+}
+
+// A list of requests comes one by one, and the first of them should not keep the others waiting for its end.
+void Engine::GatherBatch(std::unique_lock<std::mutex>* lock) {
+  const auto whole = [&] {
+    return closing_ != Closing::kNo || inbox_.size() >= static_cast<std::size_t>(config_.options.max_batch);
+  };
+  news_.wait_for(*lock, config_.gather, whole);
 }
 
 // From here on the request ends in one way or another.

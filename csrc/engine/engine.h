@@ -33,7 +33,10 @@ struct EngineConfig {
   std::size_t min_prefix = 16;                   // SchedulerLimits::min_prefix
   std::size_t prompt_logits_bytes = 64 << 20;    // bounds the logits of one step's prompt log-probabilities
   std::shared_ptr<Proposer> proposer;            // nullptr: every step decodes one token of a sequence
-  std::size_t most_guesses = 4;                  // of the proposer, a sequence and step
+  /// Static batches (Traits::static_batch): how long the first request of an idle engine waits for more that begin with
+  /// it; whoever comes later waits for all of the batch.
+  std::chrono::milliseconds gather{10};
+  std::size_t most_guesses = 4;  // of the proposer, a sequence and step
   /// What the engine's thread looks at for deadlines and for how long a step takes.
   std::function<std::chrono::steady_clock::time_point()> clock = &std::chrono::steady_clock::now;
 #ifdef NDEBUG
@@ -131,6 +134,7 @@ class Engine {
   void Run();
   void FreeModel();
   bool TakeNews();
+  void GatherBatch(std::unique_lock<std::mutex>* lock);
   void Accept(StatePtr state);
   void Enlist(const StatePtr& state);
   void DropCancelledAndExpired();

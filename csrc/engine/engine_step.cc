@@ -42,6 +42,10 @@ void Engine::RunStep() {
 
 void Engine::ComputeStep() {
   step_ = {};
+  if (traits_.static_batch && !held_.empty()) {  // nobody goes on without those that wait for their masks
+    WaitForMasks();
+    return;
+  }
   PlanStep();
   MakeRoom();
   if (plan_.empty()) {

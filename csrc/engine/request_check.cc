@@ -92,6 +92,11 @@ void CheckAbilities(const Request& request, const RequestLimits& limits) {
     Refuse(ErrorCode::kUnsupported, "the request has a mask and num_beams is ", params.num_beams,
            ": a mask follows samples, not beams; use num_beams = 1");
   }
+  if (limits.only_last_logits && params.prompt_logprobs.has_value()) {
+    Refuse(ErrorCode::kUnsupported, "prompt_logprobs is ", *params.prompt_logprobs,
+           ", but this backend computes the logits of a prompt's last token only (Traits::only_last_logits): score on "
+           "another backend, such as native");
+  }
   if (!limits.can_fork && RowsOf(params) > 1) {
     Refuse(ErrorCode::kUnsupported, params.num_beams > 1 ? "num_beams is " : "n is ", RowsOf(params),
            ", but this backend cannot fork a sequence (Traits::can_fork): send the prompt several times with n = 1");

@@ -13,6 +13,7 @@ struct RequestLimits {
   const GeneratorOptions* options = nullptr;  // resolved and within what the backend can do
   bool can_fork = false;                      // Traits::can_fork
   std::size_t block_tokens = 0;               // Traits::block_tokens
+  bool only_last_logits = false;              // Traits::only_last_logits
   bool has_vocabulary = false;
 };
 

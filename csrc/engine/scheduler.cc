@@ -42,7 +42,13 @@ std::optional<Admission> Scheduler::NextAdmission() const {
   if (queue_.empty()) return std::nullopt;
   const Ticket& ticket = queue_.begin()->second;
   if (running_rows_ + ticket.rows > limits_.max_running) return std::nullopt;
+  if (limits_.static_batch && BatchIsUnderWay()) return std::nullopt;
   return cache_->Plan(ticket, running_, running_rows_);
+}
+
+bool Scheduler::BatchIsUnderWay() const {
+  return std::any_of(running_.begin(), running_.end(),
+                     [](const auto& group) { return !group->reading_prompt || group->rows[0]->cached != 0; });
 }
 
 // The first request of the queue as it will run, but for its ticket, which stays in the queue.
@@ -98,7 +104,7 @@ Groups::iterator Scheduler::PlaceOf(RequestId id) {
 void Scheduler::PlanStep(StepPlan* plan, std::size_t prompt_tokens) const {
   plan->decode.clear();
   plan->prefill.clear();
-  std::size_t budget = std::min(limits_.prefill_budget, prompt_tokens);
+  std::size_t budget = limits_.static_batch ? Sequence::kAll : std::min(limits_.prefill_budget, prompt_tokens);
   std::size_t logit_rows = limits_.max_logit_rows;
   for (const auto& group : running_) {
     if (group->reading_prompt) {
@@ -116,6 +122,10 @@ void Scheduler::PlanStep(StepPlan* plan, std::size_t prompt_tokens) const {
 // The next chunk of a prompt within what is left of the budgets.
 void Scheduler::PlanPrefill(Sequence* row, const Ticket& ticket, std::size_t* budget, std::size_t* logit_rows,
                             StepPlan* plan) const {
+  if (limits_.whole_prompts) {
+    if (row->pending() > *budget && !plan->prefill.empty()) return;
+    *budget = std::max(*budget, row->pending());
+  }
   std::size_t count = std::min({row->pending(), limits_.max_chunk, *budget});
   // Positions from logits_from on need a logit row each: cut the chunk where the rows run out.
   const std::size_t free_of_logits = ticket.logits_from > row->cached ? ticket.logits_from - row->cached : 0;

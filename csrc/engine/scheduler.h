@@ -30,6 +30,11 @@ namespace skywork_rt {
 ///  - Each step runs every decoding sequence that has a token pending (one, and its guesses) and at most as many prompt
 ///    tokens as the engine says, and never more than `prefill_budget`.
 ///  - A finished sequence stays open for prefix reuse until its room is needed; the longest unused goes first.
+///  - Where prompts are read whole (Traits::whole_prompts), a step takes the first of them whatever the budget, and
+///  more
+///    as long as all of them fit into it.
+///  - In static batches (Traits::static_batch) requests are admitted until the batch takes its first step, which reads
+///    all of their prompts; the next batch waits until the last of them has left.
 ///  - A request whose prompt begins like one that is being read right now waits for it, and then copies.
 class Scheduler {
  public:
@@ -125,6 +130,7 @@ class Scheduler {
     Queue::node_type queued;  // its place in the queue while it runs, so that it can return without memory
   };
 
+  bool BatchIsUnderWay() const;
   static QueueKey KeyOf(const Group& group) { return QueueKey{group.ticket.priority, group.arrival}; }
   Groups::iterator PlaceOf(const QueueKey& key);
   Groups::iterator PlaceOf(RequestId id);

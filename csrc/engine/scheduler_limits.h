@@ -17,6 +17,8 @@ struct SchedulerLimits {
   bool can_fork = false;              // Traits::can_fork
   bool can_truncate = false;          // Traits::can_truncate
   std::size_t block_tokens = 0;       // Traits::block_tokens
+  bool whole_prompts = false;         // Traits::whole_prompts
+  bool static_batch = false;          // Traits::static_batch
   bool optimistic = false;            // admit on what a request has, not on what it may come to; needs block_tokens
 };
 

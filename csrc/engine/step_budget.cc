@@ -29,7 +29,7 @@ StepBudget StepBudget::Fixed(std::size_t prompt_tokens) {
 }
 
 StepBudget StepBudget::For(double stretch, const ModelSpec& model, const Traits& traits) {
-  if (stretch == 0) return {};
+  if (stretch == 0 || traits.whole_prompts) return {};  // whole prompts cannot be cut to a time
   if (!traits.bitwise) return Fixed(FixedPromptTokens(model));
   return {stretch, traits.pass_tokens};
 }

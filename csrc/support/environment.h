@@ -35,7 +35,16 @@ constexpr EnvironmentVariable kCache{"SKYWORK_RT_CACHE",
                                      "Folder of what is downloaded and prepared. Unset: ~/.cache/skywork_rt."};
 constexpr EnvironmentVariable kHome{"HOME", "The user's folder, in which ~/.cache/skywork_rt lies."};
 
-constexpr const EnvironmentVariable* kAll[] = {&kInstructionSet, &kBackends, &kLiteHome, &kCache, &kHome};
+constexpr EnvironmentVariable kAscendHome{"ASCEND_HOME_PATH",
+                                          "Folder of the Ascend toolkit (CANN), which its set_env.sh sets; the backend "
+                                          "ascend looks for CANN's libraries below "
+                                          "it."};
+constexpr EnvironmentVariable kLibraryPath{
+    "LD_LIBRARY_PATH",
+    "Where the system's loader looks for libraries first; the backend ascend needs CANN's and the driver's there."};
+
+constexpr const EnvironmentVariable* kAll[] = {&kInstructionSet, &kBackends,   &kLiteHome,   &kCache,
+                                               &kHome,           &kAscendHome, &kLibraryPath};
 
 }  // namespace environment
 }  // namespace skywork_rt

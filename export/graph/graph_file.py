@@ -17,7 +17,10 @@ GRAPH_FORMATS: tuple[GraphFormat, ...] = ("ms", "mindir")
 
 @dataclass(frozen=True)
 class GraphFile:
-    """A graph that was written into the work directory: a plain file name and what it is (docs/bundle-format.md)."""
+    """A graph that was written into the bundle's directory: its name there and what it is (docs/bundle-format.md).
+
+    `form`, `cache` and `gears` belong to graphs with a device cache alone.
+    """
 
     file: str
     contract: Contract
@@ -25,3 +28,6 @@ class GraphFile:
     precision: str
     weights: str | None = None
     """The file of its weights, where they are not in its own; graphs may share one."""
+    form: str | None = None
+    cache: dict[str, int] | None = None
+    gears: tuple[tuple[int, int], ...] | None = None

@@ -5,8 +5,9 @@
 #include <memory>
 #include <string>
 
-#include "backend/lite/lite_backend.h"
-#include "backend/lite/lite_library.h"
+#include "backend/device_options.h"
+#include "backend/host_cache/host_cache_backend.h"
+#include "backend/lite_runtime/lite_library.h"
 #include "skywork_rt/error.h"
 #include "support/core_set.h"
 #include "support/format.h"
@@ -23,14 +24,14 @@ void RequireOption(const char* name, const std::string& value, const std::string
 }
 
 std::string WhyNot(const Bundle& bundle, const BackendOptions& options) {
-  if (options.device != "cpu") {
-    return StrCat("the Lite backend of this build runs on device \"cpu\", not on \"", options.device,
-                  "\": graphs with a device cache are not implemented");
-  }
-  if (!bundle.graphs().empty()) return "";
+  if (const std::string reason = WhyNotOnProcessor("lite", options); !reason.empty()) return reason;
+  const bool has_graphs = std::any_of(bundle.graphs().begin(), bundle.graphs().end(),
+                                      [](const BundleGraph& graph) { return graph.flavour == kFlavour; });
+  if (has_graphs) return "";
   return StrCat("The bundle ", bundle.directory().string(),
                 " has no graphs for the backend \"lite\" (it has: ", bundle.Contents(),
-                "). Export with --for lite, or open it with backend=\"native\".");
+                "). Export with --for lite, or open it with backend=\"", bundle.graphs().empty() ? "native" : "ascend",
+                "\".");
 }
 
 void CheckOptions(const BackendOptions& options) {
@@ -55,10 +56,11 @@ std::vector<BundleFile> FilesOf(const Bundle& bundle, const std::string& file) {
 
 /// Opens a graph of the bundle when called. The SHA-256 of its files is compared before Lite, whose parser trusts its
 /// input, sees them.
-SessionFactory Opener(const Bundle& bundle, const std::string& file, int threads, const std::vector<int>& affinity) {
+host_cache::SessionFactory Opener(const Bundle& bundle, const std::string& file, int threads,
+                                  const std::vector<int>& affinity) {
   return [bundle, file, threads, affinity] {
     for (const BundleFile& listed : FilesOf(bundle, file)) bundle.VerifyFile(listed.name);
-    return LiteLibrary::Get().Open(bundle.PathOf(file).string(), threads, affinity);
+    return lite_runtime::LiteLibrary::Get().Open(bundle.PathOf(file).string(), threads, affinity);
   };
 }
 
@@ -96,15 +98,16 @@ std::unique_ptr<Backend> Make(const Bundle& bundle, const BackendOptions& option
                        kFlavour, "; export it with --for lite"));
   }
   const int threads = ThreadsToUse(options.threads, options.affinity);
-  LiteLimits limits;
+  host_cache::HostCacheLimits limits;
   limits.max_batch = options.max_batch;
   limits.max_length = options.max_length > 0 ? options.max_length : static_cast<std::size_t>(bundle.model().max_length);
   limits.max_cached_tokens = options.max_cached_tokens > 0
                                  ? options.max_cached_tokens
                                  : limits.max_length * static_cast<std::size_t>(limits.max_batch);
-  return std::make_unique<LiteBackend>(
+  return std::make_unique<host_cache::HostCacheBackend>(
       bundle.model(), limits, Opener(bundle, full->file, threads, options.affinity),
-      incremental == nullptr ? SessionFactory() : Opener(bundle, incremental->file, threads, options.affinity));
+      incremental == nullptr ? host_cache::SessionFactory()
+                             : Opener(bundle, incremental->file, threads, options.affinity));
 }
 
 std::unique_ptr<GraphSession> OpenGraph(const Bundle& bundle, const std::string& file, int threads) {
@@ -119,6 +122,6 @@ extern "C" SKYWORK_RT_API const skywork_rt::PluginEntry* skywork_rt_backend_plug
       skywork_rt::kPluginAbi,
       {"lite", "MindSpore Lite, built with the headers of " SKYWORK_RT_LITE_BUILT_FOR, &skywork_rt::lite::WhyNot,
        &skywork_rt::lite::Make, &skywork_rt::lite::Memory, &skywork_rt::lite::OpenGraph,
-       &skywork_rt::lite::PositionsFor}};
+       &skywork_rt::host_cache::PositionsFor}};
   return &entry;
 }

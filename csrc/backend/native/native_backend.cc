@@ -1,4 +1,5 @@
 #include "backend/native/native_backend.h"
+#include "backend/device_options.h"
 
 #include <algorithm>
 #include <array>
@@ -126,6 +127,7 @@ class NativeBackend final : public Backend {
   const ModelSpec& model() const override { return spec_; }
 
   GeneratorOptions Chosen(GeneratorOptions options) const override {
+    options.device = "cpu";
     options.weights = chosen_.weights;
     options.activations = chosen_.activations;
     options.kv_cache = chosen_.kv_cache;
@@ -327,9 +329,7 @@ std::unique_ptr<Backend> OpenBackend(const ModelSpec& spec, const std::filesyste
 namespace {
 
 std::string WhyNot(const Bundle& bundle, const BackendOptions& options) {
-  if (options.device != "cpu") {
-    return StrCat("The backend \"native\" runs on device \"cpu\", not on \"", options.device, "\".");
-  }
+  if (const std::string reason = WhyNotOnProcessor("native", options); !reason.empty()) return reason;
   if (!bundle.weights().empty()) return "";
   return StrCat("The bundle ", bundle.directory().string(),
                 " has no weights for the backend \"native\" (it has: ", bundle.Contents(),

@@ -17,8 +17,19 @@ struct GeneratorOptions {
   /// Name of a backend, or "auto": the first one that can run the bundle (docs/reference/backends.md). In Python also
   /// "mindspore", which "auto" never takes, and a PythonBackend of one's own.
   std::string backend = "auto";
-  /// What to compute on: "cpu". Other names are for backends of other devices.
-  std::string device = "cpu";
+  /// What to compute on: "cpu" or "ascend". "auto": the device of the backend. Other names are for backends of one's
+  /// own.
+  std::string device = "auto";
+  /// Ascend backend: number of the card, as npu-smi counts them.
+  int device_id = 0;
+  /// Ascend backend: rank of this process among those of a rank table, for graphs that are cut over several cards.
+  int rank_id = 0;
+  /// Ascend backend: MindSpore Lite's configuration (context.cfg), which the other options override; two files, with a
+  /// comma between them, are for the full and the incremental graph. Empty: what docs/ascend.md says.
+  std::string ge_config = "";
+  /// Ascend backend: ge.exec.precision_mode, such as "must_keep_origin_dtype" or "force_fp16". "auto": as ge_config
+  /// says, else must_keep_origin_dtype.
+  std::string ge_precision = "auto";
   /// Which of the bundle's weights the native backend computes with, such as "int4". "auto": those of its GGUF file
   /// ("gguf"), else int8, else the smallest in floats, and int4, which rounds coarsely, only where there is no other.
   std::string weights = "auto";
@@ -70,7 +81,11 @@ struct GeneratorOptions {
   template <typename Options, typename Visitor>
   static void VisitFields(Options& options, Visitor&& visit) {
     visit("backend", options.backend, Range::Any().Said("auto, or the name of a backend"));
-    visit("device", options.device, Range::Any().Said("cpu, or what a backend knows"));
+    visit("device", options.device, Range::Any().Said("auto, cpu, ascend, or what a backend knows"));
+    visit("device_id", options.device_id, Range::Within(0, 4095));
+    visit("rank_id", options.rank_id, Range::Within(0, 65535));
+    visit("ge_config", options.ge_config, Range::Any().Said("a file, or two with a comma between them"));
+    visit("ge_precision", options.ge_precision, Range::Any().Said("auto, or a precision mode of GE"));
     visit("weights", options.weights, Range::Any().Said("auto, or the name of weights in the bundle"));
     visit("activations", options.activations, Range::Any().Said("auto, f32 or int8"));
     visit("kv_cache", options.kv_cache, Range::Any().Said("auto, f32 or f16"));

@@ -27,7 +27,18 @@ class GeneratorOptions(TypedDict, total=False):
     """Name of a backend, or "auto": the first one that can run the bundle (docs/reference/backends.md). In Python also
     "mindspore", which "auto" never takes, and a PythonBackend of one's own."""
     device: str
-    """What to compute on: "cpu". Other names are for backends of other devices."""
+    """What to compute on: "cpu" or "ascend". "auto": the device of the backend. Other names are for backends of one's
+    own."""
+    device_id: int
+    """Ascend backend: number of the card, as npu-smi counts them."""
+    rank_id: int
+    """Ascend backend: rank of this process among those of a rank table, for graphs that are cut over several cards."""
+    ge_config: str
+    """Ascend backend: MindSpore Lite's configuration (context.cfg), which the other options override; two files, with a
+    comma between them, are for the full and the incremental graph. Empty: what docs/ascend.md says."""
+    ge_precision: str
+    """Ascend backend: ge.exec.precision_mode, such as "must_keep_origin_dtype" or "force_fp16". "auto": as ge_config
+    says, else must_keep_origin_dtype."""
     weights: str
     """Which of the bundle's weights the native backend computes with, such as "int4". "auto": those of its GGUF file
     ("gguf"), else int8, else the smallest in floats, and int4, which rounds coarsely, only where there is no other."""

@@ -10,6 +10,7 @@ import typer
 
 from skywork_rt.bench.commands import app as bench
 from skywork_rt.cli import (
+    adopt,
     chat,
     convert,
     doctor,
@@ -63,6 +64,7 @@ def _options(
 
 
 app.command("export")(export.export)
+app.command("adopt")(adopt.adopt)
 app.command("prepare")(prepare.prepare)
 app.command("convert")(convert.convert)
 app.command("split")(split.split)

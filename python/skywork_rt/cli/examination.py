@@ -35,6 +35,7 @@ def examine() -> Report:
     _examine_cpu(report)
     _examine_memory(report)
     _examine_lite(report)
+    _examine_ascend(report)
     _examine_mindspore(report)
     _examine_libraries(report)
     _examine_cache(report)
@@ -84,6 +85,14 @@ def _examine_lite(report: Report) -> None:
         report.advice.append("the lite backend needs MindSpore Lite: skywork-rt lite install")
         return
     report.facts["mindspore lite"] = f"{location.version} in {location.home} ({location.origin})"
+
+
+def _examine_ascend(report: Report) -> None:
+    from skywork_rt.support.ascend import look_for_ascend
+
+    found = look_for_ascend()
+    report.facts["ascend"] = found.summary
+    report.advice += found.advice
 
 
 def _examine_mindspore(report: Report) -> None:

@@ -46,8 +46,10 @@ def check_files(bundle: BundleInfo, verify: bool) -> list[str]:
     """What is wrong with the bundle's files, in sentences; with `verify` their contents are hashed too."""
     problems = []
     for name, entry in bundle.section("files").items():
-        path = bundle.directory / Path(name).name
-        if not path.is_file():
+        path = bundle.directory / name
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            problems.append(f"{name} is no name of a file inside of the bundle")
+        elif not path.is_file():
             problems.append(f"{name} is missing")
         elif path.stat().st_size != entry.get("size"):
             problems.append(f"{name} has {path.stat().st_size} bytes, but model.json says {entry.get('size')}")
@@ -94,7 +96,8 @@ def _facts(bundle: BundleInfo, model: dict[str, Any]) -> list[tuple[str, str]]:
     rope = model.get("rope") or {}
     tokenizer = bundle.section("tokenizer")
     graphs = [
-        f"{g.get('contract')} ({g.get('flavour')}, {g.get('precision')})" for g in bundle.manifest.get("graphs", [])
+        f"{g.get('contract')} ({', '.join(str(g[key]) for key in ('flavour', 'precision', 'form') if key in g)})"
+        for g in bundle.manifest.get("graphs", [])
     ]
     spelled = _spelling(bundle)
     return [

@@ -94,7 +94,7 @@ class Group:
         if kind.annotation == bool | None:
             declared = [f"{flag}/--no-{flag[2:]}"]
         default = cls.default(field)
-        said = (field.text, kind.note, f"Default: {default}." if default is not None else "")
+        said = (field.text, kind.note, f"Default: {default}." if default not in (None, "") else "")
         option = typer.Option(
             *declared, help=" ".join(filter(None, said)), rich_help_panel=cls.panel, show_default=False
         )

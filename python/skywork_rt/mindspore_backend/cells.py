@@ -54,7 +54,7 @@ class Cells:
 
     @staticmethod
     def _choose_device(device: str) -> None:
-        name = "CPU" if device == "cpu" else device
+        name = "CPU" if device in ("auto", "cpu") else device
         try:
             ms.set_device(name)
         except (RuntimeError, ValueError) as error:

@@ -86,7 +86,12 @@ def _open(
     chosen = parameters()
     cells = Cells(chosen, device=options["device"], full_only=full_only)
     limits = Limits(sequences, options["max_length"], options["max_cached_tokens"])
-    choices = {"device": options["device"], "weights": chosen.choice, "activations": "f32", "kv_cache": "f32"}
+    choices = {
+        "device": "cpu" if options["device"] == "auto" else options["device"],
+        "weights": chosen.choice,
+        "activations": "f32",
+        "kv_cache": "f32",
+    }
     backend = MindSporeBackend(config, cells, limits, choices, full_only=full_only)
     _log.info("opened %s on mindspore: weights %s in float32, %d sequences", config.name, chosen.choice, sequences)
     return backend, {name: value for name, value in options.items() if value not in (None, [])}

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 __all__ = [
     "API_KEYS",
+    "ASCEND_HOME",
     "CACHE",
     "COMPAT_WEIGHTS",
     "DEBUG",
+    "LIBRARY_PATH",
     "LITE_HOME",
     "LITE_TOOLS",
     "LITE_WHEEL",
@@ -41,6 +43,13 @@ CACHE = Variable("SKYWORK_RT_CACHE", "Folder of what is downloaded and prepared.
 LITE_HOME = Variable(
     "LITE_HOME", "Folder of an unpacked MindSpore Lite 2.2 or later to use instead of the prepared one."
 )
+ASCEND_HOME = Variable(
+    "ASCEND_HOME_PATH",
+    "Folder of the Ascend toolkit (CANN), which its set_env.sh sets; `skywork-rt doctor` looks there.",
+)
+LIBRARY_PATH = Variable(
+    "LD_LIBRARY_PATH", "Where the system's loader looks first; `skywork-rt doctor` looks for CANN there."
+)
 LITE_WHEEL = Variable(
     "SKYWORK_RT_LITE_WHEEL",
     "The wheel of mindspore-lite that `skywork-rt lite install` prepares, where it cannot be downloaded.",
@@ -66,6 +75,8 @@ MSRUN_RANKS = Variable("RANK_SIZE", "Set by msrun: how many ranks there are.")
 VARIABLES = (
     CACHE,
     LITE_HOME,
+    ASCEND_HOME,
+    LIBRARY_PATH,
     LITE_WHEEL,
     LITE_TOOLS,
     TEST_CACHE,

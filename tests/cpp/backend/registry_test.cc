@@ -34,7 +34,7 @@ class Registry : public ::testing::Test {
   Bundle WithWeights() { return Write(kWeights, "w.bin"); }
   Bundle WithGraphs() { return Write(kGraphs, "f.ms"); }
 
-  static BackendOptions Asking(const std::string& backend, const std::string& device = "cpu") {
+  static BackendOptions Asking(const std::string& backend, const std::string& device = "auto") {
     BackendOptions options;
     options.backend = backend;
     options.device = device;
@@ -95,13 +95,13 @@ TEST_F(Registry, ANamedBackendSaysWhatTheBundleLacks) {
 TEST_F(Registry, UnknownNamesAreRefusedWithTheKnownOnes) {
   const Error error = Refusal(WithWeights(), Asking("cuda"));
   EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
-  EXPECT_THAT(error.what(), HasSubstr("backend is \"cuda\", but must be auto, native or lite."));
+  EXPECT_THAT(error.what(), HasSubstr("backend is \"cuda\", but must be auto, native, lite or ascend."));
 }
 
 TEST_F(Registry, APluginOfAnybodyIsABackendByItsFilesName) {
-  EXPECT_THAT(Names(), ElementsAre("native", "lite"));
+  EXPECT_THAT(Names(), ElementsAre("native", "lite", "ascend"));
   const WithTestPlugins plugins;
-  EXPECT_THAT(Names(), IsSupersetOf({"native", "lite", "good"}));
+  EXPECT_THAT(Names(), IsSupersetOf({"native", "lite", "ascend", "good"}));
   EXPECT_EQ(ResolveBackend(WithWeights(), Asking("good")), "good");
   EXPECT_THAT(Refusal(WithWeights(), Asking("good")).what(), HasSubstr("a test's plugin runs nothing"));
 }

@@ -144,8 +144,8 @@ TEST_F(BundleTest, SaysWhenThereIsNone) {
 }
 
 TEST_F(BundleTest, RefusesANewerFormatByNumber) {
-  Write([](Json& json) { json["version"] = 3; });
-  EXPECT_THAT(Complaint(ErrorCode::kUnsupported), AllOf(HasSubstr("version 3"), HasSubstr("reads 1 to 2")));
+  Write([](Json& json) { json["version"] = 4; });
+  EXPECT_THAT(Complaint(ErrorCode::kUnsupported), AllOf(HasSubstr("version 4"), HasSubstr("reads 1 to 3")));
   Write([](Json& json) { json["version"] = 0; });
   EXPECT_THAT(Complaint(ErrorCode::kUnsupported), HasSubstr("version 0"));
 }
@@ -175,6 +175,57 @@ TEST_F(BundleTest, NamesTheMissingOrWrongValue) {
   };
   for (const auto& [change, expected] : cases) {
     Write(change);
+    EXPECT_THAT(Complaint(ErrorCode::kCorruptBundle), HasSubstr(expected));
+  }
+}
+
+/// Makes a bundle of version 3 of it, with two graphs that hold their cache.
+void WithDeviceCache(Json& json) {
+  json["version"] = 3;
+  json["files"]["full/g"] = json["files"]["full/v/d"] = json["files"]["g"];
+  json["graphs"] = Json::parse(R"([
+    {"file": "full/g", "contract": "device-cache/full", "flavour": "ge", "precision": "float16", "form": "paged",
+     "cache": {"blocks": 9, "block_tokens": 16, "table": 4}, "gears": [[1, 16], [4, 64]]},
+    {"file": "g", "contract": "device-cache/incremental", "flavour": "ge", "precision": "float16", "form": "assign",
+     "cache": {"rows": 4, "positions": 64}, "gears": [[4, 64]]}])");
+}
+
+TEST_F(BundleTest, ReadsThePartsThatVersion3Adds) {
+  std::filesystem::create_directories(directory_.path() / "full" / "v");
+  directory_.Write("full/g", kContent);
+  directory_.Write("full/v/d", kContent);
+  Write(&WithDeviceCache);
+  const Bundle bundle = Bundle::Open(directory_.path());
+  const BundleGraph& paged = *bundle.FindGraph("device-cache/full", "ge");
+  EXPECT_EQ(paged.form, "paged");
+  EXPECT_EQ(paged.cache.blocks * 100 + paged.cache.block_tokens + paged.cache.table, 920);
+  ASSERT_EQ(paged.gears.size(), 2u);
+  EXPECT_EQ(paged.gears[1].batch * 1000 + paged.gears[1].length, 4064);
+  const BundleGraph& assign = *bundle.FindGraph("device-cache/incremental", "ge");
+  EXPECT_EQ(assign.cache.rows * 1000 + assign.cache.positions, 4064);
+  bundle.VerifyFile("full/v/d");
+}
+
+TEST_F(BundleTest, NamesTheWrongValueOfADeviceCache) {
+  const std::vector<std::pair<std::function<void(Json&)>, std::string>> cases = {
+      {[](Json& j) { j["graphs"][0]["form"] = "dense"; }, "graphs[0].form is \"dense\""},
+      {[](Json& j) { j["graphs"][0].erase("form"); }, "graphs[0].form is missing"},
+      {[](Json& j) { j["graphs"][0]["cache"]["blocks"] = 1; }, "graphs[0].cache.blocks must be an integer from 2"},
+      {[](Json& j) { j["graphs"][1]["cache"].erase("rows"); }, "graphs[1].cache.rows is missing"},
+      {[](Json& j) { j["graphs"][0]["gears"] = Json::array(); }, "graphs[0].gears must be a list of 1 to"},
+      {[](Json& j) { j["graphs"][0]["gears"] = {{1}}; }, "must hold pairs"},
+      {[](Json& j) { j["graphs"][0]["gears"][0][1] = 0; }, "graphs[0].gears must be an integer from 1"},
+      {[](Json& j) { j["version"] = 2; }, "must stay inside"},
+      {[](Json& j) { j["files"]["full/../g"] = j["files"]["g"]; }, "must stay inside"},
+      {[](Json& j) { j["files"]["a/b/c/d"] = j["files"]["g"]; }, "must stay inside"},
+      {[](Json& j) { j["files"]["/g"] = j["files"]["g"]; }, "must stay inside"},
+      {[](Json& j) { j["files"]["full/"] = j["files"]["g"]; }, "must stay inside"},
+  };
+  for (const auto& [change, expected] : cases) {
+    Write([change = change](Json& json) {
+      WithDeviceCache(json);
+      change(json);
+    });
     EXPECT_THAT(Complaint(ErrorCode::kCorruptBundle), HasSubstr(expected));
   }
 }

@@ -1,4 +1,4 @@
-#include "backend/lite/exit_gate.h"
+#include "backend/lite_runtime/exit_gate.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 
 #include "skywork_rt/error.h"
 
-namespace skywork_rt::lite {
+namespace skywork_rt::lite_runtime {
 namespace {
 
 TEST(ExitGate, ClosingWaitsForWhoeverIsInsideAndLetsNobodyElseIn) {
@@ -42,4 +42,4 @@ TEST(ExitGate, AThreadThatExitsFromInsideDoesNotWaitForItself) {
 }
 
 }  // namespace
-}  // namespace skywork_rt::lite
+}  // namespace skywork_rt::lite_runtime

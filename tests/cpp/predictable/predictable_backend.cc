@@ -157,6 +157,8 @@ void PredictableBackend::CheckChunks(Span<const Chunk> chunks, Span<float> logit
   Promise(logits.size() == rows * static_cast<std::size_t>(model_.vocab_size), "room for ", logits.size(), " logits, ",
           rows, " rows are wanted");
   if (!options_.traits.mixed_steps) CheckMix(chunks);
+  if (options_.traits.whole_prompts) CheckWholePrompts(chunks);
+  if (options_.traits.static_batch) CheckStaticBatch(chunks);
 }
 
 std::size_t PredictableBackend::BlocksFor(std::size_t tokens) const {
@@ -182,6 +184,24 @@ void PredictableBackend::CheckMix(Span<const Chunk> chunks) const {
   const auto decodes = [&](const Chunk& chunk) { return chunk.tokens.size() == 1 && !At(chunk.seq).tokens.empty(); };
   const auto count = std::count_if(chunks.begin(), chunks.end(), decodes);
   Promise(count == 0 || static_cast<std::size_t>(count) == chunks.size(), "prefill and decode in one Forward");
+}
+
+// A first chunk may be any, as nobody here knows how long the prompt is; what follows it is a token.
+void PredictableBackend::CheckWholePrompts(Span<const Chunk> chunks) const {
+  for (const Chunk& chunk : chunks) {
+    Promise(At(chunk.seq).tokens.empty() || chunk.tokens.size() == 1, "a prompt of sequence ", chunk.seq, " was cut");
+  }
+}
+
+void PredictableBackend::CheckStaticBatch(Span<const Chunk> chunks) const {
+  const auto takes_part = [&](SeqId seq) {
+    return std::any_of(chunks.begin(), chunks.end(), [seq](const Chunk& chunk) { return chunk.seq == seq; });
+  };
+  const bool begins = At(chunks[0].seq).tokens.empty();
+  for (const auto& [seq, cache] : cache_) {
+    Promise(!takes_part(seq) || cache.tokens.empty() == begins, "sequence ", seq, " joins a batch that is under way");
+    Promise(takes_part(seq) || cache.tokens.empty(), "sequence ", seq, " is missing from a step of its batch");
+  }
 }
 
 /// False when the watch gives up.

@@ -88,6 +88,8 @@ class PredictableBackend : public Backend {
   void Before(BackendOp op);
   void CheckChunks(Span<const Chunk> chunks, Span<float> logits) const;
   void CheckMix(Span<const Chunk> chunks) const;
+  void CheckWholePrompts(Span<const Chunk> chunks) const;
+  void CheckStaticBatch(Span<const Chunk> chunks) const;
   std::size_t BlocksFor(std::size_t tokens) const;
   void TakeBlocks(Cache* cache, std::size_t tokens);
   bool RunLayers(ForwardWatch* watch) const;

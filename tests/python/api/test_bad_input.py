@@ -121,9 +121,9 @@ def files_of(bundle: Path, role: str) -> list[str]:
 
 
 def test_a_newer_format_is_refused(broken: Path, backend: str) -> None:
-    change_manifest(broken, lambda m: m.update(version=3))
+    change_manifest(broken, lambda m: m.update(version=4))
     with pytest.raises(
-        skywork_rt.UnsupportedError, match="format version 3, but this version of skywork_rt reads 1 to 2"
+        skywork_rt.UnsupportedError, match="format version 4, but this version of skywork_rt reads 1 to 3"
     ):
         Generator(broken, backend=backend)
 
