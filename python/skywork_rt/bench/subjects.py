@@ -14,6 +14,7 @@ from skywork_rt.bundle.weights_header import WeightsHeader
 from skywork_rt.errors import CorruptBundleError, InvalidArgumentError
 
 __all__ = [
+    "ASCEND",
     "IK_LLAMA",
     "LARGE_BYTES",
     "LITE",
@@ -27,6 +28,7 @@ __all__ = [
     "select_subjects",
 ]
 
+ASCEND = "skywork_rt:ascend"
 LITE = "skywork_rt:lite"
 NATIVE = "skywork_rt:native"
 PREDICT = "lite:predict"
@@ -41,6 +43,7 @@ _GGUF = "gguf"  # weights of several types
 _LITE_RUNTIMES = (LITE, PREDICT, RECIPE)
 _FULL_CONTRACT = "host-cache/full"
 _INCREMENTAL_CONTRACT = "host-cache/incremental"
+_DEVICE_CONTRACT = "device-cache/"
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,11 @@ def list_subjects(directory: Path) -> list[Subject]:
     """Every runtime that this bundle has the parts for, ours first."""
     bundle = BundleInfo.open(directory)
     parameters = count_parameters(bundle.section("model"))
-    return [*_lite_subjects(bundle, parameters), *_native_subjects(bundle, parameters)]
+    return [
+        *_lite_subjects(bundle, parameters),
+        *_native_subjects(bundle, parameters),
+        *_ascend_subjects(bundle, parameters),
+    ]
 
 
 def peer_subject(directory: Path, gguf: Path) -> Subject:
@@ -132,6 +139,20 @@ def _lite_subjects(bundle: BundleInfo, parameters: int) -> list[Subject]:
     opened = (files[_FULL_CONTRACT], files[_INCREMENTAL_CONTRACT])
     options = {"backend": "lite"}
     return [Subject(name, "f32/f32", bits, read, opened, options, 0, _cache_bytes(model)) for name in _LITE_RUNTIMES]
+
+
+def _ascend_subjects(bundle: BundleInfo, parameters: int) -> list[Subject]:
+    """Last, as it can be measured on a card alone. How its graphs' files divide weights and cache nobody says, so
+    weights count as what they are in the cache's precision."""
+    graphs = [g for g in bundle.manifest.get("graphs") or [] if str(g["contract"]).startswith(_DEVICE_CONTRACT)]
+    if not graphs:
+        return []
+    model = bundle.section("model")
+    width = 2 if graphs[0].get("precision") == "float16" else 4
+    read = width * (parameters - (0 if model["tied_embeddings"] else model["vocab_size"] * model["hidden_size"]))
+    label, files = f"f{8 * width}/f{8 * width}", tuple(graph["file"] for graph in graphs)
+    cache = _cache_bytes(model) * width // 4
+    return [Subject(ASCEND, label, 8.0 * width, read, files, {"backend": "ascend"}, 0, cache)]
 
 
 def _native_subjects(bundle: BundleInfo, parameters: int) -> list[Subject]:
