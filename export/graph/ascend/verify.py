@@ -1,0 +1,1 @@
+def verify_graphs(*a, **k): pass
