@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
@@ -21,10 +20,11 @@ from skywork_rt.support.stages import Progress, no_progress
 
 __all__ = ["BundleWriter", "Role", "check_output"]
 
-Role = Literal["graph", "weights", "vocabulary", "tokenizer", "generation_config"]
+Role = Literal["graph", "graph_data", "ge_config", "weights", "vocabulary", "tokenizer", "generation_config"]
 
 _FORMAT = "skywork_rt.bundle"
-_FIRST_VERSION, _SECOND_VERSION = 1, 2
+_FIRST_VERSION, _SECOND_VERSION, _THIRD_VERSION = 1, 2, 3
+_MOST_PARTS = 3
 _MODEL_FILE = "model.json"
 
 
@@ -56,7 +56,8 @@ def _is_bundle(directory: Path) -> bool:
 class BundleWriter:
     """Collects the files of a bundle in an `AtomicDirectory` and finishes it with model.json.
 
-    Files are added under plain names; each is hashed once, when `finish` is called.
+    Files are added under plain names, or with at most two folders before them; each is hashed once, when `finish` is
+    called.
     """
 
     def __init__(self, directory: AtomicDirectory, config: ModelConfig, source: Mapping[str, Any]) -> None:
@@ -79,8 +80,12 @@ class BundleWriter:
         self._add(name, role)
 
     def add_graph(self, graph: GraphFile) -> None:
-        """Takes in a graph that is already in `path`, and the file of its weights where there is one."""
+        """Takes in a graph that is already in `path`, and the files of its weights where there are any."""
         self._add(graph.file, "graph")
+        for name in graph.data:
+            self._add(name, "graph_data")
+        if graph.options is not None:
+            self._add(graph.options, "ge_config")
         if graph.weights is not None and graph.weights not in self._roles:
             self._add(graph.weights, "graph")
         self._graphs.append(graph)
@@ -105,10 +110,7 @@ class BundleWriter:
             "producer": f"skywork_rt {_version()}",
             "model": self._config.to_json(),
             "files": files,
-            "graphs": [
-                {key: value for key, value in dataclasses.asdict(graph).items() if value is not None}
-                for graph in self._graphs
-            ],
+            "graphs": [graph.section() for graph in self._graphs],
             "weights": self._weights,
             "source": self._source,
         }
@@ -120,28 +122,40 @@ class BundleWriter:
         self._directory.publish()
 
     def _add(self, name: str, role: Role) -> None:
-        if Path(name).name != name or name in ("", ".", "..", _MODEL_FILE) or name in self._roles:
+        parts = name.split("/")
+        plain = len(parts) <= _MOST_PARTS and not any(part in ("", ".", "..") for part in parts)
+        if not plain or name == _MODEL_FILE or name in self._roles:
             raise InternalError(f"{name!r} is no name for a new file of a bundle")
         if not (self.path / name).is_file():
             raise InternalError(f"the export step for {role} said that it wrote {name}, but it did not")
         self._roles[name] = role
 
     def _hashed(self, progress: Progress) -> dict[str, dict[str, Any]]:
-        digests = hash_files("hash", [self.path / name for name in self._roles], progress)
+        status = {name: (self.path / name).stat() for name in self._roles}
+        distinct = {(found.st_dev, found.st_ino): name for name, found in status.items()}  # graphs link their weights
+        digests = hash_files("hash", [self.path / name for name in distinct.values()], progress)
+        by_file = dict(zip(distinct, digests, strict=True))
         return {
-            name: {"role": role, "size": (self.path / name).stat().st_size, "sha256": digest}
-            for (name, role), digest in zip(self._roles.items(), digests, strict=True)
+            name: {
+                "role": role,
+                "size": status[name].st_size,
+                "sha256": by_file[status[name].st_dev, status[name].st_ino],
+            }
+            for name, role in self._roles.items()
         }
 
     def _refuse_strays(self, known: Sequence[str]) -> None:
-        strays = sorted({entry.name for entry in self.path.iterdir()} - set(known))
+        found = {str(entry.relative_to(self.path)) for entry in self.path.rglob("*") if not entry.is_dir()}
+        strays = sorted(found - set(known))
         if strays:
             raise InternalError(f"an export step left {', '.join(strays[:5])} in the bundle")
 
 
 def _format_version(config: ModelConfig, graphs: Sequence[GraphFile]) -> int:
     """The lowest version whose readers can run this: those of version 1 would silently pass over some parts of models,
-    and look for a graph's weights under the graph's own name."""
+    and look for a graph's weights under the graph's own name. Those of version 2 refuse files in folders."""
+    if any("/" in graph.file for graph in graphs):
+        return _THIRD_VERSION
     parts = config.output_bias or config.mlp_bias or config.qk_norm or bool(config.layers_without_rope)
     elsewhere = any(graph.weights not in (None, Path(graph.file).with_suffix(".msw").name) for graph in graphs)
     beyond_first = parts or elsewhere

@@ -7,7 +7,7 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skywork_rt.checkpoints.open import Checkpoint, open_source
 from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles
@@ -31,6 +31,9 @@ __all__ = ["GRAPHS", "TARGETS", "WEIGHTS", "export", "unusable_templates", "writ
 GRAPHS = ("both", "full")
 """What the argument `graphs` may be."""
 
+if TYPE_CHECKING:
+    from skywork_rt.export.graph.ascend import AscendOptions, DeviceForm
+
 _log = logging.getLogger("skywork_rt.export")
 
 """What an export of a checkpoint in floats makes unasked. int4 rounds by the range of each group of 32 weights, which
@@ -52,6 +55,7 @@ def export(
     progress: Progress | None = None,
     verify: bool = True,
     graphs: str = "both",
+    ascend: AscendOptions | None = None,
 ) -> Path:
     """Writes the bundle `out` from `source` and returns its path.
 
@@ -73,6 +77,8 @@ def export(
         verify: run each graph once and compare it with the source's weights before the bundle gets its name.
         graphs: for the target lite, "both", or "full" for the full graph alone (MindFormers' use_past=False): half the
             disk and memory, but a batch of sequences is computed one after the other.
+        ascend: for the target ascend, the shapes and the form of its graphs; None takes one row of the model's length.
+            Its seq_length is the bundle's length, whatever the model was made for.
 
     Raises CheckpointError for a damaged or incomplete checkpoint, UnsupportedError for a model that the runtime has no
     parts for, InvalidArgumentError for a wrong argument, CapacityError when the disk is too full.
@@ -88,12 +94,13 @@ def export(
     if graphs not in GRAPHS:
         raise InvalidArgumentError(f"graphs is {graphs!r}, but must be {' or '.join(GRAPHS)}")
     check_output(out, overwrite)
-    checkpoint = _open(source, max_length, config, tokenizer)
+    checkpoint = _open(source, _length(max_length, targets, ascend), config, tokenizer)
     files = checkpoint.tokenizer()
     unusable = unusable_templates(files)
     targets = choose_targets(targets, checkpoint.config)
+    form = _plan_ascend(ascend, checkpoint, graphs) if "ascend" in targets else None
     chosen = tuple(weights) or (_default_weights(checkpoint) if "native" in targets else ())
-    needed = _needed_bytes(checkpoint, "lite" in targets, chosen)
+    needed = _needed_bytes(checkpoint, "lite" in targets, chosen, form)
     if graphs != "both" and "lite" not in targets:
         raise InvalidArgumentError(f"graphs is {graphs!r}, but no graphs are made: that takes the target lite (--for)")
     with AtomicDirectory(out, overwrite=overwrite) as directory:
@@ -104,8 +111,41 @@ def export(
             _write_weights(writer, checkpoint, name, progress)
         if "lite" in targets:
             _write_graphs(writer, checkpoint, progress, verify, graphs)
+        if form is not None:
+            _write_device_graphs(writer, checkpoint, form, progress, verify)
         writer.finish(progress)
     return out
+
+
+def _length(max_length: int | None, targets: Sequence[str] | None, ascend: AscendOptions | None) -> int | None:
+    """The bundle's length. Graphs with a device cache have one, which holds for whatever else is in the bundle."""
+    if ascend is None:
+        return max_length
+    if targets is None or "ascend" not in targets:
+        raise InvalidArgumentError("options of Ascend's graphs are given, but ascend is not among the targets (--for)")
+    if ascend.seq_length is None or max_length is None:
+        return ascend.seq_length if max_length is None else max_length
+    if max_length != ascend.seq_length:
+        raise InvalidArgumentError(
+            f"max_length is {max_length} and seq_length {ascend.seq_length}: give one, they are the same length"
+        )
+    return max_length
+
+
+def _plan_ascend(ascend: AscendOptions | None, checkpoint: Checkpoint, graphs: str) -> DeviceForm:
+    from skywork_rt.export.graph.ascend import AscendOptions, plan_form
+
+    if graphs != "both":
+        raise InvalidArgumentError(
+            f"graphs is {graphs!r}, but the target ascend takes both: the full graph fills the cache of the other"
+        )
+    form = plan_form(ascend or AscendOptions(), checkpoint.config)
+    if form.positions != checkpoint.config.max_length:
+        raise InvalidArgumentError(
+            f"seq_length is {form.positions}, but the source was opened with max_length "
+            f"{checkpoint.config.max_length}: open it with max_length={form.positions}"
+        )
+    return form
 
 
 def _default_weights(checkpoint: Checkpoint) -> tuple[str, ...]:
@@ -148,7 +188,7 @@ def unusable_templates(tokenizer: TokenizerFiles | None) -> dict[str, str]:
     return {name: reason for name, reason in tried.items() if reason is not None}
 
 
-def _needed_bytes(checkpoint: Checkpoint, lite: bool, weights: Sequence[str]) -> int:
+def _needed_bytes(checkpoint: Checkpoint, lite: bool, weights: Sequence[str], form: DeviceForm | None) -> int:
     from skywork_rt.export.graph import graph_bytes
 
     native = sum(
@@ -156,7 +196,15 @@ def _needed_bytes(checkpoint: Checkpoint, lite: bool, weights: Sequence[str]) ->
         for name in weights
     )
     graphs = 3 * graph_bytes(checkpoint.config) if lite else 0  # two that do not share yet, and what they are made of
-    return native + graphs + _SPARE_BYTES
+    return native + graphs + _device_bytes(checkpoint, form) + _SPARE_BYTES
+
+
+def _device_bytes(checkpoint: Checkpoint, form: DeviceForm | None) -> int:
+    if form is None:
+        return 0
+    from skywork_rt.export.graph.ascend import written_bytes
+
+    return written_bytes(checkpoint.config, form)
 
 
 def _describe(checkpoint: Checkpoint, progress: Progress) -> dict[str, Any]:
@@ -197,3 +245,12 @@ def _write_graphs(writer: BundleWriter, checkpoint: Checkpoint, progress: Progre
     for graph in graphs:
         writer.add_graph(graph)
     shutil.rmtree(work)
+
+
+def _write_device_graphs(
+    writer: BundleWriter, checkpoint: Checkpoint, form: DeviceForm, progress: Progress, verify: bool
+) -> None:
+    from skywork_rt.export.graph.ascend import build_graphs
+
+    for graph in build_graphs(checkpoint, writer.path, form, progress, verify=verify):
+        writer.add_graph(graph)

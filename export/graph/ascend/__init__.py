@@ -7,8 +7,16 @@ docs/ascend-export.md says for whom. MindSpore is imported in a child process on
 
 from __future__ import annotations
 
-from skywork_rt.export.graph.ascend.build import build_graphs, check_memory, graph_bytes
-from skywork_rt.export.graph.ascend.form import FORMS, PRECISIONS, AscendOptions, DeviceForm, plan_form
+from skywork_rt.export.graph.ascend.build import build_graphs, check_memory, written_bytes
+from skywork_rt.export.graph.ascend.form import (
+    FORMS,
+    PRECISIONS,
+    AscendOptions,
+    DeviceForm,
+    check_model,
+    parse_gears,
+    plan_form,
+)
 
 __all__ = [
     "FORMS",
@@ -17,6 +25,7 @@ __all__ = [
     "DeviceForm",
     "build_graphs",
     "check_memory",
-    "graph_bytes",
+    "parse_gears",
     "plan_form",
+    "written_bytes",
 ]

@@ -8,7 +8,6 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from skywork_rt.checkpoints.model import ModelConfig, Source
@@ -24,7 +23,7 @@ from skywork_rt.export.graph.mindir import require_mindspore
 from skywork_rt.support.host import available_memory
 from skywork_rt.support.stages import Progress, no_progress
 
-__all__ = ["build_graphs", "check_memory", "graph_bytes", "written_bytes"]
+__all__ = ["build_graphs", "check_memory", "written_bytes"]
 
 _log = logging.getLogger("skywork_rt.export")
 
@@ -41,7 +40,6 @@ def build_graphs(
     form: DeviceForm,
     progress: Progress = no_progress,
     *,
-    roles: Sequence[Role] = ROLES,
     verify: bool = True,
 ) -> list[GraphFile]:
     """Writes a directory a graph into `workdir`, under MindFormers' names: graph, weights and context.cfg.
@@ -54,21 +52,16 @@ def build_graphs(
     require_mindspore()
     check_memory()
     layout = lay_out(source.config, form)
-    for role in roles:
+    for role in ROLES:
         (workdir / _DIRECTORIES[role]).mkdir()
-    _write_structure(source.config, form, layout, workdir, roles, progress)
-    _write_weights(source, form, layout, workdir, roles, progress)
-    for role in roles:
+    _write_structure(source.config, form, layout, workdir, progress)
+    _write_weights(source, form, layout, workdir, progress)
+    for role in ROLES:
         (workdir / _DIRECTORIES[role] / _CONTEXT).write_text(context_cfg(role, form), encoding="utf-8")
     _report_cache(source.config, form, layout)
     if verify:
-        verify_graphs(source, form, {role: workdir / _DIRECTORIES[role] / _GRAPH for role in roles}, progress)
-    return [_graph_file(form, layout, role) for role in roles]
-
-
-def graph_bytes(config: ModelConfig, form: DeviceForm) -> int:
-    """Bytes of the data of one graph, as its files say: the hole of the cache's zeros is counted."""
-    return sum(lay_out(config, form).sizes.values())
+        verify_graphs(source, form, {role: workdir / _DIRECTORIES[role] / _GRAPH for role in ROLES}, progress)
+    return [_graph_file(form, layout, role) for role in ROLES]
 
 
 def written_bytes(config: ModelConfig, form: DeviceForm) -> int:
@@ -87,26 +80,24 @@ def check_memory() -> None:
         )
 
 
-def _write_structure(
-    config: ModelConfig, form: DeviceForm, layout: Layout, workdir: Path, roles: Sequence[Role], progress: Progress
-) -> None:
+def _write_structure(config: ModelConfig, form: DeviceForm, layout: Layout, workdir: Path, progress: Progress) -> None:
     """Has a child process build the graphs in MindSpore, without weights."""
     stage = "building graphs"
     request = {
         "config": config.to_json(),
         "form": form.to_json(),
         "places": {name: dataclasses.astuple(place) for name, place in layout.places.items()},
-        "graphs": {role: str(workdir.absolute() / _DIRECTORIES[role] / _GRAPH) for role in roles},
+        "graphs": {role: str(workdir.absolute() / _DIRECTORIES[role] / _GRAPH) for role in ROLES},
     }
     done = 0
 
     def count(line: str) -> None:
         nonlocal done
-        if line in roles:
+        if line in ROLES:
             done += 1
-            progress(stage, done, len(roles))
+            progress(stage, done, len(ROLES))
 
-    progress(stage, 0, len(roles))
+    progress(stage, 0, len(ROLES))
     scratch = workdir / "scratch"  # MindSpore leaves files of its own behind
     scratch.mkdir()
     run_child(
@@ -120,10 +111,8 @@ def _write_structure(
     shutil.rmtree(scratch)
 
 
-def _write_weights(
-    source: Source, form: DeviceForm, layout: Layout, workdir: Path, roles: Sequence[Role], progress: Progress
-) -> None:
-    first, *others = (workdir / _DIRECTORIES[role] for role in roles)
+def _write_weights(source: Source, form: DeviceForm, layout: Layout, workdir: Path, progress: Progress) -> None:
+    first, *others = (workdir / _DIRECTORIES[role] for role in ROLES)
     try:
         write_data(source, device_weights(source.config, form), layout, first, progress)
         for other in others:

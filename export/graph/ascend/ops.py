@@ -1,7 +1,7 @@
 """The operations of the device that write and read its cache: inputs in their order, and which of them they change.
 
-As MindSpore 2.2 documents PromptKVCache, DecoderKVCache and ReshapeAndCache, and MindFormers 1.0.2 calls PagedAttention.
-Knows nothing of MindSpore.
+As MindSpore 2.2 documents PromptKVCache, DecoderKVCache and ReshapeAndCache, and as MindFormers 1.0.2 calls
+PagedAttention. Knows nothing of MindSpore.
 """
 
 from __future__ import annotations

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from skywork_rt.cli.text import bundle_line, names
+
+if TYPE_CHECKING:
+    from skywork_rt.export.graph.ascend import AscendOptions
 
 __all__ = ["export"]
 
@@ -19,7 +22,8 @@ def export(
         str,
         typer.Option(
             "--for",
-            help="Backends, comma separated: lite, native. Default: native, and lite if its graphs add at most 1.5 GB.",
+            help="Backends, comma separated: lite, native, ascend. Default: native, and lite if its graphs add at most "
+            "1.5 GB.",
         ),
     ] = "",
     weights: Annotated[
@@ -49,6 +53,27 @@ def export(
             "sequences of a batch are computed one after the other."
         ),
     ] = "both",
+    batch: Annotated[
+        int | None, typer.Option(help="For ascend: rows of the cache, as MindFormers' batch_size. Default: 1.")
+    ] = None,
+    seq_length: Annotated[
+        int | None, typer.Option(help="For ascend: tokens of a row, prompt and output together. Default: the model's.")
+    ] = None,
+    gears: Annotated[
+        str, typer.Option(help="For ascend: further shapes, rows x tokens, such as 1x256,4x1024.", show_default=False)
+    ] = "",
+    cache_form: Annotated[
+        str | None, typer.Option(help="For ascend: assign (the default), indexed or paged.", show_default=False)
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="For ascend: float16 (the default), or float32 to verify.", show_default=False)
+    ] = None,
+    block_size: Annotated[
+        int | None, typer.Option(help="For cache form paged: tokens of a block. Default: 16.")
+    ] = None,
+    num_blocks: Annotated[
+        int | None, typer.Option(help="For cache form paged. Default: what all rows of full length take, and one.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
     verify: Annotated[bool, typer.Option(help="Compare one forward pass with the source's weights.")] = True,
 ) -> None:
@@ -61,6 +86,15 @@ def export(
         given["targets"] = names(targets)
     if weights:
         given["weights"] = names(weights)
+    ascend = _ascend(
+        gears,
+        batch=batch,
+        seq_length=seq_length,
+        form=cache_form,
+        precision=precision,
+        block_size=block_size,
+        num_blocks=num_blocks,
+    )
     with progress_bars() as progress:
         run(
             source,
@@ -71,7 +105,18 @@ def export(
             overwrite=overwrite,
             verify=verify,
             graphs=graphs,
+            ascend=ascend,
             progress=progress,
             **given,
         )
     print(bundle_line(out))
+
+
+def _ascend(gears: str, **options: Any) -> AscendOptions | None:
+    """None when none of the options was given."""
+    from skywork_rt.export.graph.ascend.form import AscendOptions, parse_gears
+
+    given = {name: value for name, value in options.items() if value is not None}
+    if gears:
+        given["gears"] = parse_gears(gears)
+    return AscendOptions(**given) if given else None
