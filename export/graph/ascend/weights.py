@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from skywork_rt.checkpoints.mindspore.names import mindspore_name
 from skywork_rt.checkpoints.model import ModelConfig, Source
 from skywork_rt.errors import CheckpointError, UnsupportedError
 from skywork_rt.export.graph.ascend.form import DeviceForm
@@ -67,36 +68,18 @@ class Layout:
     """The file that is a hole."""
 
 
-_OF_LAYER = (
-    ("attention_norm", "input_norm"),
-    ("attention.wq", "q_proj"),
-    ("attention.wk", "k_proj"),
-    ("attention.wv", "v_proj"),
-    ("attention.wo", "o_proj"),
-    ("ffn_norm", "post_attention_norm"),
-    ("feed_forward.w1", "gate_proj"),
-    ("feed_forward.w3", "up_proj"),
-    ("feed_forward.w2", "down_proj"),
-)
-_BIASES = (("attention.wq", "q_bias"), ("attention.wk", "k_bias"), ("attention.wv", "v_bias"))
-
-
 def device_weights(config: ModelConfig, form: DeviceForm) -> list[DeviceWeight]:
-    """Every Parameter but the cache, in the order in which a forward pass needs them. Norms are float32."""
-    shapes = config.tensor_shapes()
+    """Every Parameter but the cache, in the order in which a forward pass needs them. Norms are float32.
 
-    def weight(name: str, source: str) -> DeviceWeight:
-        return DeviceWeight(name, source, shapes[source], np.float32 if "norm" in name else form.dtype)
-
-    weights = [weight("model.tok_embeddings.embedding_weight", "embed_tokens")]
-    for layer in range(config.layers):
-        ours, theirs = f"layers.{layer}.", f"model.layers.{layer}."
-        weights += [weight(f"{theirs}{name}.weight", ours + source) for name, source in _OF_LAYER]
-        if config.qkv_bias:
-            weights += [weight(f"{theirs}{name}.bias", ours + source) for name, source in _BIASES]
-    weights.append(weight("model.norm_out.weight", "norm"))
-    weights.append(weight("lm_head.weight", "embed_tokens" if config.tied_embeddings else "lm_head"))
-    return weights
+    Raises UnsupportedError for a part of the model that MindFormers has no name for.
+    """
+    sources = {mindspore_name(source): (source, shape) for source, shape in config.tensor_shapes().items()}
+    if config.tied_embeddings:
+        sources[mindspore_name("lm_head")] = "embed_tokens", (config.vocab_size, config.hidden_size)
+    return [
+        DeviceWeight(name, source, shape, np.float32 if "norm" in name else form.dtype)
+        for name, (source, shape) in sources.items()
+    ]
 
 
 def cache_parameters(config: ModelConfig, form: DeviceForm) -> list[str]:
