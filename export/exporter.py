@@ -94,7 +94,8 @@ def export(
     if graphs not in GRAPHS:
         raise InvalidArgumentError(f"graphs is {graphs!r}, but must be {' or '.join(GRAPHS)}")
     check_output(out, overwrite)
-    checkpoint = _open(source, _length(max_length, targets, ascend), config, tokenizer)
+    length = _length(max_length, targets, ascend)
+    checkpoint = _open(source, length if isinstance(source, Path | str) else max_length, config, tokenizer)
     files = checkpoint.tokenizer()
     unusable = unusable_templates(files)
     targets = choose_targets(targets, checkpoint.config)

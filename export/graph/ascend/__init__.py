@@ -25,6 +25,7 @@ __all__ = [
     "DeviceForm",
     "build_graphs",
     "check_memory",
+    "check_model",
     "parse_gears",
     "plan_form",
     "written_bytes",

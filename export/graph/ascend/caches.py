@@ -12,6 +12,7 @@ names of our own that legalise.py replaces in the file.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import mindspore as ms
@@ -247,4 +248,4 @@ class _PagedCache(nn.Cell):  # type: ignore[misc]
         return self.reshape(mixed, (-1, self.heads * self.head))
 
 
-CACHES = {"assign": _AssignCache, "indexed": _IndexedCache, "paged": _PagedCache}
+CACHES: Mapping[str, Any] = {"assign": _AssignCache, "indexed": _IndexedCache, "paged": _PagedCache}

@@ -6,7 +6,6 @@ verifier and the tests read the same table; MindSpore is not needed for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,8 +37,8 @@ class DeviceInput:
     def at(self, gear: Gear) -> tuple[int, ...]:
         """The shape in a gear."""
         batch, length = gear
-        moving: Mapping[int | str, int] = {_BATCH: batch, _LENGTH: length, _TOKENS: batch * length}
-        return tuple(moving.get(size, size) if isinstance(size, str) else size for size in self.shape)  # type: ignore[misc]
+        moving = {_BATCH: batch, _LENGTH: length, _TOKENS: batch * length}
+        return tuple(moving[size] if isinstance(size, str) else size for size in self.shape)
 
     def open_shape(self) -> tuple[int | None, ...]:
         """The shape with None where a gear decides."""

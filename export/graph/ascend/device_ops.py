@@ -58,7 +58,7 @@ def paged_attention(
     scale_value: float,
     kv_head_num: int,
 ) -> Array:
-    """Attention of one query a row, [rows, heads, head], over the first lengths[i] tokens in the blocks of its table."""
+    """Attention of one query a row, [rows, heads, head], over the first lengths[i] tokens that its table leads to."""
     mixed = np.empty_like(query)
     for i, length in enumerate(lengths):
         blocks = tables[i, : -(-int(length) // key_cache.shape[1])]

@@ -109,7 +109,8 @@ def _gather(flags: Mapping[str, Any], table: Array, index: Array, axis: Any) -> 
 def _softmax(flags: Mapping[str, Any], x: Array) -> Array:
     (axis,) = flags["axis"]
     weights = np.exp(x.astype(np.float32) - x.max(axis=axis, keepdims=True))
-    return (weights / weights.sum(axis=axis, keepdims=True)).astype(x.dtype)
+    result: Array = (weights / weights.sum(axis=axis, keepdims=True)).astype(x.dtype)
+    return result
 
 
 def _strided_slice(_: Any, x: Array, begin: Any, end: Any, strides: Any) -> Array:

@@ -1,5 +1,5 @@
-"""Exported device-cache graphs compute what the checkpoint says: on MindSpore's CPU backend where it has the operations,
-and in numpy, operation by operation, in all three forms."""
+"""Exported device-cache graphs compute what the checkpoint says: on MindSpore's CPU backend where it has their
+operations, and in numpy, operation by operation, in all three forms."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_verification_finds_a_damaged_weight(name: str, built: Mapping[str, Buil
     with (tmp_path / place.external_data.location).open("r+b") as file:
         file.seek(place.external_data.offset)
         file.write(bytes(place.external_data.length))
-    with pytest.raises(BackendError, match="full graph of form .* does not compute what the checkpoint says"):
+    with pytest.raises(BackendError, match=r"full graph of form .* does not compute what the checkpoint says"):
         verify_graphs(made.pair.source, made.pair.form, graphs)
 
 
