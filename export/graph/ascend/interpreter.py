@@ -42,7 +42,8 @@ class DeviceGraph:
         self.parameters = {value.name: _parameter(value, path.parent) for value in self.model.graph.parameter}
         self.caches = {} if caches is None else caches
         for name in [name for name in self.parameters if ".kvcache_mgr." in name]:
-            self.caches.setdefault(name, np.array(self.parameters[name]))
+            if name not in self.caches:  # zeros take no memory before they are written
+                self.caches[name] = np.zeros(self.parameters[name].shape, self.parameters[name].dtype)
         self.parameters |= self.caches
 
     def run(self, feeds: Mapping[str, Array]) -> tuple[Array, ...]:

@@ -64,7 +64,8 @@ def main(path: Path) -> None:
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_device("CPU")
     for job in json.loads(path.read_text()):
-        build(job)
+        if "config" in job:
+            build(job)
         if "feeds" in job:
             run(job)
 
