@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
@@ -80,15 +81,19 @@ class BundleWriter:
         self._add(name, role)
 
     def add_graph(self, graph: GraphFile) -> None:
-        """Takes in a graph that is already in `path`, and the files of its weights where there are any."""
+        """Takes in a graph that is already in `path`, and the file of its weights where there is one."""
         self._add(graph.file, "graph")
-        for name in graph.data:
-            self._add(name, "graph_data")
-        if graph.options is not None:
-            self._add(graph.options, "ge_config")
         if graph.weights is not None and graph.weights not in self._roles:
             self._add(graph.weights, "graph")
         self._graphs.append(graph)
+
+    def add_graph_data(self, name: str) -> None:
+        """Takes in a file of weights that is already in `path` where its graph looks for it."""
+        self._add(name, "graph_data")
+
+    def add_ge_config(self, name: str) -> None:
+        """Takes in a context.cfg that is already in `path`."""
+        self._add(name, "ge_config")
 
     def add_weights(self, weights: str, name: str) -> None:
         """Takes in a weights file that is already in `path` under the name of its kind ("int8")."""
@@ -110,7 +115,10 @@ class BundleWriter:
             "producer": f"skywork_rt {_version()}",
             "model": self._config.to_json(),
             "files": files,
-            "graphs": [graph.section() for graph in self._graphs],
+            "graphs": [
+                {key: value for key, value in dataclasses.asdict(graph).items() if value is not None}
+                for graph in self._graphs
+            ],
             "weights": self._weights,
             "source": self._source,
         }
@@ -122,9 +130,7 @@ class BundleWriter:
         self._directory.publish()
 
     def _add(self, name: str, role: Role) -> None:
-        parts = name.split("/")
-        plain = len(parts) <= _MOST_PARTS and not any(part in ("", ".", "..") for part in parts)
-        if not plain or name == _MODEL_FILE or name in self._roles:
+        if not _is_inside(name) or name == _MODEL_FILE or name in self._roles:
             raise InternalError(f"{name!r} is no name for a new file of a bundle")
         if not (self.path / name).is_file():
             raise InternalError(f"the export step for {role} said that it wrote {name}, but it did not")
@@ -145,19 +151,25 @@ class BundleWriter:
         }
 
     def _refuse_strays(self, known: Sequence[str]) -> None:
-        found = {str(entry.relative_to(self.path)) for entry in self.path.rglob("*") if not entry.is_dir()}
-        strays = sorted(found - set(known))
+        entries = (entry.relative_to(self.path) for entry in self.path.rglob("*") if not entry.is_dir())
+        strays = sorted({entry.as_posix() for entry in entries} - set(known))
         if strays:
             raise InternalError(f"an export step left {', '.join(strays[:5])} in the bundle")
 
 
+def _is_inside(name: str) -> bool:
+    """A plain file name, or up to three with slashes between: MindSpore's graphs name the files of their weights so."""
+    parts = name.split("/")
+    return len(parts) <= _MOST_PARTS and all(part not in ("", ".", "..") and "\\" not in part for part in parts)
+
+
 def _format_version(config: ModelConfig, graphs: Sequence[GraphFile]) -> int:
     """The lowest version whose readers can run this: those of version 1 would silently pass over some parts of models,
-    and look for a graph's weights under the graph's own name. Those of version 2 refuse files in folders."""
-    if any("/" in graph.file for graph in graphs):
-        return _THIRD_VERSION
+    and look for a graph's weights under the graph's own name; those of version 2 know no folders in a bundle."""
     parts = config.output_bias or config.mlp_bias or config.qk_norm or bool(config.layers_without_rope)
     elsewhere = any(graph.weights not in (None, Path(graph.file).with_suffix(".msw").name) for graph in graphs)
+    if any(graph.form is not None for graph in graphs):
+        return _THIRD_VERSION
     beyond_first = parts or elsewhere
     return _SECOND_VERSION if beyond_first else _FIRST_VERSION
 

@@ -251,7 +251,11 @@ def _write_graphs(writer: BundleWriter, checkpoint: Checkpoint, progress: Progre
 def _write_device_graphs(
     writer: BundleWriter, checkpoint: Checkpoint, form: DeviceForm, progress: Progress, verify: bool
 ) -> None:
-    from skywork_rt.export.graph.ascend import build_graphs
+    from skywork_rt.export.graph.ascend import build_graphs, config_files, data_files
 
     for graph in build_graphs(checkpoint, writer.path, form, progress, verify=verify):
         writer.add_graph(graph)
+    for name in data_files(checkpoint.config, form):
+        writer.add_graph_data(name)
+    for name in config_files():
+        writer.add_ge_config(name)

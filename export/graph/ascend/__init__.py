@@ -7,7 +7,7 @@ docs/ascend-export.md says for whom. MindSpore is imported in a child process on
 
 from __future__ import annotations
 
-from skywork_rt.export.graph.ascend.build import build_graphs, check_memory, written_bytes
+from skywork_rt.export.graph.ascend.build import build_graphs, check_memory, config_files, data_files, written_bytes
 from skywork_rt.export.graph.ascend.form import (
     FORMS,
     PRECISIONS,
@@ -26,6 +26,8 @@ __all__ = [
     "build_graphs",
     "check_memory",
     "check_model",
+    "config_files",
+    "data_files",
     "parse_gears",
     "plan_form",
     "written_bytes",

@@ -23,7 +23,7 @@ from skywork_rt.export.graph.mindir import require_mindspore
 from skywork_rt.support.host import available_memory
 from skywork_rt.support.stages import Progress, no_progress
 
-__all__ = ["build_graphs", "check_memory", "written_bytes"]
+__all__ = ["build_graphs", "check_memory", "config_files", "data_files", "written_bytes"]
 
 _log = logging.getLogger("skywork_rt.export")
 
@@ -61,7 +61,7 @@ def build_graphs(
     _report_cache(source.config, form, layout)
     if verify:
         verify_graphs(source, form, {role: workdir / _DIRECTORIES[role] / _GRAPH for role in ROLES}, progress)
-    return [_graph_file(form, layout, role) for role in ROLES]
+    return [_graph_file(form, role) for role in ROLES]
 
 
 def written_bytes(config: ModelConfig, form: DeviceForm) -> int:
@@ -140,16 +140,23 @@ def _report_cache(config: ModelConfig, form: DeviceForm, layout: Layout) -> None
     )
 
 
-def _graph_file(form: DeviceForm, layout: Layout, role: Role) -> GraphFile:
-    folder = _DIRECTORIES[role]
+def data_files(config: ModelConfig, form: DeviceForm) -> list[str]:
+    """Files of weights that the graphs name, as they lie in the directory that `build_graphs` wrote into."""
+    return [f"{_DIRECTORIES[role]}/{location}" for role in ROLES for location in lay_out(config, form).sizes]
+
+
+def config_files() -> list[str]:
+    """The context.cfg of each graph."""
+    return [f"{_DIRECTORIES[role]}/{_CONTEXT}" for role in ROLES]
+
+
+def _graph_file(form: DeviceForm, role: Role) -> GraphFile:
     return GraphFile(
-        f"{folder}/{_GRAPH}",
+        f"{_DIRECTORIES[role]}/{_GRAPH}",
         contract_name(role),
         FLAVOUR,
         form.precision,
         form=form.form,
         cache=form.cache_section(),
-        gears=tuple(form.gears(role)),
-        data=tuple(f"{folder}/{location}" for location in layout.sizes),
-        options=f"{folder}/{_CONTEXT}",
+        gears=form.gears(role),
     )

@@ -178,10 +178,10 @@ def _gears(given: Sequence[Gear], rows: int, positions: int) -> tuple[Gear, ...]
 
 def _steps(form: str, full: tuple[Gear, ...], positions: int) -> tuple[Gear, ...]:
     """The gears of the incremental graph. A batch that the form assign began goes on with the same rows to the last
-    position; a step of form paged has no length of its own."""
-    longest = {(batch, positions) for batch, _ in full}
+    position; a step of form paged has no length of its own, and 1 stands for it."""
     if form == "paged":
-        return tuple(sorted(longest))
+        return tuple(sorted({(batch, 1) for batch, _ in full}))
+    longest = {(batch, positions) for batch, _ in full}
     return tuple(sorted({*full, *longest})) if form == "assign" else full
 
 

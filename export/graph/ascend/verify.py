@@ -108,15 +108,20 @@ def _compare(
     _check(form, "the full graph", logits, [e[n - 1] for e, n in zip(expected, lengths, strict=True)])
     progress(stage, 2, _STEPS + 2)
     longest = max(lengths) + _STEPS
-    step = _smallest(
-        [g for g in form.incremental_gears if form.form != "assign" or g[0] == gear[0]], len(rows), longest
-    )
+    step = _step_gear(form, gear, len(rows), max(lengths) + _STEPS)
     for done in range(_STEPS):
         tokens = [row[n + done] for row, n in zip(rows, lengths, strict=True)]
         feeds = step_feeds(form, tokens, [n + done + 1 for n in lengths], step, config.pad_id or 0)
         logits = incremental.run(feeds)[0][:, 0]
         _check(form, "the incremental graph", logits, [e[n + done] for e, n in zip(expected, lengths, strict=True)])
         progress(stage, done + 3, _STEPS + 2)
+
+
+def _step_gear(form: DeviceForm, prompts: Gear, rows: int, length: int) -> Gear:
+    if form.form == "paged":
+        return _smallest(form.incremental_gears, rows, 1)
+    same_rows = [gear for gear in form.incremental_gears if form.form != "assign" or gear[0] == prompts[0]]
+    return _smallest(same_rows, rows, length)
 
 
 def _smallest(gears: Sequence[Gear], rows: int, length: int) -> Gear:

@@ -56,7 +56,7 @@ def test_graphs_stand_in_mindformers_places_and_model_json_tells_them(bundle: Pa
     full, incremental = "mindir_full_checkpoint/rank_0_graph.mindir", "mindir_inc_checkpoint/rank_0_graph.mindir"
     assert body["graphs"] == [
         {"file": full, "contract": "device-cache/full", **common, "gears": [[1, 16], [2, 48]]},
-        {"file": incremental, "contract": "device-cache/incremental", **common, "gears": [[1, 48], [2, 48]]},
+        {"file": incremental, "contract": "device-cache/incremental", **common, "gears": [[1, 1], [2, 1]]},
     ]
     assert set(body["weights"]) == {"int8"}
     roles = {name: file["role"] for name, file in body["files"].items() if "/" in name}
