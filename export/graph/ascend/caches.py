@@ -23,7 +23,7 @@ from mindspore.ops import PrimitiveWithInfer
 from mindspore.ops import signature as sig
 
 from skywork_rt.checkpoints.model import ModelConfig
-from skywork_rt.export.graph.ascend.contract import FULL, Role
+from skywork_rt.export.graph.ascend.contract import FULL, INCREMENTAL, Role
 from skywork_rt.export.graph.ascend.form import DeviceForm
 from skywork_rt.export.graph.ascend.ops import OPERATIONS, STAND_IN
 
@@ -80,7 +80,7 @@ class CacheInputs(nn.Cell):  # type: ignore[misc]
 
     def __init__(self, form: DeviceForm, role: Role, dtype: Any) -> None:
         super().__init__()
-        self.form, self.full, self.whole, self.dtype = form.form, role == FULL, not form.dynamic, dtype
+        self.form, self.full, self.whole, self.dtype = form.form, role == FULL, not form.dynamic(role), dtype
         self.rows, self.positions = Tensor(np.arange(form.rows), ms.int32), Tensor(np.arange(form.positions), ms.int32)
         self.zero, self.one = Tensor(0, ms.int32), Tensor(1, ms.int32)
         self.padding = Tensor([3], ms.int64)
@@ -151,7 +151,7 @@ class _Seen(nn.Cell):  # type: ignore[misc]
 
     def __init__(self, config: ModelConfig, form: DeviceForm) -> None:
         super().__init__()
-        self.whole = not form.dynamic
+        self.whole = not form.dynamic(INCREMENTAL)
         self.heads, self.head = config.kv_heads, config.head_dim
         self.slice = ops.StridedSlice()
         self.shape = ops.Shape()

@@ -29,7 +29,8 @@ PRECISIONS = ("float16", "float32")
 """Of weights, cache and arithmetic. Norms and the logits that come out are float32 in both."""
 
 _MOST = 1 << 20
-_MOST_GEARS = 256
+_MOST_GEARS = 100
+"""CANN takes 2 to 100 gears for ge.dynamicDims."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,6 @@ class DeviceForm:
         return -(-self.positions // self.block_tokens)
 
     @property
-    def dynamic(self) -> bool:
-        """Whether the graphs take more than one shape."""
-        return len(self.full_gears) > 1
-
-    @property
     def dtype(self) -> DTypeLike:
         """NumPy's name of `precision`."""
         return np.float32 if self.precision == "float32" else np.float16
@@ -87,6 +83,10 @@ class DeviceForm:
     def gears(self, role: str) -> tuple[Gear, ...]:
         """Those of the graph "full" or "incremental"."""
         return self.full_gears if role == "full" else self.incremental_gears
+
+    def dynamic(self, role: str) -> bool:
+        """Whether that graph takes more than one shape."""
+        return len(self.gears(role)) > 1
 
     def cache_shape(self, config: ModelConfig) -> tuple[int, int, int, int]:
         """Shape of one Parameter of the cache."""
@@ -172,7 +172,7 @@ def _gears(given: Sequence[Gear], rows: int, positions: int) -> tuple[Gear, ...]
             )
     gears = sorted({*given, (rows, positions)})
     if len(gears) > _MOST_GEARS:
-        raise InvalidArgumentError(f"{len(gears)} gears; the device compiles each, and at most {_MOST_GEARS} are made")
+        raise InvalidArgumentError(f"there are {len(gears)} gears, and CANN takes {_MOST_GEARS} at most; give fewer")
     return tuple(gears)
 
 
@@ -181,8 +181,15 @@ def _steps(form: str, full: tuple[Gear, ...], positions: int) -> tuple[Gear, ...
     position; a step of form paged has no length of its own, and 1 stands for it."""
     if form == "paged":
         return tuple(sorted({(batch, 1) for batch, _ in full}))
-    longest = {(batch, positions) for batch, _ in full}
-    return tuple(sorted({*full, *longest})) if form == "assign" else full
+    if form == "indexed":
+        return full
+    steps = sorted({*full, *((batch, positions) for batch, _ in full)})
+    if len(steps) > _MOST_GEARS:
+        raise InvalidArgumentError(
+            f"the incremental graph of form assign gets {len(steps)} gears, each batch at the full length too, and "
+            f"CANN takes {_MOST_GEARS} at most; give fewer gears, or fewer batches"
+        )
+    return tuple(steps)
 
 
 def _blocks(options: AscendOptions, form: str, rows: int, positions: int) -> tuple[int, int]:

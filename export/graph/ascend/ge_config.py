@@ -24,7 +24,7 @@ _SESSION = (
 def context_cfg(role: Role, form: DeviceForm) -> str:
     """The file's text. Inputs stand in the order of their names, as GE wants them and MindFormers reads them."""
     sections = [_CONTEXT, _SESSION]
-    if form.dynamic:
+    if form.dynamic(role):
         sections.append(("[ge_graph_options]", *_gear_lines(role, form)))
     return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
 

@@ -221,7 +221,7 @@ class _Positions(nn.Cell):  # type: ignore[misc]
         cos, sin = rotary_tables(config, np.arange(form.positions))
         self.cos, self.sin = Tensor(cos, dtype), Tensor(sin, dtype)
         self.range = Tensor(np.arange(form.positions), ms.int32)
-        self.whole = not form.dynamic
+        self.whole = not form.dynamic(role)
         self.head, self.dtype = config.head_dim, dtype
         self.masked = Tensor(np.asarray(_MASKED), dtype)
         self.gather = ops.Gather()
@@ -289,7 +289,7 @@ class DeviceLlama(nn.Cell):  # type: ignore[misc]
     def __init__(self, config: ModelConfig, form: DeviceForm, role: Role) -> None:
         super().__init__()
         dtype = ms.float32 if form.precision == "float32" else ms.float16
-        self.single, self.paged, self.whole = role != FULL, form.form == "paged", not form.dynamic
+        self.single, self.paged, self.whole = role != FULL, form.form == "paged", not form.dynamic(role)
         self.model = _Model(config, form, role, dtype)
         self.lm_head = _Linear(config.hidden_size, config.vocab_size, dtype)
         self.positions = _Positions(config, form, role, dtype)

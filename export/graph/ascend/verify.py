@@ -107,7 +107,6 @@ def _compare(
     logits = full.run(prompt_feeds(form, prompts, gear, config.pad_id or 0))[0]
     _check(form, "the full graph", logits, [e[n - 1] for e, n in zip(expected, lengths, strict=True)])
     progress(stage, 2, _STEPS + 2)
-    longest = max(lengths) + _STEPS
     step = _step_gear(form, gear, len(rows), max(lengths) + _STEPS)
     for done in range(_STEPS):
         tokens = [row[n + done] for row, n in zip(rows, lengths, strict=True)]

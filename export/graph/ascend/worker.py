@@ -34,7 +34,7 @@ def build(config: ModelConfig, form: DeviceForm, role: Role, places: dict[str, A
         spec = specs.get(name)
         if spec is None:
             arguments.append(None)
-        elif form.dynamic:
+        elif form.dynamic(role):
             arguments.append(ms.Tensor(shape=list(spec.open_shape()), dtype=getattr(ms, np.dtype(spec.dtype).name)))
         else:
             arguments.append(ms.Tensor(np.ones(spec.at((form.rows, form.positions)), spec.dtype)))

@@ -33,7 +33,7 @@ def test_one_row_of_the_models_length_unless_told_otherwise() -> None:
     form = planned()
     assert (form.form, form.precision, form.rows, form.positions) == ("assign", "float16", 1, 4096)
     assert form.full_gears == form.incremental_gears == ((1, 4096),)
-    assert not form.dynamic
+    assert not form.dynamic(FULL)
     assert form.cache_shape(SKYWORK) == (1, 36, 4096, 128)
     assert form.cache_section() == {"rows": 1, "positions": 4096}
     assert DeviceForm.from_json(json.loads(json.dumps(form.to_json()))) == form
@@ -53,7 +53,8 @@ GEARS: list[Gear] = [(4, 1024), (1, 256), (1, 256)]
 )
 def test_gears_are_ascending_and_end_with_the_largest(form: str, steps: tuple[Gear, ...]) -> None:
     found = planned(batch=8, gears=GEARS, form=form)
-    assert found.dynamic
+    assert found.dynamic(FULL)
+    assert found.dynamic(INCREMENTAL)
     assert found.full_gears == ((1, 256), (4, 1024), (8, 4096))
     assert found.incremental_gears == steps
 
@@ -79,7 +80,11 @@ def test_blocks_hold_all_rows_and_one_block_for_padding() -> None:
         ({"gears": [(2, 256)]}, "gear 2x256 does not lie within batch 1 and seq_length 4096"),
         ({"gears": [(1, 5000)]}, "gear 1x5000 does not lie within"),
         ({"gears": [(0, 256)]}, "gear 0x256 does not lie within"),
-        ({"gears": [(1, n) for n in range(1, 300)]}, "300 gears; the device compiles each, and at most 256"),
+        ({"gears": [(1, n) for n in range(1, 300)]}, "there are 300 gears, and CANN takes 100 at most"),
+        (
+            {"batch": 60, "gears": [(n, 64) for n in range(1, 61)]},
+            "incremental graph of form assign gets 120 gears, each batch at the full length too",
+        ),
         ({"block_size": 16}, "block_size is for cache_form paged; cache_form is assign"),
         ({"form": "indexed", "num_blocks": 16}, "num_blocks is for cache_form paged; cache_form is indexed"),
         ({"form": "paged", "block_size": 0}, "block_size is 0"),
@@ -258,3 +263,11 @@ def test_blocks_are_written_by_slot_and_read_by_table() -> None:
             )  # fmt: skip
     with pytest.raises(InternalError, match="ReshapeAndCache"):
         device_ops.reshape_and_cache(keys[:1], values[:1], key_cache, value_cache, np.array([8]))
+
+
+def test_a_graph_with_one_gear_left_has_its_sizes() -> None:
+    """CANN refuses a list of one: the steps of paged prompts of several lengths have one shape."""
+    form = planned(batch=2, gears=[(2, 256)], form="paged")
+    assert form.dynamic(FULL)
+    assert not form.dynamic(INCREMENTAL)
+    assert "ge.dynamicDims" not in context_cfg(INCREMENTAL, form)

@@ -220,12 +220,12 @@ def test_files_have_the_contracts_inputs_and_parameters(name: str, built: Mappin
         graph = DeviceGraph(made.graphs[role]).model
         assert graph.mind_ir_version == 1
         given = {v.name: (v.tensor[0].data_type, list(v.tensor[0].dims)) for v in graph.graph.input}
-        rows, new = (-1, -1) if form.dynamic else (3, 96)
+        rows, new = (-1, -1) if form.dynamic(role) else (3, 96)
         expected = {"tokens": (6, [rows, new if role == "full" else 1]), "batch_valid_length": (6, [rows])}
         if form.form == "paged":
             if role == "incremental":
                 expected["block_tables"] = 6, [rows, form.table]
-            slots = -1 if form.dynamic else 3 * 96
+            slots = -1 if form.dynamic(role) else 3 * 96
             expected["slot_mapping"] = 6, [slots if role == "full" else rows]
         else:
             expected |= {"batch_index": (7, [rows]), "zactivate_len": (7, [new])}
