@@ -65,9 +65,9 @@ def build_graphs(
 
 
 def written_bytes(config: ModelConfig, form: DeviceForm) -> int:
-    """Bytes that an export writes at most: the weights once, or twice where files cannot be linked."""
+    """Bytes that an export writes where files can be linked; elsewhere the weights are there twice."""
     layout = lay_out(config, form)
-    return 2 * sum(size for location, size in layout.sizes.items() if location != layout.zeros)
+    return sum(size for location, size in layout.sizes.items() if location != layout.zeros)
 
 
 def check_memory() -> None:

@@ -15,8 +15,7 @@ from checkpoints import SEED, small, write_hf
 
 from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 from skywork_rt.errors import InvalidArgumentError, UnsupportedError
-from skywork_rt.export import export
-from skywork_rt.export.graph.ascend.form import AscendOptions
+from skywork_rt.export import AscendOptions, export
 from skywork_rt.export.graph.ascend.interpreter import DeviceGraph
 
 needs_mindspore = pytest.mark.skipif(importlib.util.find_spec("mindspore") is None, reason="graphs need MindSpore")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import math
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,7 @@ from skywork_rt.checkpoints.model import ModelConfig
 from skywork_rt.checkpoints.synthetic.presets import preset
 from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 from skywork_rt.errors import CheckpointError, InternalError, InvalidArgumentError, UnsupportedError
-from skywork_rt.export.graph.ascend import device_ops
+from skywork_rt.export.graph.ascend import build, device_ops, weights
 from skywork_rt.export.graph.ascend.contract import FULL, INCREMENTAL, inputs
 from skywork_rt.export.graph.ascend.form import FORMS, AscendOptions, DeviceForm, Gear, parse_gears, plan_form
 from skywork_rt.export.graph.ascend.ge_config import context_cfg
@@ -161,12 +164,12 @@ def test_every_gear_has_a_number_for_every_open_dimension(form: str) -> None:
 
 
 def test_names_are_mindformers_and_norms_alone_are_float32() -> None:
-    weights = {weight.name: weight for weight in device_weights(SKYWORK, planned())}
-    assert len(weights) == 3 + 52 * 9
-    assert weights["model.layers.51.feed_forward.w2.weight"].shape == (4608, 12288)
-    assert weights["model.tok_embeddings.embedding_weight"].shape == weights["lm_head.weight"].shape == (65519, 4608)
-    assert {name for name, weight in weights.items() if weight.dtype == np.float32} == {
-        name for name in weights if "norm" in name
+    found = {weight.name: weight for weight in device_weights(SKYWORK, planned())}
+    assert len(found) == 3 + 52 * 9
+    assert found["model.layers.51.feed_forward.w2.weight"].shape == (4608, 12288)
+    assert found["model.tok_embeddings.embedding_weight"].shape == found["lm_head.weight"].shape == (65519, 4608)
+    assert {name for name, weight in found.items() if weight.dtype == np.float32} == {
+        name for name in found if "norm" in name
     }
     assert cache_parameters(SKYWORK, planned())[-1] == "model.layers.51.attention.kvcache_mgr.value_past"
     assert cache_parameters(SKYWORK, planned(form="paged"))[0] == "model.layers.0.attention.kvcache_mgr.key_cache"
@@ -218,6 +221,38 @@ def test_a_tensor_of_another_shape_is_refused(tmp_path: Any) -> None:
     source, form = Changed(config, "norm", np.zeros(3, np.float32)), planned(config)
     with pytest.raises(CheckpointError, match=r"tensor norm has 12 bytes for the graph's model\.norm_out\.weight"):
         write_data(source, device_weights(config, form), lay_out(config, form), tmp_path, no_progress)
+
+
+def test_weights_that_pass_in_blocks_of_rows_are_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = CASES["qkv-bias"].config
+    form, source = planned(config), SyntheticSource(config, 1)
+    for name in ("whole", "blocks"):
+        (tmp_path / name).mkdir()
+        write_data(source, device_weights(config, form), lay_out(config, form), tmp_path / name, no_progress)
+        monkeypatch.setattr(weights, "_CHUNK_VALUES", 1000)
+    written = [(tmp_path / name / "rank_0_variables" / "data_0").read_bytes() for name in ("whole", "blocks")]
+    assert written[0] == written[1]
+
+
+def test_where_files_cannot_be_linked_they_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = CASES["mha"].config
+    form = planned(config)
+    layout, first, other = lay_out(config, form), tmp_path / "first", tmp_path / "other"
+    first.mkdir()
+    other.mkdir()
+    write_data(SyntheticSource(config, 1), device_weights(config, form), layout, first, no_progress)
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    build._share(first, other, layout)
+    for location, size in layout.sizes.items():
+        assert (other / location).stat().st_size == size
+        assert (other / location).read_bytes() == (first / location).read_bytes()
+        assert not (other / location).samefile(first / location)
 
 
 def cache(*shape: int) -> Any:
