@@ -46,11 +46,13 @@ class Compared:
 def compare(on: skywork_rt.Generator, against: skywork_rt.Generator) -> Iterator[Compared]:
     """Greedy tokens of every prompt, all prompts of a backend in one call."""
     params = skywork_rt.SamplingParams(temperature=0, max_tokens=NEW_TOKENS, logprobs=2)
-    for prompt, one, other in zip(PROMPTS, on.generate(PROMPTS, params), against.generate(PROMPTS, params), strict=True):
+    for prompt, one, other in zip(
+        PROMPTS, on.generate(PROMPTS, params), against.generate(PROMPTS, params), strict=True
+    ):
         yield _compare(prompt, one.samples[0], other.samples[0])
 
 
-def _compare(prompt: str, one: skywork_rt.SampleOutput, other: skywork_rt.SampleOutput) -> Compared:
+def _compare(prompt: str, one: skywork_rt.CompletionOutput, other: skywork_rt.CompletionOutput) -> Compared:
     worst = 0.0
     rows = zip(one.token_ids, other.token_ids, one.logprobs or [], other.logprobs or [], strict=False)
     for place, (ours, theirs, row, reference) in enumerate(rows):

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from skywork_rt.checkpoints.open import Checkpoint, open_source
     from skywork_rt.export.exporter import TARGETS, WEIGHTS, export
+    from skywork_rt.export.graph.ascend.form import AscendOptions
 
-__all__ = ["TARGETS", "WEIGHTS", "Checkpoint", "export", "open_source"]
+__all__ = ["TARGETS", "WEIGHTS", "AscendOptions", "Checkpoint", "export", "open_source"]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,6 +18,8 @@ def __getattr__(name: str) -> Any:
         import skywork_rt.export.exporter as module
     elif name in ("Checkpoint", "open_source"):
         import skywork_rt.checkpoints.open as module  # type: ignore[no-redef]
+    elif name == "AscendOptions":
+        import skywork_rt.export.graph.ascend.form as module  # type: ignore[no-redef]
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(module, name)

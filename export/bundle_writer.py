@@ -21,7 +21,7 @@ from skywork_rt.support.stages import Progress, no_progress
 
 __all__ = ["BundleWriter", "Role", "check_output"]
 
-Role = Literal["graph", "graph_data", "weights", "vocabulary", "tokenizer", "generation_config"]
+Role = Literal["graph", "graph_data", "ge_config", "weights", "vocabulary", "tokenizer", "generation_config"]
 
 _FORMAT = "skywork_rt.bundle"
 _FIRST_VERSION, _SECOND_VERSION, _THIRD_VERSION = 1, 2, 3
@@ -57,7 +57,8 @@ def _is_bundle(directory: Path) -> bool:
 class BundleWriter:
     """Collects the files of a bundle in an `AtomicDirectory` and finishes it with model.json.
 
-    Files are added under plain names; each is hashed once, when `finish` is called.
+    Files are added under plain names, or with at most two folders before them; each is hashed once, when `finish` is
+    called.
     """
 
     def __init__(self, directory: AtomicDirectory, config: ModelConfig, source: Mapping[str, Any]) -> None:
@@ -89,6 +90,10 @@ class BundleWriter:
     def add_graph_data(self, name: str) -> None:
         """Takes in a file of weights that is already in `path` where its graph looks for it."""
         self._add(name, "graph_data")
+
+    def add_ge_config(self, name: str) -> None:
+        """Takes in a context.cfg that is already in `path`."""
+        self._add(name, "ge_config")
 
     def add_weights(self, weights: str, name: str) -> None:
         """Takes in a weights file that is already in `path` under the name of its kind ("int8")."""
@@ -132,10 +137,17 @@ class BundleWriter:
         self._roles[name] = role
 
     def _hashed(self, progress: Progress) -> dict[str, dict[str, Any]]:
-        digests = hash_files("hash", [self.path / name for name in self._roles], progress)
+        status = {name: (self.path / name).stat() for name in self._roles}
+        distinct = {(found.st_dev, found.st_ino): name for name, found in status.items()}  # graphs link their weights
+        digests = hash_files("hash", [self.path / name for name in distinct.values()], progress)
+        by_file = dict(zip(distinct, digests, strict=True))
         return {
-            name: {"role": role, "size": (self.path / name).stat().st_size, "sha256": digest}
-            for (name, role), digest in zip(self._roles.items(), digests, strict=True)
+            name: {
+                "role": role,
+                "size": status[name].st_size,
+                "sha256": by_file[status[name].st_dev, status[name].st_ino],
+            }
+            for name, role in self._roles.items()
         }
 
     def _refuse_strays(self, known: Sequence[str]) -> None:

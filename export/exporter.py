@@ -24,6 +24,7 @@ from skywork_rt.support.atomic_directory import AtomicDirectory
 from skywork_rt.support.stages import Progress, no_progress
 
 if TYPE_CHECKING:
+    from skywork_rt.export.graph.ascend import AscendOptions, DeviceForm
     from skywork_rt.export.graph.graph_file import GraphFormat
 
 __all__ = ["GRAPHS", "LAYOUTS", "TARGETS", "WEIGHTS", "export"]
@@ -52,6 +53,7 @@ def export(
     graphs: str = "both",
     graph_format: str | None = None,
     layout: str = "bundle",
+    ascend: AscendOptions | None = None,
 ) -> Path:
     """Writes the bundle `out` from `source` and returns its path.
 
@@ -78,6 +80,8 @@ def export(
             None means ms, and mindir for the layout of MindFormers, which has no other.
         layout: "bundle", or "mindformers" for the directories of MindFormers' export in `out`
             (`mindformers_layout`), with the graphs for lite and no weights for native.
+        ascend: for the target ascend, the shapes and the form of its graphs; None takes one row of the model's length.
+            Its seq_length is the bundle's length, whatever the model was made for.
 
     Raises CheckpointError for a damaged or incomplete checkpoint, UnsupportedError for a model that the runtime has no
     parts for, InvalidArgumentError for a wrong argument, CapacityError when the disk is too full.
@@ -97,12 +101,14 @@ def export(
         targets = _check_mindformers(targets, weights)
     for bundle in _bundles(out, layout, graphs):
         check_output(bundle, overwrite)
-    checkpoint = _open(source, max_length, config, tokenizer)
+    length = _length(max_length, targets, ascend)
+    checkpoint = _open(source, length if isinstance(source, Path | str) else max_length, config, tokenizer)
     files = checkpoint.tokenizer()
     unusable = unusable_templates(files)
     targets = choose_targets(targets, checkpoint.config)
+    form = _plan_ascend(ascend, checkpoint, graphs) if "ascend" in targets else None
     chosen = tuple(weights) or (_default_weights(checkpoint) if "native" in targets else ())
-    needed = _needed_bytes(checkpoint, "lite" in targets, chosen)
+    needed = _needed_bytes(checkpoint, "lite" in targets, chosen, form)
     if graphs != "both" and "lite" not in targets:
         raise InvalidArgumentError(f"graphs is {graphs!r}, but no graphs are made: that takes the target lite (--for)")
     _check_graphs(format_, graph_format, checkpoint, "lite" in targets)
@@ -128,8 +134,41 @@ def export(
             _write_weights(writer, checkpoint, name, progress)
         if "lite" in targets:
             _write_graphs(writer, checkpoint, progress, verify, graphs, format_)
+        if form is not None:
+            _write_device_graphs(writer, checkpoint, form, progress, verify)
         writer.finish(progress)
     return out
+
+
+def _length(max_length: int | None, targets: Sequence[str] | None, ascend: AscendOptions | None) -> int | None:
+    """The bundle's length. Graphs with a device cache have one, which holds for whatever else is in the bundle."""
+    if ascend is None:
+        return max_length
+    if targets is None or "ascend" not in targets:
+        raise InvalidArgumentError("options of Ascend's graphs are given, but ascend is not among the targets (--for)")
+    if ascend.seq_length is None or max_length is None:
+        return ascend.seq_length if max_length is None else max_length
+    if max_length != ascend.seq_length:
+        raise InvalidArgumentError(
+            f"max_length is {max_length} and seq_length {ascend.seq_length}: give one, they are the same length"
+        )
+    return max_length
+
+
+def _plan_ascend(ascend: AscendOptions | None, checkpoint: Checkpoint, graphs: str) -> DeviceForm:
+    from skywork_rt.export.graph.ascend import AscendOptions, plan_form
+
+    if graphs != "both":
+        raise InvalidArgumentError(
+            f"graphs is {graphs!r}, but the target ascend takes both: the full graph fills the cache of the other"
+        )
+    form = plan_form(ascend or AscendOptions(), checkpoint.config)
+    if form.positions != checkpoint.config.max_length:
+        raise InvalidArgumentError(
+            f"seq_length is {form.positions}, but the source was opened with max_length "
+            f"{checkpoint.config.max_length}: open it with max_length={form.positions}"
+        )
+    return form
 
 
 def _default_weights(checkpoint: Checkpoint) -> tuple[str, ...]:
@@ -162,7 +201,7 @@ def _open(
     return source
 
 
-def _needed_bytes(checkpoint: Checkpoint, lite: bool, weights: Sequence[str]) -> int:
+def _needed_bytes(checkpoint: Checkpoint, lite: bool, weights: Sequence[str], form: DeviceForm | None) -> int:
     from skywork_rt.export.graph import graph_bytes
 
     native = sum(
@@ -170,7 +209,15 @@ def _needed_bytes(checkpoint: Checkpoint, lite: bool, weights: Sequence[str]) ->
         for name in weights
     )
     graphs = 3 * graph_bytes(checkpoint.config) if lite else 0  # two that do not share yet, and what they are made of
-    return native + graphs + _SPARE_BYTES
+    return native + graphs + _device_bytes(checkpoint, form) + _SPARE_BYTES
+
+
+def _device_bytes(checkpoint: Checkpoint, form: DeviceForm | None) -> int:
+    if form is None:
+        return 0
+    from skywork_rt.export.graph.ascend import written_bytes
+
+    return written_bytes(checkpoint.config, form)
 
 
 def _describe(checkpoint: Checkpoint, progress: Progress) -> dict[str, Any]:
@@ -220,7 +267,7 @@ def _check_mindformers(targets: Sequence[str] | None, weights: Sequence[str]) ->
     if weights or (targets is not None and tuple(targets) != ("lite",)):
         raise InvalidArgumentError(
             "the layout of MindFormers has graphs for lite and nothing else: leave out --for and --weights, or export "
-            "a bundle (--layout bundle), which has both"
+            "a bundle (--layout bundle), which has both. --for ascend has MindFormers' folders in every bundle"
         )
     return ("lite",)
 
@@ -246,3 +293,16 @@ def _write_graphs(
     for graph in graphs:
         writer.add_graph(graph)
     shutil.rmtree(work)
+
+
+def _write_device_graphs(
+    writer: BundleWriter, checkpoint: Checkpoint, form: DeviceForm, progress: Progress, verify: bool
+) -> None:
+    from skywork_rt.export.graph.ascend import build_graphs, config_files, data_files
+
+    for graph in build_graphs(checkpoint, writer.path, form, progress, verify=verify):
+        writer.add_graph(graph)
+    for name in data_files(checkpoint.config, form):
+        writer.add_graph_data(name)
+    for name in config_files():
+        writer.add_ge_config(name)

@@ -12,8 +12,11 @@ __all__ = ["LITE_BYTES", "TARGETS", "choose_targets"]
 
 _log = logging.getLogger("skywork_rt.export")
 
-TARGETS = ("lite", "native")
-"""What a bundle can be for: MindSpore Lite's graphs, and the weights of our own CPU kernels."""
+TARGETS = ("lite", "native", "ascend")
+"""What a bundle can be for: MindSpore Lite's graphs for a CPU, the weights of our own CPU kernels, and the graphs that
+keep their cache on an Ascend device."""
+
+_UNASKED = ("lite", "native")
 
 LITE_BYTES = 1_500_000_000
 """How much graphs for Lite may add to a bundle unasked. They are float32 whatever the checkpoint's own size: 0.65 GB
@@ -29,10 +32,12 @@ def choose_targets(asked: Sequence[str] | None, config: ModelConfig) -> tuple[st
     if asked is not None:
         if "lite" in asked:
             _require_lite(config)
+        if "ascend" in asked:
+            _require_ascend(config)
         return tuple(asked)
     reason = _why_not_lite(config)
     if reason is None:
-        return TARGETS
+        return _UNASKED
     _log.warning("exporting for native only, without graphs for MindSpore Lite: %s", reason)
     return ("native",)
 
@@ -45,6 +50,16 @@ def _require_lite(config: ModelConfig) -> None:
     require_mindspore()
     require_programs()
     check_memory(config)
+
+
+def _require_ascend(config: ModelConfig) -> None:
+    """Raises UnsupportedError without MindSpore or for a part of the model that the contract lacks, CapacityError when
+    MindSpore would not find memory."""
+    from skywork_rt.export.graph import ascend, require_mindspore
+
+    ascend.check_model(config)
+    require_mindspore()
+    ascend.check_memory()
 
 
 def _why_not_lite(config: ModelConfig) -> str | None:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import skywork_rt
 from skywork_rt.checkpoints.model import ModelConfig, Source
 from skywork_rt.errors import CapacityError, UnsupportedError
 from skywork_rt.export.graph import weights
-from skywork_rt.export.graph.child import run_child
+from skywork_rt.export.graph.child import package_environment, run_child
 from skywork_rt.export.graph.contract import CONTRACTS, FLAVOUR, PRECISION, Contract
 from skywork_rt.export.graph.convert import CONVERTER_BYTES_PER_WEIGHT_BYTE, convert
 from skywork_rt.export.graph.graph_file import GraphFile, GraphFormat
@@ -140,18 +138,11 @@ def _write_structure(
     run_child(
         [sys.executable, "-m", "skywork_rt.export.graph.worker"],
         doing="building the graphs in MindSpore",
-        env=_worker_environment(),
+        env=package_environment(),
         cwd=scratch,
         stdin=json.dumps(request),
         on_line=count,
     )
-
-
-def _worker_environment() -> dict[str, str]:
-    """This process's environment, so that the child finds the same package."""
-    root = str(Path(skywork_rt.__path__[0]).parent)
-    inherited = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([root, inherited] if inherited else [root])}
 
 
 def _graph_path(scratch: Path, contract: Contract) -> Path:

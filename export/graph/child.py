@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import tempfile
@@ -9,12 +10,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+import skywork_rt
 from skywork_rt.errors import BackendError
 
-__all__ = ["run_child"]
+__all__ = ["package_environment", "run_child"]
 
 _TAIL_LINES = 8
 _TAIL_CHARACTERS = 2000
+
+
+def package_environment() -> dict[str, str]:
+    """This process's environment, so that a child finds the same package."""
+    root = str(Path(skywork_rt.__path__[0]).parent)
+    inherited = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([root, inherited] if inherited else [root])}
 
 
 def run_child(

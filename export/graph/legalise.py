@@ -19,14 +19,14 @@ from typing import Any
 from skywork_rt.errors import UnsupportedError
 from skywork_rt.export.graph.mindir import load_model, save_model
 
-__all__ = ["RULES", "Rule", "legalise", "legalise_file"]
+__all__ = ["LITE", "RULES", "Dialect", "Rule", "legalise", "legalise_file"]
 
 MINDIR_VERSION = 1
 """What Lite 2.0 reads."""
 
 _REFERENCE = "REF::"
 _CONSTANT = "Constant"
-_ATTRIBUTE_TYPES = ("INT64", "BOOL")
+_ATTRIBUTE_TYPES = ("INT64", "BOOL", "TUPLE")
 
 
 @dataclass(frozen=True)
@@ -67,24 +67,33 @@ RULES: Mapping[str, Rule] = {
     "TupleGetItem": Rule(2),
 }
 
-_BYPASSED = frozenset({"Load", "Depend"})
-"""Nodes that are their first input."""
 
-_DROPPED = frozenset({"UpdateState"})
-"""Nodes that nothing but dropped inputs refers to."""
+@dataclass(frozen=True)
+class Dialect:
+    """What a kind of graph has in version 1.
 
-_VARIADIC = frozenset({"MakeTuple"})
-"""Nodes that take any number of inputs and no attributes."""
+    `bypassed` nodes are their first input; to `dropped` ones nothing but dropped inputs refers; `variadic` ones take
+    any number of inputs and no attributes.
+    """
+
+    rules: Mapping[str, Rule]
+    bypassed: frozenset[str]
+    dropped: frozenset[str] = frozenset()
+    variadic: frozenset[str] = frozenset({"MakeTuple"})
 
 
-def legalise(model: Any, input_names: Sequence[str] | None = None) -> None:
+LITE = Dialect(RULES, frozenset({"Load", "Depend"}), frozenset({"UpdateState"}))
+"""Graphs without side effects."""
+
+
+def legalise(model: Any, input_names: Sequence[str] | None = None, dialect: Dialect = LITE) -> None:
     """Rewrites a ModelProto in place for Lite 2.0.
 
     `input_names` renames the graph's inputs in order; MindSpore's own names carry a prefix of the compilation. Raises
     UnsupportedError that names a primitive without a rule, a parameter of a primitive that is not a constant, or the
     numbers of inputs found and named.
     """
-    _Legaliser(model).run(input_names)
+    _Legaliser(model, dialect).run(input_names)
 
 
 def legalise_file(source: Path, target: Path, input_names: Sequence[str] | None = None) -> None:
@@ -97,8 +106,9 @@ def legalise_file(source: Path, target: Path, input_names: Sequence[str] | None 
 class _Legaliser:
     """One pass over one model."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, dialect: Dialect) -> None:
         self._model = model
+        self._dialect = dialect
         self._graph = model.graph
         self._primitives = {primitive.name: primitive for primitive in model.primitives}
         self._constants = {node.output[0]: node for node in self._graph.node if node.op_type == _CONSTANT}
@@ -129,14 +139,15 @@ class _Legaliser:
     def _bypass_ordering(self) -> None:
         """Points every reader of a Load or Depend at what it passes on."""
         for node in self._graph.node:  # in order of computation, so chains resolve in one pass
-            if node.op_type != _CONSTANT and self._primitive_of(node).op_type in _BYPASSED:
+            if node.op_type != _CONSTANT and self._primitive_of(node).op_type in self._dialect.bypassed:
                 self._renamed[node.output[0]] = self._resolve(node.input[0])
 
     def _resolve(self, name: str) -> str:
         return self._renamed.get(name, name)
 
     def _keep(self, node: Any) -> bool:
-        return node.op_type == _CONSTANT or self._primitive_of(node).op_type not in _BYPASSED | _DROPPED
+        gone = self._dialect.bypassed | self._dialect.dropped
+        return node.op_type == _CONSTANT or self._primitive_of(node).op_type not in gone
 
     def _rewrite(self, node: Any) -> None:
         """Gives a node its resolved inputs and a primitive of its own."""
@@ -147,7 +158,7 @@ class _Legaliser:
         primitive = type(original)()
         primitive.CopyFrom(original)
         primitive.name = f"{original.op_type}:{len(self._private)}"
-        if original.op_type not in _VARIADIC:
+        if original.op_type not in self._dialect.variadic:
             inputs = self._move_constants(node, original.op_type, inputs, primitive)
         self._private.append(primitive)
         node.op_type = _REFERENCE + primitive.name
@@ -155,9 +166,9 @@ class _Legaliser:
         node.input.extend(inputs)
 
     def _move_constants(self, node: Any, kind: str, inputs: list[str], primitive: Any) -> list[str]:
-        rule = RULES.get(kind)
+        rule = self._dialect.rules.get(kind)
         if rule is None:
-            known = ", ".join(sorted(RULES))
+            known = ", ".join(sorted(self._dialect.rules))
             raise UnsupportedError(f"primitive {kind} (node {node.name}) has no rule for Lite 2.0; known: {known}")
         if len(inputs) != rule.inputs + len(rule.attributes):
             raise UnsupportedError(
@@ -182,7 +193,7 @@ class _Legaliser:
         found = type(attribute).AttributeType.Name(attribute.type)
         if found not in _ATTRIBUTE_TYPES:
             raise UnsupportedError(
-                f"{name} of primitive {kind} (node {node.name}) is a {found}; INT64 or BOOL was expected"
+                f"{name} of primitive {kind} (node {node.name}) is a {found}; INT64, BOOL or TUPLE was expected"
             )
         return attribute
 
@@ -212,7 +223,9 @@ class _Legaliser:
 
 
 def _make_list(attribute: Any) -> None:
-    """Turns the attribute's number into a tuple of one number."""
+    """Turns the attribute's number into a tuple of one number; a tuple stays."""
+    if type(attribute).AttributeType.Name(attribute.type) == "TUPLE":
+        return
     number, kind = attribute.i, attribute.type
     attribute.ClearField("i")
     attribute.type = type(attribute).AttributeType.Value("TUPLE")

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import mindspore as ms
 import numpy as np
-from mindspore.nn.utils import no_init_parameters
 
 from skywork_rt.checkpoints.model import ModelConfig
 from skywork_rt.errors import InternalError
 from skywork_rt.export.graph import llama
+from skywork_rt.export.graph.compile import compile_cell
 from skywork_rt.export.graph.contract import FULL, INCREMENTAL, Contract, Sizes, input_specs
 from skywork_rt.export.graph.legalise import legalise
-from skywork_rt.export.graph.mindir import model_class, save_model
+from skywork_rt.export.graph.mindir import save_model
 
 # Concrete sizes that the graph is compiled with; Resize changes them. All differ, so that no dimension is taken for
 # another, and none is 1 where the contract allows more, so that nothing is folded away.
@@ -35,20 +34,10 @@ _CELLS = {FULL: llama.FullLlama, INCREMENTAL: llama.IncrementalLlama}
 
 def _compile(config: ModelConfig, contract: Contract) -> Any:
     """The graph as MindSpore writes it, a ModelProto whose parameters have no data."""
-    with no_init_parameters():
-        cell = _CELLS[contract](config)
     inputs = [
         ms.Tensor(np.zeros(spec.shape, spec.dtype)) for spec in input_specs(contract, config, _COMPILED[contract])
     ]
-    captured: list[bytes] = []
-
-    def take(model: Any) -> None:
-        captured.append(model.SerializeToString())
-        model.graph.ClearField("parameter")  # nothing to write: the weights never come here
-
-    with tempfile.TemporaryDirectory() as scratch:
-        ms.export(cell, *inputs, file_name=str(Path(scratch) / "unused"), file_format="MINDIR", custom_func=take)
-    return model_class().FromString(captured[0])
+    return compile_cell(lambda: _CELLS[contract](config), inputs)
 
 
 def _attach_weights(model: Any, location: str, places: dict[str, list[int]]) -> None:

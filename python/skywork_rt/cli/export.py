@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from skywork_rt.cli.text import bundle_line, names
+
+if TYPE_CHECKING:
+    from skywork_rt.export.graph.ascend import AscendOptions
 
 __all__ = ["export"]
 
@@ -19,7 +22,8 @@ def export(
         str,
         typer.Option(
             "--for",
-            help="Backends, comma separated: lite, native. Default: native, and lite if its graphs add at most 1.5 GB.",
+            help="Backends, comma separated: lite, native, ascend. Default: native, and lite if its graphs add at most "
+            "1.5 GB.",
         ),
     ] = "",
     weights: Annotated[
@@ -63,6 +67,27 @@ def export(
             "OUT/mindir_inc_checkpoint/rank_0_graph.mindir, each with its model.json."
         ),
     ] = "bundle",
+    batch: Annotated[
+        int | None, typer.Option(help="For ascend: rows of the cache, as MindFormers' batch_size. Default: 1.")
+    ] = None,
+    seq_length: Annotated[
+        int | None, typer.Option(help="For ascend: tokens of a row, prompt and output together. Default: the model's.")
+    ] = None,
+    gears: Annotated[
+        str, typer.Option(help="For ascend: further shapes, rows x tokens, such as 1x256,4x1024.", show_default=False)
+    ] = "",
+    cache_form: Annotated[
+        str | None, typer.Option(help="For ascend: assign (the default), indexed or paged.", show_default=False)
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="For ascend: float16 (the default), or float32 to verify.", show_default=False)
+    ] = None,
+    block_size: Annotated[
+        int | None, typer.Option(help="For cache form paged: tokens of a block. Default: 16.")
+    ] = None,
+    num_blocks: Annotated[
+        int | None, typer.Option(help="For cache form paged. Default: what all rows of full length take, and one.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
     verify: Annotated[bool, typer.Option(help="Compare one forward pass with the source's weights.")] = True,
 ) -> None:
@@ -75,6 +100,15 @@ def export(
         given["targets"] = names(targets)
     if weights:
         given["weights"] = names(weights)
+    ascend = _ascend(
+        gears,
+        batch=batch,
+        seq_length=seq_length,
+        form=cache_form,
+        precision=precision,
+        block_size=block_size,
+        num_blocks=num_blocks,
+    )
     with progress_bars() as progress:
         run(
             source,
@@ -87,6 +121,7 @@ def export(
             graphs=graphs,
             graph_format=graph_format,
             layout=layout,
+            ascend=ascend,
             progress=progress,
             **given,
         )
@@ -101,3 +136,13 @@ def written_bundles(out: Path, layout: str) -> list[Path]:
     from skywork_rt.export.mindformers_layout import FOLDERS
 
     return [out / folder for folder in FOLDERS.values() if (out / folder).is_dir()]
+
+
+def _ascend(gears: str, **options: Any) -> AscendOptions | None:
+    """None when none of the options was given."""
+    from skywork_rt.export.graph.ascend.form import AscendOptions, parse_gears
+
+    given = {name: value for name, value in options.items() if value is not None}
+    if gears:
+        given["gears"] = parse_gears(gears)
+    return AscendOptions(**given) if given else None

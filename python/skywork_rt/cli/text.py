@@ -22,7 +22,8 @@ def names(text: str) -> tuple[str, ...]:
 def bundle_line(bundle: Path) -> str:
     """A bundle's path, size and what it can be run with."""
     opened = BundleInfo.open(bundle)
-    size = sum(file.stat().st_size for file in bundle.rglob("*") if file.is_file())
+    found = [file.stat() for file in bundle.rglob("*") if file.is_file()]
+    size = sum({(status.st_dev, status.st_ino): status.st_size for status in found}.values())  # links count once
     weights = describe_weights(opened)
     parts = [
         *([f"weights {', '.join(weights)}"] if weights else []),

@@ -64,8 +64,8 @@ class AtomicDirectory:
 
         Raises InvalidArgumentError when something else took the name meanwhile and `overwrite` is not set.
         """
-        for file in self.path.iterdir():
-            sync(file)
+        for entry in self.path.rglob("*"):
+            sync(entry)
         self.path.chmod(0o777 & ~file_mode_mask())
         sync(self.path)
         if self._overwrite and self._final.exists():
