@@ -103,6 +103,16 @@ def test_what_is_cached_of_padding_is_zero(built: Mapping[str, Built]) -> None:
             assert not cache[row, :, length:].any()
 
 
+def test_rows_beyond_a_gear_stay_zero(built: Mapping[str, Built]) -> None:
+    """Prompts and steps of two rows leave the third of the cache alone."""
+    made, caches = built["assign-gears"], {}
+    DeviceGraph(made.graphs["full"], caches).run(made.batch.calls[0])
+    DeviceGraph(made.graphs["incremental"], caches).run(made.batch.calls[1])
+    for cache in caches.values():
+        assert cache[:2].any()
+        assert not cache[2].any()
+
+
 def test_a_second_batch_replaces_the_first(built: Mapping[str, Built]) -> None:
     made, caches = built["assign-gears"], {}
     full, incremental = (DeviceGraph(made.graphs[role], caches) for role in ("full", "incremental"))
