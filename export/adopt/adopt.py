@@ -18,8 +18,8 @@ from skywork_rt.errors import CheckpointError, InvalidArgumentError
 from skywork_rt.export.adopt.device_form import DeviceForm, Gear, recognise_form
 from skywork_rt.export.adopt.mindir_header import MindIrHeader, read_mindir_header
 from skywork_rt.export.bundle_writer import BundleWriter, check_output
-from skywork_rt.export.exporter import unusable_templates
 from skywork_rt.export.graph.graph_file import GraphFile
+from skywork_rt.export.small_files import unusable_templates
 from skywork_rt.support.atomic_directory import AtomicDirectory
 from skywork_rt.support.publish import sync
 from skywork_rt.support.stages import Progress, no_progress

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from skywork_rt.export.graph.contract import Contract
 
 __all__ = ["GRAPH_FORMATS", "GraphFile", "GraphFormat"]
 
@@ -23,7 +22,7 @@ class GraphFile:
     """
 
     file: str
-    contract: Contract
+    contract: str
     flavour: str
     precision: str
     weights: str | None = None
