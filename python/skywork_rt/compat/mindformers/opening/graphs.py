@@ -54,7 +54,8 @@ def open_graphs(full: Path, incremental: Path | None, max_length: int | None) ->
 
 
 def bundle_of_full_graph(path: Path, option: str) -> Path:
-    """The bundle that a full graph lies in. `option`: where the path was given, for messages. Raises as `open_graphs`."""
+    """The bundle that a full graph lies in. `option`: where the path was given, for messages. Raises as `open_graphs`
+    does."""
     return _graph(path, _FULL, option).bundle.directory
 
 
