@@ -171,6 +171,7 @@ def test_predict_takes_files_and_says_what_is_missing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("prompts.txt").write_text(f"{PROMPT}\n广东\\n的\n", encoding="utf-8")
@@ -180,6 +181,10 @@ def test_predict_takes_files_and_says_what_is_missing(
     first, second = ast.literal_eval(capsys.readouterr().out)
     assert first["text_generation_text"][0].startswith(PROMPT)
     assert second["text_generation_text"][0].startswith("广东\n的")
+    assert "use_parallel" not in caplog.text
+    assert run([*words, *given, "--predict_data", "的", "--auto_trans_ckpt", "True", "--use_parallel", "True"]) == 0
+    assert all(f"--{name} has no effect here" in caplog.text for name in ("auto_trans_ckpt", "use_parallel"))
+    capsys.readouterr()
     for missing, message in (
         ([*words, *given], "--predict_data is missing"),
         ([*words, "--predict_data", "a"], "--load_checkpoint is missing"),
@@ -188,6 +193,7 @@ def test_predict_takes_files_and_says_what_is_missing(
         ([*words, *given, "--run_mode", "serve"], "--run_mode is 'serve'"),
         ([*words, *given, "--pet_method", "lora"], "low-rank training is set in the YAML"),
         ([*words, *given, "--task", "translation"], "text_generation is the one"),
+        ([*words, *given, "--use_parallel", "maybe"], "--use_parallel is 'maybe', but must be True or False"),
     ):
         assert run(missing) != 0
         assert message in capsys.readouterr().err, message

@@ -44,3 +44,20 @@ def test_rows_are_those_of_the_model(
         assert served.read_bytes() == own.read_bytes(), "to the last bit"
     summaries = [json.loads((tmp_path / folder / "summary.json").read_text()) for folder in ("own", "served")]
     assert summaries[0]["average"] == summaries[1]["average"] and summaries[1]["average"]["questions"] == questions
+
+
+def test_prompts_that_are_too_long_lose_as_many_examples(
+    tiny_server: Serving, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the server's own words are all that is known of its length."""
+    files = files_of("mmlu", {"anatomy": 8})
+    for number in range(1, 61):  # questions of every length around what there is room for
+        files["test/anatomy_test.csv"] += f"{'abc ' * number},1,2,3,4,A\n".encode()
+    data = write_directory(tmp_path / "data", files)
+    asked = ["eval", "mmlu", "-d", str(data), "--subjects", "anatomy", "--shots", "1"]
+    assert run([*asked, "--url", tiny_server.url, "-o", str(tmp_path / "served")]) == 0
+    assert run([*asked, str(tiny_bundle), "--backend", "native", "-o", str(tmp_path / "own")]) == 0
+    own, served = ((tmp_path / folder / "anatomy.csv").read_bytes() for folder in ("own", "served"))
+    assert served.replace(b",unknown", b",") == own
+    assert {row.split(b",")[-2] for row in own.splitlines()[1:]} == {b"0", b"1"}, "or the test shows nothing"
+    assert "were too long and lost 1 of their 1 examples" in capsys.readouterr().out
