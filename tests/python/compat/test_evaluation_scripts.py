@@ -64,12 +64,12 @@ def native_rows(cache: Path, model: RecipeModel, data: Path, tmp_path_factory: p
 
 @pytest.fixture(scope="module")
 def graphs(cache: Path, model: RecipeModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What run_skywork.py exports of the model."""
+    """The full graph alone, as run_skywork.py exports it: scoring needs no other."""
     if "lite" not in BACKENDS:
         pytest.skip("SKYWORK_RT_TEST_BACKENDS leaves out lite")
     out = tmp_path_factory.mktemp("graphs")
     words = ["--config", str(model.config), "--load_checkpoint", str(model.checkpoint), "--run_mode=export"]
-    assert run(["recipe", "run_skywork.py", *words, "--use_past", "True", "--output_dir", str(out)]) == 0
+    assert run(["recipe", "run_skywork.py", *words, "--use_past", "False", "--output_dir", str(out)]) == 0
     return out
 
 
@@ -150,9 +150,7 @@ def test_what_is_wrong_is_told_before_anything_is_exported(
     assert not own_cache.exists() or not list(own_cache.rglob("model.json"))
 
 
-def test_the_graphs_of_the_script_are_not_exchanged(
-    graphs: Path, data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    incremental = graphs / FULL.replace("_full_", "_inc_")
+def test_the_incremental_graph_is_refused(layout: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    incremental = layout / FULL.replace("_full_", "_inc_")
     assert run(["recipe", "evaluate_mmlu_lite", "-d", str(data / "mmlu"), "--full_model_path", str(incremental)]) == 2
     assert "are the two paths exchanged?" in capsys.readouterr().err
