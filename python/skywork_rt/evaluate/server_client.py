@@ -28,12 +28,12 @@ T = TypeVar("T")
 class Refused(InvalidArgumentError):
     """The server understood a request and does not want it (4xx)."""
 
-    def __init__(self, status: int, said: str, code: str, text: str) -> None:
-        """`said` and `code`: the server's own message and, empty without one, its name for the error."""
+    def __init__(self, status: int, said: str, name: str, text: str) -> None:
+        """`said` and `name`: the server's own message and, empty without one, its name for the error."""
         super().__init__(text)
         self.status = status
         self.said = said
-        self.code = code
+        self.name = name
 
 
 class ServerClient:

@@ -26,7 +26,7 @@ _ROUTE = "/completions"
 _MOST_LOGPROBS = (20, 10, 5, 1)
 """How many best ones are asked for, until a server does not refuse: OpenAI's own allows 5."""
 _IDS = "logprob_token_ids"
-_TOO_LONG_CODE = "context_length_exceeded"  # OpenAI's
+_TOO_LONG_NAME = "context_length_exceeded"  # OpenAI's
 _TOO_LONG = (
     "context length",
     "context_length",
@@ -192,7 +192,7 @@ async def _only_model(client: ServerClient) -> str:
 def _is_too_long(refused: Refused) -> bool:
     if refused.status not in (400, 413, 422):
         return False
-    return refused.code == _TOO_LONG_CODE or any(words in refused.said.lower() for words in _TOO_LONG)
+    return refused.name == _TOO_LONG_NAME or any(words in refused.said.lower() for words in _TOO_LONG)
 
 
 def _logprobs_of(answer: Any) -> Mapping[str, Any]:

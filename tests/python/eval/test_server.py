@@ -181,7 +181,8 @@ def test_the_command_line_evaluates_a_server(
         assert "--threads say how a MODEL is opened" in capsys.readouterr().err
         assert run(arguments) == 2
         assert "give a MODEL or a server's --url" in capsys.readouterr().err
-        assert run([*arguments, str(data), "--model", "x"]) == 2
+        assert run([*arguments, str(data), "--model", "x", "--concurrency", "2"]) == 2
+        assert "--model, --concurrency: only with --url" in capsys.readouterr().err
 
 
 @pytest.mark.slow
