@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -148,8 +149,12 @@ def _evaluate(
     from skywork_rt.support.progress import progress_bars
 
     settings = settings_of(task, data, scorer, split, shots, limit)
-    with ResultsDirectory(out, settings, fresh=fresh) as directory, progress_bars() as bars:
-        summary = evaluate(task, data, scorer, directory, settings, bars)
+    try:
+        with ResultsDirectory(out, settings, fresh=fresh) as directory, progress_bars() as bars:
+            summary = evaluate(task, data, scorer, directory, settings, bars)
+    except KeyboardInterrupt:
+        print(f"what was answered is kept in {out}: the same command goes on", file=sys.stderr)
+        raise
     terminal = Console(highlight=False)
     console = terminal if terminal.is_terminal else Console(width=_WIDTH, soft_wrap=True, highlight=False)
     console.print(summary.table())
