@@ -117,7 +117,7 @@ def test_a_checkpoint_on_mindspore_and_on_lite(
     native_rows: Path, model: RecipeModel, data: Path, tmp_path: Path
 ) -> None:
     asked = ["-d", str(data / "ceval"), "--subjects", "law, logic"]
-    words = [*asked, *described(model, "-c", "-t"), "--backend", "mindspore", "--out", str(tmp_path / "mindspore")]
+    words = [*asked, *described(model, "-c", "-t"), "--backend", "mindspore", "-o", str(tmp_path / "mindspore")]
     assert run(["recipe", "evaluate_ceval", *words]) == 0
     assert_same(tmp_path / "mindspore", native_rows / "ceval", ["law", "logic"], 1e-3)
     if "lite" in BACKENDS:
@@ -126,6 +126,18 @@ def test_a_checkpoint_on_mindspore_and_on_lite(
         assert_same(tmp_path / "lite", native_rows / "ceval", ["law", "logic"], 1e-3)
         settings = json.loads((tmp_path / "lite" / "settings.json").read_text(encoding="utf-8"))
         assert settings["scorer"]["backend"] == "lite"
+
+
+def test_what_a_message_of_the_command_names_the_script_takes(
+    cache: Path, model: RecipeModel, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["recipe", "evaluate_mmlu", "-d", str(data / "mmlu"), *described(model, "-c", "-t"), "--limit", "1"]
+    words += ["--subjects", "anatomy", "-o", str(tmp_path / "out"), "--shots"]
+    assert run([*words, "1"]) == 0
+    assert run([*words, "2"]) == 2
+    assert "with -o, or replace them with --fresh" in capsys.readouterr().err
+    assert run([*words, "2", "--fresh"]) == 0
+    assert rows(tmp_path / "out" / "anatomy.csv")[0]["shots"] == "2"
 
 
 def test_what_is_wrong_is_told_before_anything_is_exported(

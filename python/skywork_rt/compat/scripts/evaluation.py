@@ -23,9 +23,8 @@ _FLAGS = (
     Flag("debug", switch=True, nothing="results are a CSV a subject"),
     Flag("config"),
 )
-_OURS = ("out", "subjects", "limit", "shots")
-"""Options of skywork-rt eval that the scripts did not have, and that are passed on."""
-_PASSED_ON = tuple(Flag(name) for name in _OURS)
+_PASSED_ON = (Flag("out", short="-o"), Flag("subjects"), Flag("limit"), Flag("shots"), Flag("fresh", switch=True))
+"""Options of skywork-rt eval that the scripts did not have, and that are passed on; its messages name them."""
 _BACKEND = Flag("backend", allowed=("auto", "native", "mindspore", "lite"))
 _LITE = (
     Flag("full_model_path"),
@@ -89,8 +88,10 @@ def _check_data(task: str, values: Mapping[str, str]) -> None:
 
 def _eval(task: str, model: Word, values: Mapping[str, str], backend: str | None) -> list[Word]:
     words = ["eval", task, model, "-d", values["eval_data_path"], *option("--tokenizer", values.get("token_path"))]
-    passed_on = [word for name in _OURS for word in option(f"--{name}", values.get(name))]
-    return [*words, *passed_on, *option("--backend", backend)]
+    for flag in _PASSED_ON:
+        given = values.get(flag.name)
+        words += [f"--{flag.name}"] if flag.switch and given else option(f"--{flag.name}", given)
+    return [*words, *option("--backend", backend)]
 
 
 EVALUATION = tuple(
