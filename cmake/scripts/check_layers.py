@@ -90,7 +90,7 @@ PYTHON_ROOMS: Table = {
     ),
     "server": _rooms("_core", "errors", "support", "bundle", "text", "api", "skywork_rt", "routing"),
     "recipe": _rooms("_core", "errors", "support", "bundle", "text", "checkpoints", "convert"),
-    "compat": _rooms("errors", "support", "bundle", "checkpoints", "export", "api"),
+    "compat": _rooms("errors", "support", "bundle", "checkpoints", "export", "api", "evaluate"),
     "cli": _rooms(
         "_core",
         "errors",

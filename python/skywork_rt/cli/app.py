@@ -154,11 +154,11 @@ def _run(arguments: list[str]) -> int:
 
 
 def _command_of(arguments: list[str]) -> str:
-    """The command that ran, with that of a group such as `lite install`."""
+    """The command that ran, with that of a group such as `lite install`, or with the script of `recipe SCRIPT`."""
     names = [argument for argument in arguments if not argument.startswith("-")]
     if not names:
         return "COMMAND"
-    groups = {group.name for group in app.registered_groups}
+    groups = {"recipe", *(group.name for group in app.registered_groups)}
     return " ".join(names[: 2 if names[0] in groups else 1])
 
 

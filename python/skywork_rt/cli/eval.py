@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +14,6 @@ from skywork_rt.cli.text import names
 
 if TYPE_CHECKING:
     from skywork_rt.evaluate.scorer import Scorer
-    from skywork_rt.text.tokenizer import Tokenizer
 
 __all__ = ["app"]
 
@@ -68,18 +67,23 @@ def _task_command(task: str) -> Callable[..., None]:
         api_key_env: Annotated[
             str | None, typer.Option(help="With --url: the environment variable that has the API key.")
         ] = None,
-        concurrency: Annotated[int, typer.Option(min=1, max=256, help="With --url: requests at once.")] = 8,
+        concurrency: Annotated[
+            int | None,
+            typer.Option(min=1, max=256, help="With --url: requests at once. Default: 8.", show_default=False),
+        ] = None,
         resume: Annotated[
             bool, typer.Option("--resume/--fresh", help="Go on where a run was killed, or replace its results.")
         ] = True,
     ) -> None:
+        from skywork_rt.cli.scorers import ServerOptions, open_scorer
         from skywork_rt.evaluate.questions import read_task
         from skywork_rt.evaluate.tasks import TASKS
 
         chosen = TASKS[task]
         asked = chosen.check_split(split)
         read = read_task(chosen, data, chosen.chosen(names(subjects)), asked, shots, limit)
-        with _scorer(bundle, model, tokenizer, batch, url, model_name, api_key_env, concurrency) as scorer:
+        server = ServerOptions(url, model_name, api_key_env, concurrency)
+        with open_scorer(bundle, model, tokenizer, batch, server) as scorer:
             where = out or Path(f"eval-{task}-{_file_name(scorer.name)}")
             _evaluate(chosen, read, scorer, asked, shots, limit, where, fresh=not resume)
 
@@ -116,10 +120,11 @@ def ppl(
     """Measure the perplexity of a text, in windows."""
     import json
 
+    from skywork_rt.cli.scorers import open_tokenizer
     from skywork_rt.evaluate.perplexity import measure_perplexity
     from skywork_rt.support.progress import progress_bars
 
-    own = _open_tokenizer(tokenizer) if tokenizer is not None else None
+    own = open_tokenizer(tokenizer) if tokenizer is not None else None
     with model.open(bundle) as generator, progress_bars() as bars:
         found = measure_perplexity(
             generator, file, window=window, stride=stride, kind=kind, field=field, tokenizer=own, progress=bars
@@ -144,76 +149,18 @@ def _evaluate(
     from skywork_rt.support.progress import progress_bars
 
     settings = settings_of(task, data, scorer, split, shots, limit)
-    with ResultsDirectory(out, settings, fresh=fresh) as directory, progress_bars() as bars:
-        summary = evaluate(task, data, scorer, directory, settings, bars)
+    try:
+        with ResultsDirectory(out, settings, fresh=fresh) as directory, progress_bars() as bars:
+            summary = evaluate(task, data, scorer, directory, settings, bars)
+    except KeyboardInterrupt:
+        print(f"what was answered is kept in {out}: the same command goes on", file=sys.stderr)
+        raise
     terminal = Console(highlight=False)
     console = terminal if terminal.is_terminal else Console(width=_WIDTH, soft_wrap=True, highlight=False)
     console.print(summary.table())
     for remark in summary.remarks():
         console.print(remark)
     console.print(f"{out}: a CSV a subject, and summary.json")
-
-
-@contextmanager
-def _scorer(
-    bundle: Path | None,
-    model: opt.ModelOptions,
-    tokenizer: Path | None,
-    batch: int | None,
-    url: str | None,
-    model_name: str | None,
-    api_key_env: str | None,
-    concurrency: int,
-) -> Iterator[Scorer]:
-    """Either kind, closed at the end."""
-    from skywork_rt.errors import InvalidArgumentError
-
-    if (bundle is None) == (url is None):
-        raise InvalidArgumentError("give a MODEL or a server's --url" + (", not both" if url else ""))
-    if url is not None:
-        ignored = [f"--{name.replace('_', '-')}" for name in model.given()]
-        ignored += ["--batch"] if batch is not None else []
-        if ignored:
-            raise InvalidArgumentError(f"{', '.join(ignored)} say how a MODEL is opened: not with --url")
-        yield from _server_scorer(url, model_name, api_key_env, concurrency, tokenizer)
-        return
-    assert bundle is not None
-    if model_name is not None or api_key_env is not None:
-        raise InvalidArgumentError("--model and --api-key-env are for --url")
-    yield from _model_scorer(bundle, model, tokenizer, batch)
-
-
-def _server_scorer(
-    url: str, model: str | None, key: str | None, concurrency: int, tokenizer: Path | None
-) -> Iterator[Scorer]:
-    from skywork_rt.evaluate.letters import letters_of_tokenizer
-    from skywork_rt.evaluate.server_client import ServerClient
-    from skywork_rt.evaluate.server_scorer import ServerScorer
-
-    letters = letters_of_tokenizer(_open_tokenizer(tokenizer)) if tokenizer is not None else None
-    client = ServerClient(url, key)
-    try:
-        yield ServerScorer(client, model, concurrency, letters)
-    finally:
-        client.close()
-
-
-def _model_scorer(bundle: Path, model: opt.ModelOptions, tokenizer: Path | None, batch: int | None) -> Iterator[Scorer]:
-    from skywork_rt.evaluate.identity import files_identity
-    from skywork_rt.evaluate.model_scorer import ModelScorer
-
-    own = _open_tokenizer(tokenizer) if tokenizer is not None else None
-    if batch is not None:
-        model = model.with_value("max_batch", batch)
-    with model.open(bundle) as generator:
-        yield ModelScorer(generator, files_identity(bundle), own)
-
-
-def _open_tokenizer(path: Path) -> Tokenizer:
-    from skywork_rt.checkpoints.open_tokenizer import open_tokenizer_files
-    from skywork_rt.recipe.prepare.tokenise import tokenizer_of
-
-    return tokenizer_of(open_tokenizer_files(path))
 
 
 def _file_name(model: str) -> str:

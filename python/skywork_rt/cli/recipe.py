@@ -56,6 +56,11 @@ def _run(words: list[str]) -> None:
 
 
 def _resolved(word: Word) -> str:
+    from skywork_rt.compat.mindformers.opening.graphs import bundle_of_full_graph
+    from skywork_rt.compat.scripts.script import FullGraph
+
+    if isinstance(word, FullGraph):
+        return str(bundle_of_full_graph(word.path, word.option))
     return word if isinstance(word, str) else _bundle_of(word)
 
 
@@ -69,10 +74,13 @@ def _bundle_of(checkpoint: Checkpoint) -> str:
 
     if not checkpoint.path.exists():
         raise InvalidArgumentError(f"the checkpoint {checkpoint.path} does not exist")
+    if checkpoint.tokenizer is not None and not checkpoint.tokenizer.exists():
+        raise InvalidArgumentError(f"the tokenizer {checkpoint.tokenizer} does not exist; give a tokenizer.model")
+    checkpoint.check()
     section = None
     if checkpoint.config is not None:
         section = LlamaConfig.from_pretrained(str(find_config(str(checkpoint.config)))).section()
-    return str(exported_bundle(checkpoint_in(checkpoint.path), section, checkpoint.tokenizer))
+    return str(exported_bundle(checkpoint_in(checkpoint.path), section, checkpoint.tokenizer, checkpoint.target))
 
 
 def _list_scripts() -> None:

@@ -103,6 +103,7 @@ def run(
     for name, value in (("train_dataset", train_dataset), ("eval_dataset", eval_dataset), ("resume", resume)):
         if value not in (None, ""):
             ignored("run", f"--{name}", f"{run_mode} does not train")
+    _say_ranks_are_ignored(run_mode, use_parallel, auto_trans_ckpt, optimizer_parallel)
     for name, number in (("device_id", device_id), ("batch_size", batch_size)):
         if number is not None and (name, number) not in (("device_id", 0), ("batch_size", 1)):
             ignored("run", f"--{name}={number}", _WITHOUT[name])
@@ -111,6 +112,25 @@ def run(
         _predict(given, predict_data or [], predict_length)
     else:
         _export(given, output_dir, use_past)
+
+
+def _say_ranks_are_ignored(
+    mode: str, use_parallel: str | None, auto_trans_ckpt: str | None, optimizer_parallel: str | None
+) -> None:
+    """One process predicts and exports. The parts of several ranks are refused where the checkpoint is opened."""
+    from skywork_rt.compat.notices import ignored
+    from skywork_rt.compat.scripts.script import truth
+
+    given = {
+        "use_parallel": use_parallel,
+        "auto_trans_ckpt": auto_trans_ckpt,
+        "optimizer_parallel": optimizer_parallel,
+    }
+    for name, value in given.items():
+        if truth("run", name, value):
+            ignored(
+                "run", f"--{name}", f"{mode} runs in one process, on a whole checkpoint (skywork-rt merge makes one)"
+            )
 
 
 _WITHOUT = {

@@ -28,10 +28,12 @@ T = TypeVar("T")
 class Refused(InvalidArgumentError):
     """The server understood a request and does not want it (4xx)."""
 
-    def __init__(self, status: int, said: str, text: str) -> None:
+    def __init__(self, status: int, said: str, name: str, text: str) -> None:
+        """`said` and `name`: the server's own message and, empty without one, its name for the error."""
         super().__init__(text)
         self.status = status
         self.said = said
+        self.name = name
 
 
 class ServerClient:
@@ -104,7 +106,9 @@ class ServerClient:
                 return _json(response, url)
             failure = f"status {response.status_code}: {_said(response)}"
             if response.status_code < 500 and response.status_code not in _AGAIN:
-                raise Refused(response.status_code, _said(response), _refusal(url, response, self.base))
+                raise Refused(
+                    response.status_code, _said(response), _code(response), _refusal(url, response, self.base)
+                )
             await _honour(response)
         raise BackendError(
             f"{url} did not answer in {self._attempts} attempts; the last one: {failure}. Is the server running, and "
@@ -147,13 +151,24 @@ def _json(response: httpx.Response, url: str) -> Any:
 
 
 def _said(response: httpx.Response) -> str:
+    content = _error_of(response)
+    text = str(content.get("message") or content) if content else response.text
+    return " ".join(text.split())[:_SAID]
+
+
+def _code(response: httpx.Response) -> str:
+    return str(_error_of(response).get("code") or "")
+
+
+def _error_of(response: httpx.Response) -> Mapping[str, Any]:
+    """The error that an answer holds, as OpenAI writes it or without the object around it; empty for none."""
     try:
         content = response.json()
-        message = content["error"]["message"] if isinstance(content.get("error"), dict) else content.get("message")
-        text = str(message or content)
-    except (ValueError, KeyError, AttributeError):
-        text = response.text
-    return " ".join(text.split())[:_SAID]
+    except ValueError:
+        return {}
+    error = content.get("error") if isinstance(content, dict) else None
+    found = error if isinstance(error, dict) else content
+    return found if isinstance(found, dict) else {}
 
 
 def _refusal(url: str, response: httpx.Response, base: str) -> str:

@@ -23,8 +23,10 @@ from skywork_rt.evaluate.task import CHOICES
 __all__ = ["ServerScorer"]
 
 _ROUTE = "/completions"
-_MOST_LOGPROBS = (20, 10, 5)
+_MOST_LOGPROBS = (20, 10, 5, 1)
 """How many best ones are asked for, until a server does not refuse: OpenAI's own allows 5."""
+_IDS = "logprob_token_ids"
+_TOO_LONG_NAME = "context_length_exceeded"  # OpenAI's
 _TOO_LONG = (
     "context length",
     "context_length",
@@ -115,14 +117,11 @@ class ServerScorer:
         """The N best tokens behind `text`, by their texts."""
         while True:
             count = self._asked_for[0]
-            named = {"logprob_token_ids": self._letters.ids} if self._names_ids else {}
+            named = {_IDS: self._letters.ids} if self._names_ids else {}
             try:
                 answer = await self._complete(text, logprobs=count, **named)
             except Refused as refused:
-                if named and not _is_too_long(refused):
-                    self._names_ids = False
-                    continue
-                if "logprobs" not in refused.said or not self._ask_for_fewer(count):
+                if not self._ask_for_less(refused, count, named=bool(named)):
                     raise
                 continue
             best = _first(_logprobs_of(answer).get("top_logprobs"))
@@ -131,6 +130,19 @@ class ServerScorer:
                     f"{self._client.base}{_ROUTE} gave no top_logprobs: it cannot be evaluated through that route"
                 )
             return {str(token): float(value) for token, value in best.items() if value is not None}
+
+    def _ask_for_less(self, refused: Refused, count: int, *, named: bool) -> bool:
+        """Whether to ask again, without what the server refuses: ids that it names or, when it names nothing that we
+        know, may not know; or so many best ones. Another request may have found out before."""
+        if _is_too_long(refused):
+            return False
+        about_ids = _IDS in refused.said
+        if not about_ids and "logprobs" in refused.said and self._ask_for_fewer(count):
+            return True
+        if named and (about_ids or refused.status in (400, 422)):
+            self._names_ids = False
+            return True
+        return False
 
     def _ask_for_fewer(self, refused: int) -> bool:
         """Whether there is another number to try; another request may have found out before."""
@@ -178,7 +190,9 @@ async def _only_model(client: ServerClient) -> str:
 
 
 def _is_too_long(refused: Refused) -> bool:
-    return refused.status in (400, 413, 422) and any(words in refused.said.lower() for words in _TOO_LONG)
+    if refused.status not in (400, 413, 422):
+        return False
+    return refused.name == _TOO_LONG_NAME or any(words in refused.said.lower() for words in _TOO_LONG)
 
 
 def _logprobs_of(answer: Any) -> Mapping[str, Any]:

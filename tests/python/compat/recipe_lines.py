@@ -42,7 +42,7 @@ def _evaluate(task: str, data: str, device: int) -> tuple[str, list[str]]:
 
 def _evaluate_lite(task: str, data: str) -> tuple[str, list[str]]:
     line = f"{_EVALUATE}/{task}/evaluate_{task}_lite.py -d {data} {_LITE}"
-    words = ["eval", task, "output/mindir_full_checkpoint", "-d", data, "--tokenizer", "PATH/tokenizer.model"]
+    words = ["eval", task, f"BUNDLE OF {_MODEL}", "-d", data, "--tokenizer", "PATH/tokenizer.model"]
     return line, [*words, "--backend", "lite"]
 
 

@@ -27,12 +27,12 @@ class RecipeModel:
     tokenizer: Path
 
 
-def write_recipe_model(folder: Path, seed: int = 11) -> RecipeModel:
+def write_recipe_model(folder: Path, seed: int = 11, length: int = LENGTH) -> RecipeModel:
     """A random model whose greedy texts do not repeat one token: its embeddings are wide."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = train_tokenizer(folder)
     config = folder / "run_skywork_tiny.yaml"
-    config.write_text(yaml.safe_dump(settings(tokenizer), sort_keys=False), encoding="utf-8")
+    config.write_text(yaml.safe_dump(settings(tokenizer, length), sort_keys=False), encoding="utf-8")
     checkpoint = folder / "skywork_tiny.ckpt"
     write_ckpt(checkpoint, weights(seed))
     return RecipeModel(checkpoint, config, tokenizer)
@@ -48,9 +48,9 @@ def checkpoint_alone(folder: Path, state: str) -> Path:
     return write_recipe_model(folder).checkpoint
 
 
-def settings(tokenizer: Path) -> dict[str, Any]:
+def settings(tokenizer: Path, length: int = LENGTH) -> dict[str, Any]:
     """The parts of run_skywork_13b.yaml that say which model it is."""
-    shape = {"seq_length": LENGTH, "hidden_size": HIDDEN, "intermediate_size": WIDE, "num_layers": LAYERS}
+    shape = {"seq_length": length, "hidden_size": HIDDEN, "intermediate_size": WIDE, "num_layers": LAYERS}
     types = dict.fromkeys(("compute_dtype", "param_init_type", "softmax_compute_type", "rotary_dtype"), "float32")
     defaults = {"repetition_penalty": 1, "max_decode_length": 40, "top_k": 3, "top_p": 1, "do_sample": False}
     section = {

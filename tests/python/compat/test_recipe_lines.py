@@ -20,7 +20,7 @@ from recipe_model import RecipeModel, settings
 from skywork_rt.checkpoints.tensors.ckpt_file import CkptFile
 from skywork_rt.cli.app import app, run
 from skywork_rt.compat.scripts import SCRIPTS, command_of, find_script
-from skywork_rt.compat.scripts.script import Call, Checkpoint
+from skywork_rt.compat.scripts.script import Call, Word
 from skywork_rt.errors import InvalidArgumentError, UnsupportedError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "recipe"))
@@ -31,7 +31,7 @@ from trainings import Done, run_all
 HCCN = "address_0=192.168.100.101\naddress_1=192.168.101.101\n"
 
 
-def shown(word: str | Checkpoint) -> str:
+def shown(word: Word) -> str:
     return word if isinstance(word, str) else f"BUNDLE OF {word.path}"
 
 
@@ -46,16 +46,14 @@ def test_a_line_becomes_a_command(line: str, expected: list[str]) -> None:
 
 
 def test_commands_that_lines_become_take_these_words() -> None:
-    """Those of eval too, where that command is there."""
     import typer
 
     group: Any = typer.main.get_command(app)
     for line, expected in LINES:
-        if expected[0] != "eval" or "eval" in group.commands:
-            found = group.commands[expected[0]]
-            found = found.commands[expected[1]] if hasattr(found, "commands") else found
-            rest = expected[2:] if expected[0] == "eval" else expected[1:]
-            assert found.make_context(expected[0], list(rest), resilient_parsing=False), line
+        found, rest = group.commands[expected[0]], expected[1:]
+        if hasattr(found, "commands"):
+            found, rest = found.commands[rest[0]], rest[1:]
+        assert found.make_context(expected[0], list(rest), resilient_parsing=False), line
 
 
 def test_the_line_of_lite_inference() -> None:
@@ -173,6 +171,7 @@ def test_predict_takes_files_and_says_what_is_missing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("prompts.txt").write_text(f"{PROMPT}\n广东\\n的\n", encoding="utf-8")
@@ -182,6 +181,10 @@ def test_predict_takes_files_and_says_what_is_missing(
     first, second = ast.literal_eval(capsys.readouterr().out)
     assert first["text_generation_text"][0].startswith(PROMPT)
     assert second["text_generation_text"][0].startswith("广东\n的")
+    assert "use_parallel" not in caplog.text
+    assert run([*words, *given, "--predict_data", "的", "--auto_trans_ckpt", "True", "--use_parallel", "True"]) == 0
+    assert all(f"--{name} has no effect here" in caplog.text for name in ("auto_trans_ckpt", "use_parallel"))
+    capsys.readouterr()
     for missing, message in (
         ([*words, *given], "--predict_data is missing"),
         ([*words, "--predict_data", "a"], "--load_checkpoint is missing"),
@@ -190,6 +193,7 @@ def test_predict_takes_files_and_says_what_is_missing(
         ([*words, *given, "--run_mode", "serve"], "--run_mode is 'serve'"),
         ([*words, *given, "--pet_method", "lora"], "low-rank training is set in the YAML"),
         ([*words, *given, "--task", "translation"], "text_generation is the one"),
+        ([*words, *given, "--use_parallel", "maybe"], "--use_parallel is 'maybe', but must be True or False"),
     ):
         assert run(missing) != 0
         assert message in capsys.readouterr().err, message
@@ -248,25 +252,6 @@ def test_preparing_and_fine_tuning(trained: tuple[Path, dict[str, Done]]) -> Non
     assert done["finetune"].status == 0, done["finetune"]
     assert "trained to step" in done["finetune"].out
     assert list((folder / "out" / "checkpoint" / "rank_0").glob("*.ckpt"))
-
-
-def test_a_checkpoint_to_evaluate_becomes_a_bundle(
-    recipe_model: RecipeModel, own_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Up to the command of eval, which gets the bundle instead."""
-    from skywork_rt.bundle.info import BundleInfo
-    from skywork_rt.cli import recipe
-
-    ran: list[list[str]] = []
-    monkeypatch.setattr(recipe, "_run", ran.append)
-    words = ["-d", "data", "-c", str(recipe_model.checkpoint), "-t", str(recipe_model.tokenizer)]
-    assert run(["recipe", "evaluate_mmlu.py", *words, "--config", str(recipe_model.config)]) == 0
-    ((command, task, bundle, *rest),) = ran
-    assert (command, task, rest) == ("eval", "mmlu", ["-d", "data", "--tokenizer", str(recipe_model.tokenizer)])
-    assert Path(bundle).is_relative_to(own_cache)
-    assert BundleInfo.open(bundle).section("model")["layers"] == 2
-    missing = ["-d", "data", "-c", "no.ckpt", "-t", str(recipe_model.tokenizer), "--config", str(recipe_model.config)]
-    assert run(["recipe", "evaluate_mmlu.py", *missing]) == 2
 
 
 def test_an_error_of_the_command_is_that_of_the_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -260,7 +260,7 @@ def test_the_likeliest_letter_is_the_first_among_equals() -> None:
 
 
 def test_the_command_line_evaluates_a_zip(
-    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = write_zip(tmp_path / "cmmlu_v1_0_1.zip", files_of("cmmlu", COUNTS["cmmlu"]))
     arguments = [
@@ -276,6 +276,14 @@ def test_the_command_line_evaluates_a_zip(
     assert run([*arguments[:-2], "--shots", "2"]) == 2
     assert "shots was 1, is 2" in capsys.readouterr().err
     assert run([*arguments, "--shots", "2", "--fresh"]) == 0
+
+    def interrupted(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ModelScorer, "_answer", interrupted)
+    assert run([*arguments, "--shots", "3", "--fresh"]) == 130
+    told = capsys.readouterr().err
+    assert f"what was answered is kept in {tmp_path / 'out'}: the same command goes on\ninterrupted" in told
 
 
 @pytest.mark.slow

@@ -101,6 +101,11 @@ def test_a_server_that_takes_ids_is_asked_once(
     assert [scored.logprobs for scored in found] == [scored.logprobs for scored in expected], "the same bits"
     assert manners.seen["/v1/completions"] == len(prompts)
     assert "lacked a letter" not in notes
+    few = Manners(names_ids=True, most_logprobs=5)  # ids are not what it refuses
+    found, notes = score(generator, few, prompts, concurrency=1)
+    assert [scored.logprobs for scored in found] == [scored.logprobs for scored in expected]
+    assert few.seen["/v1/completions"] == len(prompts) + 2, "20 and 10 best ones were asked for once"
+    assert "lacked a letter" not in notes
     refusing = Manners(names_ids=False, most_logprobs=5)
     found, notes = score(generator, refusing, prompts, concurrency=1)
     assert_equal(found, expected)
@@ -176,7 +181,8 @@ def test_the_command_line_evaluates_a_server(
         assert "--threads say how a MODEL is opened" in capsys.readouterr().err
         assert run(arguments) == 2
         assert "give a MODEL or a server's --url" in capsys.readouterr().err
-        assert run([*arguments, str(data), "--model", "x"]) == 2
+        assert run([*arguments, str(data), "--model", "x", "--concurrency", "2"]) == 2
+        assert "--model, --concurrency: only with --url" in capsys.readouterr().err
 
 
 @pytest.mark.slow

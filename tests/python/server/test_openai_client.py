@@ -130,6 +130,39 @@ def test_a_chat_is_what_chat_gives(client: openai.OpenAI, tiny: Generator) -> No
         assert content.decode("utf-8", "replace").startswith(output.text[:1])
 
 
+def test_named_ids_are_shown_whatever_their_rank(client: openai.OpenAI, tiny: Generator) -> None:
+    """In every kind of answer, with few of the best tokens, and where nothing else asks for log-probabilities."""
+    assert tiny.tokenizer is not None
+    ids = [tiny.encode(letter, add_special_tokens=False)[-1] for letter in "ABCD"]
+    body = {"logprob_token_ids": ids}
+    options = {"max_tokens": 2, "temperature": 0}
+    wanted = tiny.generate(PROMPT, SamplingParams(logprobs=1, logprob_token_ids=ids, **options)).logprobs
+    assert wanted is not None and all(row[token].rank > 1 for row in wanted[:1] for token in ids), "or it shows nothing"
+    for top in (1, None):
+        for stream in (False, True):
+            made = client.completions.create(
+                model="tiny", prompt=PROMPT, logprobs=top, stream=stream, extra_body=body, **options
+            )
+            choices = [chunk.choices[0] for chunk in made] if stream else made.choices
+            shown = [row for choice in choices if choice.logprobs for row in choice.logprobs.top_logprobs or ()]
+            assert [[row[letter] for letter in "ABCD"] for row in shown] == [
+                [row[token].logprob for token in ids] for row in wanted
+            ]
+    said = tiny.chat(MESSAGES, SamplingParams(logprobs=2, logprob_token_ids=ids, **options)).logprobs
+    assert said is not None
+    for more in ({"logprobs": True, "top_logprobs": 2}, {}):
+        chat = client.chat.completions.create(model="tiny", messages=MESSAGES, extra_body=body, **options, **more)
+        content = chat.choices[0].logprobs and chat.choices[0].logprobs.content
+        assert content and [[(top.token, top.logprob) for top in entry.top_logprobs] for entry in content] == [
+            [
+                (tiny.decode([token]), entry.logprob)
+                for token, entry in sorted(row.items(), key=lambda item: item[1].rank)
+                if entry.rank <= more.get("top_logprobs", 0) or token in ids
+            ]
+            for row in said
+        ]
+
+
 def test_a_streamed_chat_begins_with_its_role_and_ends_with_its_usage(client: openai.OpenAI, tiny: Generator) -> None:
     stream = client.chat.completions.create(
         model="tiny", messages=MESSAGES, stream=True, stream_options={"include_usage": True}, n=2, **SAMPLED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,28 @@ from skywork_rt.compat.notices import ignored
 from skywork_rt.errors import InvalidArgumentError
 from skywork_rt.support.suggest import refuse_unknown
 
-__all__ = ["Call", "Checkpoint", "Flag", "Script", "Word", "option", "read_flags", "truth"]
+__all__ = ["Call", "Checkpoint", "Flag", "FullGraph", "Script", "Word", "option", "read_flags", "truth"]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A word of a command line that is a bundle of this checkpoint; it is made, in the cache, when the command runs."""
+    """A word of a command line that is a bundle of this checkpoint; it is made, in the cache, when the command runs.
+    `target`: the one that it is exported for. `check` raises for what the command would refuse anyhow: before the
+    export, which takes minutes for a large model."""
 
     path: Path
     config: Path | None
     tokenizer: Path | None
+    target: str = "native"
+    check: Callable[[], None] = field(default=lambda: None, compare=False)
+
+
+@dataclass(frozen=True)
+class FullGraph:
+    """A word that is the bundle which this graph lies in. `option`: where the script has its path from."""
+
+    path: Path
+    option: str
 
 
 @dataclass(frozen=True)
@@ -31,7 +43,7 @@ class Call:
     values: Mapping[str, str]
 
 
-Word = str | Checkpoint
+Word = str | Checkpoint | FullGraph
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from skywork_rt.server.request import Call, opened, read
 from skywork_rt.server.schemas.chat import ChatFields, ChatRequest
 from skywork_rt.server.shapes.chunks import Chunks
 from skywork_rt.server.shapes.heading import heading
-from skywork_rt.server.shapes.logprobs import chat_logprobs, prompt_logprobs
+from skywork_rt.server.shapes.logprobs import Shown, chat_logprobs, prompt_logprobs
 from skywork_rt.server.shapes.usage import usage, usage_of
 from skywork_rt.server.work import Work
 
@@ -60,18 +60,18 @@ class _Answer:
     call: Call
     request: ChatFields
     work: Work
-    top: int | None
-    """With logprobs, how many of the likeliest tokens are shown."""
+    shown: Shown | None
+    """Tokens whose log-probabilities are shown, if any."""
     chunks: Chunks
 
     @classmethod
     async def prepared(cls, call: Call, request: ChatFields) -> _Answer:
         """Checks everything, and tokenises."""
-        params, top = _params(call, request)
+        params, shown = _params(call, request)
         prompt = await call.chat_prompt(request)
         kind = "chat.completion.chunk" if request.stream else "chat.completion"
         chunks = Chunks(heading(call.model, "chatcmpl", kind), request.stream_options)
-        return cls(call, request, call.work([prompt], params), top, chunks)
+        return cls(call, request, call.work([prompt], params), shown, chunks)
 
     async def whole(self) -> dict[str, Any]:
         (result,) = await self.work.results()
@@ -103,16 +103,16 @@ class _Answer:
     def _piece(self, piece: Piece) -> dict[str, Any]:
         choice = _delta(piece.index, {"content": piece.text} if piece.text else {})
         choice["finish_reason"] = piece.finish_reason
-        if self.top is not None and piece.logprobs is not None:
+        if self.shown is not None and piece.logprobs is not None:
             tokens = self.call.model.tokens
-            content = chat_logprobs(tokens, piece.logprobs, piece.token_ids, self.top)
+            content = chat_logprobs(tokens, piece.logprobs, piece.token_ids, self.shown)
             choice["logprobs"] = {"content": content, "refusal": None}
         return choice
 
     def _choice(self, output: CompletionOutput) -> dict[str, Any]:
         logprobs = None
-        if self.top is not None and output.logprobs is not None:
-            content = chat_logprobs(self.call.model.tokens, output.logprobs, output.token_ids, self.top)
+        if self.shown is not None and output.logprobs is not None:
+            content = chat_logprobs(self.call.model.tokens, output.logprobs, output.token_ids, self.shown)
             logprobs = {"content": content, "refusal": None}
         return {
             "index": output.index,
@@ -127,8 +127,8 @@ def _delta(index: int, delta: dict[str, Any]) -> dict[str, Any]:
     return {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
 
 
-def _params(call: Call, request: ChatFields) -> tuple[SamplingParams, int | None]:
-    """What is sampled, and how many of the likeliest tokens are shown."""
+def _params(call: Call, request: ChatFields) -> tuple[SamplingParams, Shown | None]:
+    """What is sampled, and of which tokens log-probabilities are shown."""
     top = request.top_logprobs or 0
     if request.top_logprobs is not None and not request.logprobs:
         raise ApiError(400, "top_logprobs is for logprobs; set logprobs to true", param="top_logprobs")
@@ -145,4 +145,4 @@ def _params(call: Call, request: ChatFields) -> tuple[SamplingParams, int | None
     params = call.params(
         max_tokens=most_tokens(call, fields), logprobs=top if request.logprobs else None, without=("logprobs",)
     )
-    return params, top if request.logprobs else None
+    return params, Shown.of(top if request.logprobs else None, params)

@@ -20,7 +20,7 @@ from skywork_rt.server.request import Call, opened, read
 from skywork_rt.server.schemas.completions import CompletionFields, CompletionRequest
 from skywork_rt.server.shapes.chunks import Chunks
 from skywork_rt.server.shapes.heading import heading
-from skywork_rt.server.shapes.logprobs import completion_logprobs, prompt_logprobs
+from skywork_rt.server.shapes.logprobs import Shown, completion_logprobs, prompt_logprobs
 from skywork_rt.server.shapes.usage import usage, usage_of
 from skywork_rt.server.work import Work
 
@@ -118,8 +118,8 @@ class _Answer:
     def _piece(self, place: int, piece: Piece, echo: str | None) -> dict[str, Any]:
         offset = self._lengths.get(place, len(echo or ""))
         logprobs = None
-        if piece.logprobs is not None and self._top is not None:
-            logprobs = completion_logprobs(self.call.model.tokens, piece.logprobs, piece.token_ids, self._top, offset)
+        if piece.logprobs is not None and self._shown is not None:
+            logprobs = completion_logprobs(self.call.model.tokens, piece.logprobs, piece.token_ids, self._shown, offset)
             offset += sum(map(len, logprobs["tokens"]))
         self._lengths[place] = offset
         return {
@@ -130,9 +130,8 @@ class _Answer:
         }
 
     @property
-    def _top(self) -> int | None:
-        top: int | None = getattr(self.request, "logprobs", None)
-        return top
+    def _shown(self) -> Shown | None:
+        return Shown.of(getattr(self.request, "logprobs", None), self.params)
 
     def _choice(self, index: int, result: RequestOutput) -> list[dict[str, Any]]:
         outputs: Sequence[CompletionOutput] = result.outputs
@@ -154,7 +153,7 @@ class _Answer:
         return choice
 
     def _whole_logprobs(self, output: CompletionOutput, result: RequestOutput, echo: str) -> dict[str, Any] | None:
-        if self._top is None or output.logprobs is None:
+        if self._shown is None or output.logprobs is None:
             return None
         ids, rows = list(output.token_ids), list(output.logprobs)
         if self.silent:
@@ -162,9 +161,9 @@ class _Answer:
         if self.request.echo and result.prompt_logprobs is not None:
             of_prompt = result.prompt_logprobs
             return completion_logprobs(
-                self.call.model.tokens, [*of_prompt, *rows], [*result.prompt_token_ids, *ids], self._top, 0
+                self.call.model.tokens, [*of_prompt, *rows], [*result.prompt_token_ids, *ids], self._shown, 0
             )
-        return completion_logprobs(self.call.model.tokens, rows, ids, self._top, len(echo))
+        return completion_logprobs(self.call.model.tokens, rows, ids, self._shown, len(echo))
 
 
 def _mean_logprob(output: CompletionOutput) -> float:

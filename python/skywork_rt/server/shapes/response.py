@@ -12,7 +12,7 @@ from skywork_rt.api.results import CompletionOutput, Piece, RequestOutput
 from skywork_rt.server.answers import event
 from skywork_rt.server.models import Model
 from skywork_rt.server.schemas.responses import ResponseFields
-from skywork_rt.server.shapes.logprobs import chat_logprobs
+from skywork_rt.server.shapes.logprobs import Shown, chat_logprobs
 
 __all__ = ["ResponseShape"]
 
@@ -85,8 +85,8 @@ class ResponseShape:
         return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
 
     def _logprobs(self, rows: Any, ids: list[int]) -> list[dict[str, Any]]:
-        top = self._request.top
-        return [] if rows is None or top is None else chat_logprobs(self._model.tokens, rows, ids, top)
+        shown = Shown.of(self._request.top, self._params)
+        return [] if rows is None or shown is None else chat_logprobs(self._model.tokens, rows, ids, shown)
 
     def _heading(self, status: str, output: list[dict[str, Any]]) -> dict[str, Any]:
         request, params = self._request, self._params

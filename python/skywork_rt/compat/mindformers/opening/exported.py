@@ -35,11 +35,14 @@ int8, as skywork-rt export chooses."""
 _DESCRIBING = (".json", ".yaml", ".yml", ".model", ".jinja")
 
 
-def exported_bundle(path: Path, section: Mapping[str, Any] | None, tokenizer: Path | None) -> Path:
+def exported_bundle(
+    path: Path, section: Mapping[str, Any] | None, tokenizer: Path | None, target: str = "native"
+) -> Path:
     """The bundle of a checkpoint, made when it is not there yet. Two processes at once make it once.
 
     section: `model.model_config`, for a checkpoint of MindSpore; None takes the configuration beside it. tokenizer: for
-    such a checkpoint too; None takes the one beside it, if there is one.
+    such a checkpoint too; None takes the one beside it, if there is one. target: of `skywork_rt.export`; lite
+    has graphs, whose weights are float32.
     """
     from skywork_rt.checkpoints.open import mindspore_file_of
 
@@ -49,17 +52,19 @@ def exported_bundle(path: Path, section: Mapping[str, Any] | None, tokenizer: Pa
         section = tokenizer = None  # they are in the checkpoint
     folder = cache_root() / "compat"
     folder.mkdir(parents=True, exist_ok=True)
-    weights = environment.COMPAT_WEIGHTS.value() or "auto"
+    weights = "f32" if target == "lite" else environment.COMPAT_WEIGHTS.value() or "auto"
     described = section is not None and tokenizer is not None  # so that what lies beside is not read
-    key = _key(folder, _parts(path, of_mindspore and not described), section, tokenizer, weights)
+    key = _key(folder, _parts(path, of_mindspore and not described), section, tokenizer, weights, target)
     bundle = folder / f"{path.stem[:40]}-{key[:16]}"
     with _only_one(folder / f".{bundle.name}.lock"):
         if not (bundle / "model.json").exists():
-            _export(path, bundle, section, tokenizer, weights)
+            _export(path, bundle, section, tokenizer, weights, target)
     return bundle
 
 
-def _export(path: Path, bundle: Path, section: Mapping[str, Any] | None, tokenizer: Path | None, weights: str) -> None:
+def _export(
+    path: Path, bundle: Path, section: Mapping[str, Any] | None, tokenizer: Path | None, weights: str, target: str
+) -> None:
     from skywork_rt.checkpoints.mindspore.config import values_of_section
     from skywork_rt.checkpoints.open import open_source
     from skywork_rt.export import export
@@ -72,9 +77,10 @@ def _export(path: Path, bundle: Path, section: Mapping[str, Any] | None, tokeniz
             config.write_text(json.dumps(values_of_section(section, "LlamaConfig")), encoding="utf-8")
         source = open_source(path, config=config, tokenizer=tokenizer)
         chosen = _chosen_weights(source, weights)
+        packed = [chosen] if target == "native" else []
         print(f"{path.name} is exported once, with weights {chosen}, to {bundle}", file=sys.stderr, flush=True)
         with progress_bars() as progress:
-            export(source, bundle, targets=["native"], weights=[chosen], progress=progress)
+            export(source, bundle, targets=[target], weights=packed, progress=progress)
 
 
 def _chosen_weights(source: Any, asked: str) -> str:
@@ -109,7 +115,12 @@ def _parts(path: Path, beside: bool) -> list[Path]:
 
 
 def _key(
-    folder: Path, parts: Sequence[Path], section: Mapping[str, Any] | None, tokenizer: Path | None, weights: str
+    folder: Path,
+    parts: Sequence[Path],
+    section: Mapping[str, Any] | None,
+    tokenizer: Path | None,
+    weights: str,
+    target: str,
 ) -> str:
     files = [*parts, *(_parts(tokenizer, False) if tokenizer else [])]
     described = {
@@ -119,6 +130,7 @@ def _key(
         "section": section,
         "tokenizer": tokenizer is not None,
         "weights": weights,
+        "target": target,
     }
     return hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest()
 

@@ -17,7 +17,7 @@ from skywork_rt.bundle.info import BundleInfo
 from skywork_rt.compat.mindformers.opening.model import OpenedModel, open_bundle
 from skywork_rt.errors import BundleNotFoundError, InvalidArgumentError, UnsupportedError
 
-__all__ = ["open_graphs"]
+__all__ = ["bundle_of_full_graph", "open_graphs"]
 
 _FULL, _INCREMENTAL = "host-cache/full", "host-cache/incremental"
 _KEPT = ("vocabulary", "tokenizer", "generation_config")
@@ -40,9 +40,9 @@ def open_graphs(full: Path, incremental: Path | None, max_length: int | None) ->
 
     Raises UnsupportedError for graphs in MindFormers' own contract, InvalidArgumentError for graphs of two models.
     """
-    graphs = [_graph(full, _FULL, "prefill_model_path")]
+    graphs = [_graph(full, _FULL, "InferConfig: prefill_model_path")]
     if incremental is not None:
-        graphs.append(_graph(incremental, _INCREMENTAL, "increment_model_path"))
+        graphs.append(_graph(incremental, _INCREMENTAL, "InferConfig: increment_model_path"))
         _check_pair(graphs[0], graphs[1], full, incremental)
     view = tempfile.TemporaryDirectory(prefix="skywork_rt-")
     try:
@@ -53,23 +53,29 @@ def open_graphs(full: Path, incremental: Path | None, max_length: int | None) ->
         raise
 
 
+def bundle_of_full_graph(path: Path, option: str) -> Path:
+    """The bundle that a full graph lies in. `option`: where the path was given, for messages. Raises as `open_graphs`
+    does."""
+    return _graph(path, _FULL, option).bundle.directory
+
+
 def _graph(path: Path, contract: str, option: str) -> _Graph:
     if not path.is_file():
-        raise InvalidArgumentError(f"InferConfig: {option} is {path}, which is no file; give a graph, or a .ckpt")
+        raise InvalidArgumentError(f"{option} is {path}, which is no file; give a graph, or a .ckpt")
     try:
         bundle = BundleInfo.open(path.absolute().parent)
     except BundleNotFoundError:
         raise UnsupportedError(
-            f"InferConfig: beside {path} is no model.json, so it is a graph in MindFormers' own contract, which runs "
+            f"{option}: beside {path} is no model.json, so it is a graph in MindFormers' own contract, which runs "
             "on Ascend alone and comes with this project's support of Ascend. Here, export the checkpoint that it was "
-            "made of: skywork-rt export CKPT OUT --layout mindformers, or give the .ckpt itself as prefill_model_path"
+            "made of: skywork-rt export CKPT OUT --layout mindformers, or give the .ckpt itself in its place"
         ) from None
     listed = [graph for graph in bundle.manifest.get("graphs") or [] if graph.get("file") == path.name]
     if not listed:
-        raise InvalidArgumentError(f"InferConfig: {option} is {path}, which the model.json beside it does not list")
+        raise InvalidArgumentError(f"{option} is {path}, which the model.json beside it does not list")
     if listed[0].get("contract") != contract:
         raise InvalidArgumentError(
-            f"InferConfig: {option} is {path}, a graph {listed[0].get('contract')}, but must be {contract}: are the "
+            f"{option} is {path}, a graph {listed[0].get('contract')}, but must be {contract}: are the "
             "two paths exchanged?"
         )
     return _Graph(bundle, listed[0])
