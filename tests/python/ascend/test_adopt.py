@@ -15,7 +15,7 @@ from mindir_bytes import caches, rows_inputs, write_mindir
 
 import skywork_rt
 from skywork_rt import errors
-from skywork_rt.export.adopt import adopt, parse_gears
+from skywork_rt.export.adopt import adopt
 from skywork_rt.export.adopt.mindir_header import read_mindir_header
 
 EMBEDDING: dict[str, Any] = {"model.tok_embeddings.embedding_weight": ("float16", (512, 32))}
@@ -259,14 +259,6 @@ def test_an_adopted_bundle_is_not_replaced_unasked_and_replaced_whole_when_asked
     adopt(*pair, out, overwrite=True, copy=True, **arguments)
     assert not (out / "full/rank_0_graph.mindir").is_symlink()
     assert [path.name for path in tmp_path.glob(".out*")] == []
-
-
-def test_gears_are_batch_and_length() -> None:
-    assert parse_gears("--gears", "1x256, 4x1024") == ((1, 256), (4, 1024))
-    assert parse_gears("--gears", "") == ()
-    for text in ("256", "1*256", "0x4", "1x-1", "1x256,1x256", "1x99999999999"):
-        with pytest.raises(errors.InvalidArgumentError, match="--gears"):
-            parse_gears("--gears", text)
 
 
 def test_options_of_other_backends_are_refused_by_name(tokenizer: Path, write_yaml: Yaml, tmp_path: Path) -> None:
