@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <cstring>
-#include <map>
-#include <set>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
 #include <utility>
 
+#include "bundle/model_json.h"
 #include "skywork_rt/error.h"
 
 namespace skywork_rt::ascend {
@@ -216,6 +218,17 @@ class ReferenceGraph final : public GraphSession {
   std::vector<float> logits_;
 };
 
+/// What the export for Ascend says of graphs of this form (tests/python/ascend_export/reference_forms.py).
+ModelJson ReadReference(Form form) {
+  const std::filesystem::path path =
+      std::filesystem::path(SKYWORK_RT_REFERENCE_FORMS) / (std::string(NameOf(form)) + ".json");
+  std::ifstream file(path);
+  if (!file) throw Error(ErrorCode::kNotFound, "no " + path.string());
+  std::stringstream text;
+  text << file.rdbuf();
+  return ParseModelJson(text.str(), path);
+}
+
 }  // namespace
 
 DeviceSessions OpenReferenceDevice(const ModelSpec& model, const DeviceForm& form, Recording* recording) {
@@ -246,41 +259,12 @@ std::vector<TokenId> GreedyBehind(const ModelSpec& model, std::vector<TokenId> p
 }
 
 ModelSpec ReferenceModel() {
-  ModelSpec model;
-  model.name = "reference";
-  model.architecture = "llama";
-  model.layers = 2;
-  model.heads = 4;
-  model.kv_heads = 2;
-  model.head_dim = 4;
-  model.hidden_size = 16;
-  model.intermediate_size = 32;
-  model.vocab_size = 101;
-  model.max_length = 64;
-  model.pad_id = 0;
-  model.eos_ids = {2};
-  return model;
+  return ReadReference(Form::kAssign).model;
 }
 
 DeviceForm ReferenceForm(Form form) {
-  BundleGraph full;
-  full.file = "full.mindir";
-  full.contract = "device-cache/full";
-  full.form = NameOf(form);
-  full.gears = {{1, 16}, {1, 64}, {4, 16}, {4, 64}};
-  if (form == Form::kPaged) {
-    full.cache.blocks = 17;
-    full.cache.block_tokens = 16;
-    full.cache.table = 4;
-  } else {
-    full.cache.rows = 4;
-    full.cache.positions = 64;
-  }
-  BundleGraph incremental = full;
-  incremental.file = "incremental.mindir";
-  incremental.contract = "device-cache/incremental";
-  if (form == Form::kPaged) incremental.gears = {{1, 1}, {4, 1}};
-  return ReadDeviceForm(ReferenceModel(), full, incremental);
+  const ModelJson bundle = ReadReference(form);
+  return ReadDeviceForm(bundle.model, bundle.graphs.at(0), bundle.graphs.at(1));
 }
 
 }  // namespace skywork_rt::ascend

@@ -46,7 +46,8 @@ std::vector<TokenId> GreedyBehind(const ModelSpec& model, std::vector<TokenId> p
 
 /// A model of 101 tokens and 64 positions, pad 0, eos 2.
 ModelSpec ReferenceModel();
-/// Forms with gears for batches of 1 and 4 (assign: 4, and 1 with a cache of its own) and lengths of 16 and 64.
+/// What is read from a bundle of `export --for ascend`: gears for batches of 1 and 4 (assign: 4, and 1 with a cache of
+/// its own) and lengths of 16 and 64.
 DeviceForm ReferenceForm(Form form);
 
 }  // namespace skywork_rt::ascend

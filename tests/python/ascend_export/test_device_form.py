@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import reference_forms
 from random_models import CASES
 
 from skywork_rt.checkpoints.model import ModelConfig
 from skywork_rt.checkpoints.synthetic.presets import preset
 from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 from skywork_rt.errors import CheckpointError, InternalError, InvalidArgumentError, UnsupportedError
-from skywork_rt.export.device_cache import FORMS, FULL, INCREMENTAL, DeviceForm, Gear, parse_gears
+from skywork_rt.export.device_cache import FORMS, FULL, INCREMENTAL, DeviceForm, Form, Gear, parse_gears
 from skywork_rt.export.graph.ascend import build, device_ops, weights
 from skywork_rt.export.graph.ascend.contract import inputs
 from skywork_rt.export.graph.ascend.ge_config import context_cfg
@@ -314,3 +315,9 @@ def test_a_graph_with_one_gear_left_has_its_sizes() -> None:
     assert form.dynamic(FULL)
     assert not form.dynamic(INCREMENTAL)
     assert "ge.dynamicDims" not in context_cfg(INCREMENTAL, form)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_reference_device_in_cpp_has_the_forms_that_are_exported(form: Form) -> None:
+    """Else: python tests/python/ascend_export/reference_forms.py"""
+    assert (reference_forms.FOLDER / f"{form}.json").read_text(encoding="utf-8") == reference_forms.text_of(form)
