@@ -11,10 +11,12 @@
 #                     evaluations; unset: none
 #   BATCH=2 LENGTH=4096 GEARS=1x256,1x1024,2x256,2x1024   shapes of the graphs
 #   FORM=assign       form of the cache: assign, indexed or paged
-#   WEIGHTS=f16       of the processor, that the card is compared with: the same as in the graphs
+#   WEIGHTS=bf16      of the processor, that the card is compared with: f32 for a checkpoint in float16 or float32, so
+#                     that no bit is lost
 #   EXPORT_OPTIONS    further options of the export, such as --tokenizer tokenizer.model --config run_skywork_13b.yaml
 #   ON=ascend         the backend that is accepted; `native` tries this script without a card
 #   LIMIT             questions a subject (all)
+#   EVAL_OPTIONS      further options of the evaluations, such as --subjects law,physician
 #   REPEAT=1          times that the table is measured
 #   SKYWORK_RT        the command (skywork-rt)
 #   PYTHON            the Python that has the package (the one beside the command)
@@ -37,10 +39,11 @@ if [ $# -ne 2 ]; then
   exit 2
 fi
 checkpoint=$1 out=$2
-on=${ON:-ascend} batch=${BATCH:-2} length=${LENGTH:-4096} form=${FORM:-assign} weights=${WEIGHTS:-f16}
+on=${ON:-ascend} batch=${BATCH:-2} length=${LENGTH:-4096} form=${FORM:-assign} weights=${WEIGHTS:-bf16}
 gears=${GEARS-1x256,1x1024,2x256,2x1024}
 read -r -a command <<< "${SKYWORK_RT:-skywork-rt}"
 read -r -a export_options <<< "${EXPORT_OPTIONS:-}"
+read -r -a eval_options <<< "${EVAL_OPTIONS:-}"
 here=$(cd "$(dirname "$0")" && pwd)
 bundle=$out/bundle report=$out/report.md failed=()
 
@@ -59,7 +62,8 @@ python_of() {
 settings() {
   printf '%s\n' "checkpoint: $checkpoint" "backend: $on" "processor's weights: $weights"
   [ "$on" = native ] || printf '%s\n' "batch: $batch" "length: $length" "gears: $gears" "form: $form"
-  printf '%s\n' "export options: ${export_options[*]}" "questions a subject: ${LIMIT:-all}"
+  printf '%s\n' "export options: ${export_options[*]}" "questions a subject: ${LIMIT:-all}" \
+    "options of the evaluations: ${eval_options[*]}"
 }
 
 check_arguments() {
@@ -73,6 +77,13 @@ check_arguments() {
   if [ -e "$out/settings.txt" ] && ! settings | cmp -s - "$out/settings.txt"; then
     settings | diff "$out/settings.txt" - >&2 || true
     refuse "$out was made with other settings (<); give another folder, or remove it"
+  fi
+}
+
+# An export may take an hour: who has forgotten the card's machine shall know before.
+warn_without_card() {
+  if [ "$on" = ascend ] && grep -q 'ascend *no card' "$out/machine.txt"; then
+    echo "warning: there is no Ascend card here; the export will be made, but what needs the card will fail" >&2
   fi
 }
 
@@ -107,7 +118,7 @@ evaluate() {
     for data in "${DATA:-/nowhere}/$task" "${DATA:-/nowhere}/$task".*; do
       [ -e "$data" ] || continue
       step "$task" "${command[@]}" eval "$task" "$bundle" -d "$data" -o "$out/results-$task" --backend "$on" \
-        ${LIMIT:+--limit "$LIMIT"}
+        ${LIMIT:+--limit "$LIMIT"} ${eval_options[@]+"${eval_options[@]}"}
       break
     done
   done
@@ -118,7 +129,7 @@ section() {
   for file in "$out/$name.txt" "$out/$name.txt.failed"; do
     [ -f "$file" ] || continue
     printf '\n## %s%s\n\n' "$name" "$([ "$file" = "$out/$name.txt" ] || echo ' (failed)')"
-    case $name in
+    [ ! -s "$file" ] || case $name in
       parity | table | bound) cat "$file" ;;
       *) printf '```\n%s\n```\n' "$(cat "$file")" ;;
     esac
@@ -142,9 +153,14 @@ write_report() {
 check_arguments
 mkdir -p "$out"
 settings > "$out/settings.txt"
+exec 9> "$out/.lock"
+flock -n 9 || refuse "another run is at work in $out"
 step machine "${command[@]}" doctor
-[ -f "$bundle/model.json" ] || rm -f "$out/export.txt"
-step export export_bundle
+warn_without_card
+if [ ! -f "$bundle/model.json" ]; then
+  rm -f "$out/export.txt"
+  step export export_bundle
+fi
 if [ -f "$bundle/model.json" ]; then
   step parity "$python" "$here/ascend_acceptance.py" "$bundle" --on "$on"
   step table "${command[@]}" bench "$bundle" --runtime "skywork_rt:$on*" --metric 'new_*' --metric load \
