@@ -57,15 +57,20 @@ def compare(on: skywork_rt.Generator, against: skywork_rt.Generator) -> Iterator
 
 def _compare(prompt: str, one: skywork_rt.CompletionOutput, other: skywork_rt.CompletionOutput) -> Compared:
     assert one.logprobs is not None and other.logprobs is not None, "they were asked for"
-    worst = 0.0
+    differences = [0.0]
     # Of two answers of other lengths the shorter one ends with its eos, where the longer one has another id.
     rows = zip(one.token_ids, other.token_ids, one.logprobs, other.logprobs, strict=False)
     for place, (ours, theirs, row, reference) in enumerate(rows):
         if ours != theirs:
             gap = reference[theirs].logprob - reference[ours].logprob if ours in reference else math.inf
-            return Compared(prompt, place, gap, worst)
-        worst = max(worst, abs(row[ours].logprob - reference[theirs].logprob))
-    return Compared(prompt, len(one.token_ids), None, worst)
+            return Compared(prompt, place, gap, _worst(differences))
+        differences.append(abs(row[ours].logprob - reference[theirs].logprob))
+    return Compared(prompt, len(one.token_ids), None, _worst(differences))
+
+
+def _worst(differences: Sequence[float]) -> float:
+    """The largest; NaN, which max() passes over, when there is one: an overflow on the card."""
+    return math.nan if any(map(math.isnan, differences)) else max(differences)
 
 
 def report(found: Sequence[Compared], tie: float, tolerance: float) -> tuple[str, bool]:

@@ -11,6 +11,7 @@
 
 #include "bundle/model_json.h"
 #include "skywork_rt/error.h"
+#include "support/format.h"
 
 namespace skywork_rt::ascend {
 namespace {
@@ -218,10 +219,12 @@ class ReferenceGraph final : public GraphSession {
   std::vector<float> logits_;
 };
 
-/// What the export for Ascend says of graphs of this form (tests/python/ascend_export/reference_forms.py).
+std::filesystem::path ReferencePath(const std::string& name) {
+  return std::filesystem::path(SKYWORK_RT_REFERENCE_FORMS) / name;
+}
+
 ModelJson ReadReference(Form form) {
-  const std::filesystem::path path =
-      std::filesystem::path(SKYWORK_RT_REFERENCE_FORMS) / (std::string(NameOf(form)) + ".json");
+  const std::filesystem::path path = ReferencePath(StrCat(NameOf(form), ".json"));
   std::ifstream file(path);
   if (!file) throw Error(ErrorCode::kNotFound, "no " + path.string());
   std::stringstream text;
@@ -260,6 +263,14 @@ std::vector<TokenId> GreedyBehind(const ModelSpec& model, std::vector<TokenId> p
 
 ModelSpec ReferenceModel() {
   return ReadReference(Form::kAssign).model;
+}
+
+std::vector<BundleGraph> ReferenceGraphs(Form form) {
+  return ReadReference(form).graphs;
+}
+
+std::filesystem::path ReferenceContext(Form form, const std::string& role) {
+  return ReferencePath(StrCat(NameOf(form), "-", role, ".cfg"));
 }
 
 DeviceForm ReferenceForm(Form form) {

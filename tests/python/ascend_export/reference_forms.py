@@ -1,4 +1,4 @@
-"""The bundles that the reference device of tests/cpp/ascend is: their model.json as the export for Ascend writes it.
+"""The bundles that the reference device of tests/cpp/ascend is: model.json and context.cfg as the export writes them.
 
     python tests/python/ascend_export/reference_forms.py     writes tests/cpp/ascend/reference_forms again
 
@@ -13,8 +13,9 @@ import json
 from pathlib import Path
 
 from skywork_rt.checkpoints.synthetic.presets import preset, with_changes
-from skywork_rt.export.device_cache import FORMS, ROLES, Form, graph_entry
+from skywork_rt.export.device_cache import FORMS, ROLES, DeviceForm, graph_entry
 from skywork_rt.export.graph.ascend import AscendOptions, plan_form
+from skywork_rt.export.graph.ascend.ge_config import context_cfg
 
 FOLDER = Path(__file__).parents[2] / "cpp" / "ascend" / "reference_forms"
 MODEL = with_changes(
@@ -25,9 +26,17 @@ MODEL = with_changes(
 GEARS = ((1, 16), (1, 64), (4, 16))
 
 
-def text_of(form: Form) -> str:
-    """model.json of the bundle with graphs of that form."""
-    plan = plan_form(AscendOptions(batch=4, gears=GEARS, form=form), MODEL)
+def files() -> dict[str, str]:
+    """Their text by their name: a model.json a form, and the context.cfg of each of its graphs."""
+    found = {}
+    for name in FORMS:
+        plan = plan_form(AscendOptions(batch=4, gears=GEARS, form=name), MODEL)
+        found[f"{name}.json"] = _manifest(plan)
+        found |= {f"{name}-{role}.cfg": context_cfg(role, plan) for role in ROLES}
+    return found
+
+
+def _manifest(plan: DeviceForm) -> str:
     graphs = [dataclasses.asdict(graph_entry(plan, role, f"{role}.mindir")) for role in ROLES]
     body = {
         "format": "skywork_rt.bundle",
@@ -42,5 +51,5 @@ def text_of(form: Form) -> str:
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
-    for name in FORMS:
-        (FOLDER / f"{name}.json").write_text(text_of(name), encoding="utf-8")
+    for name, text in files().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
