@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from skywork_rt.bundle.info import BundleInfo
 from skywork_rt.checkpoints.model import ModelConfig
-from skywork_rt.checkpoints.synthetic.presets import PRESETS, preset
+from skywork_rt.checkpoints.synthetic.presets import PRESETS, preset, with_changes
 from skywork_rt.cli.app import app
 from skywork_rt.cli.plan import _request
 from skywork_rt.errors import InvalidArgumentError
