@@ -15,6 +15,7 @@ from skywork_rt.checkpoints.model import ModelConfig
 from skywork_rt.checkpoints.open_tokenizer import open_tokenizer_files
 from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles
 from skywork_rt.errors import CheckpointError
+from skywork_rt.export.adopt.coverage import check_coverage
 from skywork_rt.export.adopt.mindir_header import MindIrHeader, read_mindir_header
 from skywork_rt.export.adopt.recognise import recognise_form
 from skywork_rt.export.bundle_writer import BundleWriter, check_output
@@ -66,6 +67,7 @@ def adopt(
     files = open_tokenizer_files(Path(tokenizer))
     model = _model_of(Path(config), headers[0], files)
     form = recognise_form(headers[0], headers[1], model, gears, step_gears or _grid(gears))
+    check_coverage(form)
     model = dataclasses.replace(model, max_length=form.positions)
     with AtomicDirectory(out, overwrite=overwrite) as directory:
         parts = [_parts_of(header) for header in headers]

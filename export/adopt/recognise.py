@@ -43,13 +43,15 @@ def recognise_form(
     that lists every mismatch, InvalidArgumentError where shapes are missing or given in vain.
     """
     inputs = [_named_inputs(header) for header in (full, incremental)]
+    _check_order(full, incremental, inputs[0]["tokens"], inputs[1]["tokens"])
     form = _form_of(full, incremental, inputs[0], inputs[1])
     keys = _cache_of(full)
     problems = _mismatches(full, incremental, keys, model, form)
     if problems:
         raise CheckpointError(f"the graphs and the configuration do not fit: {'; '.join(problems)}")
     shape = keys[0].shape
-    read = _gears_of(full, inputs[0]["tokens"].shape, gears, "--gears")
+    batch, length = inputs[0]["tokens"].shape
+    read = _checked(full, (batch, length), gears, "--gears")
     positions = None if form == "paged" else shape[2]
     steps = _step_gears_of(incremental, inputs[1], step_gears, positions)
     precision = _precision_of(keys[0])
@@ -79,6 +81,23 @@ def _named_inputs(header: MindIrHeader) -> dict[str, TensorHeader]:
             "cache; export again with --use_past True"
         )
     return found
+
+
+def _check_order(full: MindIrHeader, incremental: MindIrHeader, prompts: TensorHeader, steps: TensorHeader) -> None:
+    """Graphs without sizes do not tell; those with sizes do."""
+    for header, tensor in ((full, prompts), (incremental, steps)):
+        if len(tensor.shape) != 2:
+            raise CheckpointError(f"{header.path}: tokens has the shape {list(tensor.shape)}, not [batch, length]")
+    if prompts.shape[1] == 1:
+        raise CheckpointError(
+            f"{full.path} takes one token a row, so it reads no prompts: give FULL (mindir_full_checkpoint) before INC "
+            "(mindir_inc_checkpoint)"
+        )
+    if steps.shape[1] > 1:
+        raise CheckpointError(
+            f"{incremental.path} takes {steps.shape[1]} tokens a row, so it computes no single tokens: give the graph "
+            "of mindir_inc_checkpoint as the second one"
+        )
 
 
 def _form_of(
@@ -195,12 +214,6 @@ def _table_of(inputs: dict[str, TensorHeader]) -> int:
     if len(table) != 2 or table[1] < 1:
         raise CheckpointError(f"block_tables has the shape {list(table)}; its second dimension must have a size")
     return table[1]
-
-
-def _gears_of(header: MindIrHeader, shape: tuple[int, ...], gears: Sequence[Gear], option: str) -> tuple[Gear, ...]:
-    if len(shape) != 2:
-        raise CheckpointError(f"{header.path.name}: tokens has the shape {list(shape)}, not [batch, length]")
-    return _checked(header, (shape[0], shape[1]), gears, option)
 
 
 def _step_gears_of(

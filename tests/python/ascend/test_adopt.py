@@ -167,6 +167,26 @@ def test_graphs_without_sizes_need_gears_and_take_them(tokenizer: Path, write_ya
 
 
 @pytest.mark.parametrize(
+    ("gears", "steps", "words"),
+    [
+        ([(1, 16), (4, 64)], [], "--gears has 4x64, but the cache in the graphs has 2 rows of 64 positions"),
+        ([(1, 16), (2, 128)], [], "--gears has 2x128, but the cache in the graphs has 2 rows of 64 positions"),
+        ([(1, 16), (2, 64)], [(1, 64), (2, 65)], "--step-gears has 2x65, but"),
+        ([(1, 16), (2, 32)], [(1, 64), (2, 64)], "--gears has no shape for the one call that begins a batch: add 2x64"),
+        ([(1, 16), (2, 64)], [(1, 64), (2, 32)], "--step-gears has no shape for sequences of full length: add 2x64"),
+        ([(1, 16), (2, 64)], [(1, 16), (2, 64)], "--step-gears has no 1x64, but a batch that began with 1 rows"),
+    ],
+)
+def test_shapes_that_the_runtime_would_refuse_are_refused_before_a_bundle_is_made(
+    tokenizer: Path, write_yaml: Yaml, tmp_path: Path, gears: Any, steps: Any, words: str
+) -> None:
+    pair = assign_pair(tmp_path, length=-1, batch=-1)
+    with pytest.raises(errors.InvalidArgumentError, match=words):
+        adopt(*pair, tmp_path / "out", tokenizer=tokenizer, config=write_yaml(), gears=gears, step_gears=steps)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"num_layers": 3}, "the graphs have 2 layers, the configuration 3"),
@@ -206,6 +226,8 @@ def test_graphs_that_are_no_pair_are_refused(tokenizer: Path, write_yaml: Yaml, 
     for first, second, words in (
         (plain, incremental, "use_past"),
         (full, odd, r"2 caches of \[2, 2, 64, 16\], odd.mindir 1 of"),
+        (incremental, full, "takes one token a row, so it reads no prompts: give FULL"),
+        (full, full, "takes 64 tokens a row, so it computes no single tokens"),
         (full, still, "neither DecoderKVCache nor Assign"),
         (glm, incremental, "an input 'position_ids'"),
         (whole, incremental, "logits of 64 positions of each row"),
