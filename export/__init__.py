@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from skywork_rt.checkpoints.open import Checkpoint, open_source
     from skywork_rt.export.exporter import TARGETS, WEIGHTS, export
-    from skywork_rt.export.graph.ascend.form import AscendOptions
+    from skywork_rt.export.graph.ascend.options import AscendOptions
 
 __all__ = ["TARGETS", "WEIGHTS", "AscendOptions", "Checkpoint", "export", "open_source"]
 
@@ -19,7 +19,7 @@ def __getattr__(name: str) -> Any:
     elif name in ("Checkpoint", "open_source"):
         import skywork_rt.checkpoints.open as module  # type: ignore[no-redef]
     elif name == "AscendOptions":
-        import skywork_rt.export.graph.ascend.form as module  # type: ignore[no-redef]
+        import skywork_rt.export.graph.ascend.options as module  # type: ignore[no-redef]
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(module, name)

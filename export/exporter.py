@@ -24,7 +24,8 @@ from skywork_rt.support.atomic_directory import AtomicDirectory
 from skywork_rt.support.stages import Progress, no_progress
 
 if TYPE_CHECKING:
-    from skywork_rt.export.graph.ascend import AscendOptions, DeviceForm
+    from skywork_rt.export.device_cache import DeviceForm
+    from skywork_rt.export.graph.ascend import AscendOptions
     from skywork_rt.export.graph.graph_file import GraphFormat
 
 __all__ = ["GRAPHS", "LAYOUTS", "TARGETS", "WEIGHTS", "export"]

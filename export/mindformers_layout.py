@@ -63,8 +63,7 @@ def write_mindformers_layout(
         work.mkdir()
         contracts = list(writers)
         graphs = build_graphs(checkpoint, work, progress, contracts=contracts, verify=verify, graph_format="mindir")
-        for graph in graphs:
-            writer = writers[graph.contract]
+        for writer, graph in zip(writers.values(), graphs, strict=True):
             (work / graph.file).rename(writer.path / GRAPH_FILE)
             writer.add_graph(dataclasses.replace(graph, file=GRAPH_FILE))
         shutil.rmtree(work)

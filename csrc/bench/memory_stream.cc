@@ -8,11 +8,13 @@
 #include <chrono>
 #include <cstdint>
 #include <limits>
+#include <system_error>
 #include <thread>
 #include <vector>
 
 #include "skywork_rt/error.h"
 #include "support/format.h"
+#include "support/worker_team.h"
 
 namespace skywork_rt {
 namespace {
@@ -59,15 +61,24 @@ class Readers {
   Readers(const Mapping& mapping, int threads, int passes)
       : threads_(threads), passes_(static_cast<std::size_t>(passes)) {
     const std::size_t share = mapping.size() / static_cast<std::size_t>(threads);
-    for (int i = 0; i < threads; ++i) {
-      std::uint64_t* words = mapping.words() + static_cast<std::size_t>(i) * share;
-      readers_.emplace_back([this, words, share] { Read(words, share); });
+    readers_.reserve(static_cast<std::size_t>(threads));
+    try {
+      for (int i = 0; i < threads; ++i) {
+        std::uint64_t* words = mapping.words() + static_cast<std::size_t>(i) * share;
+        readers_.emplace_back([this, words, share] { Read(words, share); });
+      }
+    } catch (const std::system_error& error) {
+      const std::size_t started = readers_.size();
+      refused_ = true;
+      Join();
+      throw Error(ErrorCode::kCapacity, StrCat("the system refused thread ", started + 1, " of the ", threads,
+                                               " asked for (", error.what(), "); ask for fewer threads"));
     }
   }
 
   /// Seconds of the quickest pass.
   double Best() {
-    for (std::thread& reader : readers_) reader.join();
+    Join();
     double best = std::numeric_limits<double>::infinity();
     for (const Pass& pass : passes_)
       best = std::min(best, std::chrono::duration<double>(pass.end - pass.begin).count());
@@ -75,6 +86,10 @@ class Readers {
   }
 
  private:
+  void Join() {
+    for (std::thread& reader : readers_) reader.join();
+  }
+
   struct Pass {
     std::atomic<int> ready{0};
     std::atomic<bool> started{false};
@@ -90,7 +105,10 @@ class Readers {
         pass.begin = Clock::now();
         pass.started = true;
       }
-      while (!pass.started) std::this_thread::yield();
+      while (!pass.started) {
+        if (refused_) return;  // who is waited for never comes
+        std::this_thread::yield();
+      }
       sink_ += Sum(words, count);
       if (++pass.done == threads_) pass.end = Clock::now();
     }
@@ -98,6 +116,7 @@ class Readers {
 
   const int threads_;
   std::vector<Pass> passes_;
+  std::atomic<bool> refused_{false};
   std::atomic<std::uint64_t> sink_{0};  // so that the sums are not optimised away
   std::vector<std::thread> readers_;
 };
@@ -105,6 +124,10 @@ class Readers {
 }  // namespace
 
 double MeasureMemoryStream(int threads, std::size_t bytes, int passes) {
+  if (threads > WorkerTeam::kMostThreads) {
+    throw Error(ErrorCode::kInvalidArgument,
+                StrCat("threads is ", threads, ", but must be in [1, ", WorkerTeam::kMostThreads, "]"));
+  }
   if (threads < 1 || passes < 1 || bytes < static_cast<std::size_t>(std::max(threads, 1)) * kLanes * 8) {
     throw Error(ErrorCode::kInvalidArgument,
                 StrCat("cannot stream ", bytes, " bytes with ", threads, " threads in ", passes,

@@ -1,5 +1,5 @@
 """Bundles around graphs that MindFormers has exported: `skywork-rt adopt`."""
 
-from skywork_rt.export.adopt.adopt import adopt, parse_gears
+from skywork_rt.export.adopt.adopt import adopt
 
-__all__ = ["adopt", "parse_gears"]
+__all__ = ["adopt"]

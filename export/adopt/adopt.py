@@ -14,21 +14,20 @@ from skywork_rt.checkpoints.mindspore.config import read_configuration
 from skywork_rt.checkpoints.model import ModelConfig
 from skywork_rt.checkpoints.open_tokenizer import open_tokenizer_files
 from skywork_rt.checkpoints.tokenizers.tokenizer_files import TokenizerFiles
-from skywork_rt.errors import CheckpointError, InvalidArgumentError
-from skywork_rt.export.adopt.device_form import DeviceForm, Gear, recognise_form
+from skywork_rt.errors import CheckpointError
+from skywork_rt.export.adopt.coverage import check_coverage
 from skywork_rt.export.adopt.mindir_header import MindIrHeader, read_mindir_header
+from skywork_rt.export.adopt.recognise import recognise_form
 from skywork_rt.export.bundle_writer import BundleWriter, check_output
-from skywork_rt.export.graph.graph_file import GraphFile
+from skywork_rt.export.device_cache import ROLES, DeviceForm, Gear, Role, graph_entry
 from skywork_rt.export.small_files import unusable_templates
 from skywork_rt.support.atomic_directory import AtomicDirectory
 from skywork_rt.support.publish import sync
 from skywork_rt.support.stages import Progress, no_progress
 
-__all__ = ["adopt", "parse_gears"]
+__all__ = ["adopt"]
 
 _log = logging.getLogger("skywork_rt.export")
-_FOLDERS = ("full", "incremental")
-_MOST_ROWS, _MOST_TOKENS = 1 << 16, 1 << 24
 
 
 def adopt(
@@ -68,37 +67,19 @@ def adopt(
     files = open_tokenizer_files(Path(tokenizer))
     model = _model_of(Path(config), headers[0], files)
     form = recognise_form(headers[0], headers[1], model, gears, step_gears or _grid(gears))
-    model = dataclasses.replace(model, max_length=form.max_length)
+    check_coverage(form)
+    model = dataclasses.replace(model, max_length=form.positions)
     with AtomicDirectory(out, overwrite=overwrite) as directory:
         parts = [_parts_of(header) for header in headers]
         if copy:
             directory.require_space(sum(path.stat().st_size for part in parts for path in part.values()))
         writer = BundleWriter(directory, model, {"kind": "mindspore", "name": headers[0].path.name, "sha256": None})
         writer.add_tokenizer(files, unusable_templates(files))
-        for index, folder in enumerate(_FOLDERS):
-            _add_graph(writer, folder, headers[index], parts[index], form, copy, progress)
+        for role, header, files_of_graph in zip(ROLES, headers, parts, strict=True):
+            _add_graph(writer, role, header, files_of_graph, form, copy, progress)
         writer.finish(progress)
-    _log.info("adopted graphs of form %s: sequences of %d tokens", form.form, form.max_length)
+    _log.info("adopted graphs of form %s: sequences of %d tokens", form.form, form.positions)
     return out
-
-
-def parse_gears(option: str, text: str) -> tuple[Gear, ...]:
-    """`1x256,4x1024` as pairs of batch and length. Raises InvalidArgumentError, which names the option."""
-    gears = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        batch, times, length = part.partition("x")
-        sizes = (batch, length)
-        if not times or not all(size.isascii() and size.isdecimal() for size in sizes):
-            raise InvalidArgumentError(f"{option} is {text!r}, but must be batch and length such as 1x256,4x1024")
-        gear = (int(batch), int(length))
-        if not (1 <= gear[0] <= _MOST_ROWS and 1 <= gear[1] <= _MOST_TOKENS):
-            raise InvalidArgumentError(
-                f"{option} has {part}; batches are 1 to {_MOST_ROWS}, lengths 1 to {_MOST_TOKENS}"
-            )
-        gears.append(gear)
-    if len(set(gears)) != len(gears):
-        raise InvalidArgumentError(f"{option} is {text!r}, which names one shape twice")
-    return tuple(gears)
 
 
 def _grid(gears: Sequence[Gear]) -> tuple[Gear, ...]:
@@ -150,7 +131,7 @@ def _parts_of(header: MindIrHeader) -> dict[str, Path]:
 
 def _add_graph(
     writer: BundleWriter,
-    folder: str,
+    role: Role,
     header: MindIrHeader,
     parts: dict[str, Path],
     form: DeviceForm,
@@ -159,28 +140,17 @@ def _add_graph(
 ) -> None:
     done, total = 0, sum(path.stat().st_size for path in parts.values())
     for name, path in parts.items():
-        target = writer.path / folder / name
+        target = writer.path / role / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if copy:
-            progress(f"copy {folder}", done, total)
+            progress(f"copy {role}", done, total)
             shutil.copyfile(path, target)
             sync(target)
             sync(target.parent)
             done += path.stat().st_size
-            progress(f"copy {folder}", done, total)
+            progress(f"copy {role}", done, total)
         else:
             target.symlink_to(os.path.realpath(path))
         if path != header.path:
-            writer.add_graph_data(f"{folder}/{name}")
-    gears = form.full_gears if folder == "full" else form.incremental_gears
-    writer.add_graph(
-        GraphFile(
-            f"{folder}/{header.path.name}",
-            f"device-cache/{folder}",
-            "ge",
-            form.precision,
-            form=form.form,
-            cache=form.cache,
-            gears=gears,
-        )
-    )
+            writer.add_graph_data(f"{role}/{name}")
+    writer.add_graph(graph_entry(form, role, f"{role}/{header.path.name}"))

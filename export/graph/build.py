@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from skywork_rt.checkpoints.model import ModelConfig, Source
@@ -43,7 +43,7 @@ def build_graphs(
     verify: bool = True,
     graph_format: GraphFormat = "ms",
 ) -> list[GraphFile]:
-    """Writes the graphs of `source` into `workdir`, and nothing else there.
+    """Writes the graphs of `source` into `workdir`, and nothing else there: one for each of `contracts`, in that order.
 
     Graphs in Lite's own format share one file of weights; each MindIR has its own weights in it.
 
@@ -63,7 +63,8 @@ def build_graphs(
     if graph_format == "ms":
         files = _share(files, workdir)
     if verify:
-        _verify(tools, source, workdir, files, progress)
+        graphs = {contract: workdir / file.file for contract, file in zip(contracts, files, strict=True)}
+        _verify(tools, source, graphs, progress)
     return files
 
 
@@ -186,12 +187,12 @@ def _share(files: list[GraphFile], workdir: Path) -> list[GraphFile]:
     return [dataclasses.replace(files[0], weights=own)] if (workdir / own).exists() else files
 
 
-def _verify(tools: LiteTools, source: Source, workdir: Path, graphs: Sequence[GraphFile], progress: Progress) -> None:
+def _verify(tools: LiteTools, source: Source, graphs: Mapping[Contract, Path], progress: Progress) -> None:
     stage = "verifying graphs"
     total = len(graphs) + 1
     progress(stage, 0, total)
     sequences = compute_sequences(source)
     progress(stage, 1, total)
-    for done, graph in enumerate(graphs, start=2):
-        verify_graph(tools, workdir / graph.file, graph.contract, source.config, sequences)
+    for done, (contract, path) in enumerate(graphs.items(), start=2):
+        verify_graph(tools, path, contract, source.config, sequences)
         progress(stage, done, total)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-
 __all__ = ["GRAPH_FORMATS", "GraphFile", "GraphFormat"]
 
 GraphFormat = Literal["ms", "mindir"]

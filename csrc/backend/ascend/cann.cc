@@ -65,14 +65,15 @@ std::string Said(const EnvironmentVariable& variable) {
   for (const std::string& name : missing) names += (names.empty() ? "" : " and ") + name;
   const std::string home = environment::kAscendHome.Value().value_or(kUsualHome);
   const std::optional<fs::path> unused = FindIn(ToolkitFolders(home), missing[0]);
+  const char* verb = missing.size() > 1 ? "are" : "is";
   const std::string where = StrCat(Said(environment::kLibraryPath), ", ", Said(environment::kAscendHome));
   if (unused) {
-    Refuse(StrCat(names, " of CANN is not where the loader looks (", where, "), but in ", unused->string(),
+    Refuse(StrCat(names, " of CANN ", verb, " not where the loader looks (", where, "), but in ", unused->string(),
                   ". Run 'source ", home,
                   "/../set_env.sh' (or bin/setenv.bash of the toolkit) before this program: "
                   "LD_LIBRARY_PATH must be set when it starts."));
   }
-  Refuse(StrCat(names, " of CANN is missing (", where, ", and ", kUsualHome,
+  Refuse(StrCat(names, " of CANN ", verb, " missing (", where, ", and ", kUsualHome,
                 " has none). Install the Ascend driver and "
                 "the CANN toolkit on a machine with a card, run 'source set_env.sh' of the toolkit, which sets both "
                 "variables, and see 'skywork-rt doctor'. On this machine use backend=\"native\" or \"lite\"."));

@@ -40,11 +40,11 @@ std::string WhyNot(const Bundle& bundle, const BackendOptions& options) {
   const GraphPair device = FindPair(bundle, "device-cache");
   const GraphPair host = FindPair(bundle, "host-cache");
   if ((device.full != nullptr && device.incremental != nullptr) || host.full != nullptr) return "";
-  return StrCat(
-      "The bundle ", bundle.directory().string(),
-      " has no graphs for the backend \"ascend\" (it has: ", bundle.Contents(),
-      "). Make one around MindFormers' exports with: skywork-rt adopt FULL INCREMENTAL --tokenizer T --config "
-      "YAML OUT; or leave device and backend out.");
+  return StrCat("The bundle ", bundle.directory().string(),
+                " has no graphs for the backend \"ascend\" (it has: ", bundle.Contents(),
+                "). Make one of a checkpoint with: skywork-rt export CHECKPOINT OUT --for ascend --batch N; or around "
+                "MindFormers' exports with: skywork-rt adopt FULL INCREMENTAL OUT --tokenizer T --config YAML; or "
+                "leave device and backend out.");
 }
 
 void RequireOption(const char* name, const std::string& value, const std::string& plain) {

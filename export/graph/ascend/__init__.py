@@ -8,27 +8,15 @@ docs/ascend-export.md says for whom. MindSpore is imported in a child process on
 from __future__ import annotations
 
 from skywork_rt.export.graph.ascend.build import build_graphs, check_memory, config_files, data_files, written_bytes
-from skywork_rt.export.graph.ascend.form import (
-    FORMS,
-    PRECISIONS,
-    AscendOptions,
-    DeviceForm,
-    check_model,
-    parse_gears,
-    plan_form,
-)
+from skywork_rt.export.graph.ascend.options import AscendOptions, check_model, plan_form
 
 __all__ = [
-    "FORMS",
-    "PRECISIONS",
     "AscendOptions",
-    "DeviceForm",
     "build_graphs",
     "check_memory",
     "check_model",
     "config_files",
     "data_files",
-    "parse_gears",
     "plan_form",
     "written_bytes",
 ]

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from skywork_rt.checkpoints.model import ModelConfig, Source
 from skywork_rt.errors import CapacityError
-from skywork_rt.export.graph.ascend.contract import FLAVOUR, ROLES, Role, contract_name
-from skywork_rt.export.graph.ascend.form import DeviceForm
+from skywork_rt.export.device_cache import ROLES, DeviceForm, Role, graph_entry
 from skywork_rt.export.graph.ascend.ge_config import context_cfg
 from skywork_rt.export.graph.ascend.verify import verify_graphs
 from skywork_rt.export.graph.ascend.weights import FOLDER, Layout, cache_parameters, device_weights, lay_out, write_data
@@ -61,7 +60,7 @@ def build_graphs(
     _report_cache(source.config, form, layout)
     if verify:
         verify_graphs(source, form, {role: workdir / _DIRECTORIES[role] / _GRAPH for role in ROLES}, progress)
-    return [_graph_file(form, role) for role in ROLES]
+    return [graph_entry(form, role, f"{_DIRECTORIES[role]}/{_GRAPH}") for role in ROLES]
 
 
 def written_bytes(config: ModelConfig, form: DeviceForm) -> int:
@@ -148,15 +147,3 @@ def data_files(config: ModelConfig, form: DeviceForm) -> list[str]:
 def config_files() -> list[str]:
     """The context.cfg of each graph."""
     return [f"{_DIRECTORIES[role]}/{_CONTEXT}" for role in ROLES]
-
-
-def _graph_file(form: DeviceForm, role: Role) -> GraphFile:
-    return GraphFile(
-        f"{_DIRECTORIES[role]}/{_GRAPH}",
-        contract_name(role),
-        FLAVOUR,
-        form.precision,
-        form=form.form,
-        cache=form.cache_section(),
-        gears=form.gears(role),
-    )

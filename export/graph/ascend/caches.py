@@ -23,8 +23,7 @@ from mindspore.ops import PrimitiveWithInfer
 from mindspore.ops import signature as sig
 
 from skywork_rt.checkpoints.model import ModelConfig
-from skywork_rt.export.graph.ascend.contract import FULL, INCREMENTAL, Role
-from skywork_rt.export.graph.ascend.form import DeviceForm
+from skywork_rt.export.device_cache import FULL, INCREMENTAL, DeviceForm, Role
 from skywork_rt.export.graph.ascend.ops import OPERATIONS, STAND_IN
 
 __all__ = ["CACHES", "CacheInputs"]

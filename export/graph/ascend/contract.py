@@ -7,21 +7,13 @@ verifier and the tests read the same table; MindSpore is not needed for it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from skywork_rt.export.graph.ascend.form import DeviceForm, Gear
+from skywork_rt.export.device_cache import FULL, INCREMENTAL, DeviceForm, Gear, Role
 
-__all__ = ["FLAVOUR", "FULL", "INCREMENTAL", "ROLES", "DeviceInput", "Role", "contract_name", "inputs"]
-
-Role = Literal["full", "incremental"]
-FULL: Role = "full"
-INCREMENTAL: Role = "incremental"
-ROLES: tuple[Role, ...] = (FULL, INCREMENTAL)
-
-FLAVOUR = "ge"
+__all__ = ["DeviceInput", "inputs"]
 
 _BATCH, _LENGTH, _TOKENS = "batch", "length", "tokens"
 
@@ -43,11 +35,6 @@ class DeviceInput:
     def open_shape(self) -> tuple[int | None, ...]:
         """The shape with None where a gear decides."""
         return tuple(None if isinstance(size, str) else size for size in self.shape)
-
-
-def contract_name(role: Role) -> str:
-    """As model.json states it."""
-    return f"device-cache/{role}"
 
 
 def inputs(role: Role, form: DeviceForm) -> list[DeviceInput]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skywork_rt.export.graph.ascend.form import DeviceForm, Gear
+from skywork_rt.export.device_cache import DeviceForm, Gear
 
 __all__ = ["prompt_feeds", "step_feeds"]
 

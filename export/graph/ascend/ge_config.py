@@ -6,8 +6,8 @@ Sections and values of the recipe's own file, and the gears where a graph has se
 
 from __future__ import annotations
 
-from skywork_rt.export.graph.ascend.contract import DeviceInput, Role, inputs
-from skywork_rt.export.graph.ascend.form import DeviceForm
+from skywork_rt.export.device_cache import DeviceForm, Role
+from skywork_rt.export.graph.ascend.contract import DeviceInput, inputs
 
 __all__ = ["context_cfg"]
 

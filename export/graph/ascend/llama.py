@@ -21,9 +21,8 @@ from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import initializer
 
 from skywork_rt.checkpoints.model import ModelConfig
+from skywork_rt.export.device_cache import FULL, DeviceForm, Role
 from skywork_rt.export.graph.ascend.caches import CACHES, CacheInputs
-from skywork_rt.export.graph.ascend.contract import FULL, Role
-from skywork_rt.export.graph.ascend.form import DeviceForm
 from skywork_rt.export.graph.reference import rotary_tables
 
 __all__ = ["DeviceLlama"]

@@ -16,9 +16,8 @@ import numpy as np
 
 from skywork_rt.checkpoints.model import Float32Array, ModelConfig, Source
 from skywork_rt.errors import BackendError
-from skywork_rt.export.graph.ascend.contract import FULL, INCREMENTAL, Role
+from skywork_rt.export.device_cache import FULL, INCREMENTAL, DeviceForm, Gear, Role
 from skywork_rt.export.graph.ascend.feeds import prompt_feeds, step_feeds
-from skywork_rt.export.graph.ascend.form import DeviceForm, Gear
 from skywork_rt.export.graph.ascend.interpreter import DeviceGraph
 from skywork_rt.export.graph.ascend.weights import cache_parameters
 from skywork_rt.export.graph.reference import ReferenceLlama

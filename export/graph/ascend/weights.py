@@ -20,7 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 from skywork_rt.checkpoints.mindspore.names import mindspore_name
 from skywork_rt.checkpoints.model import ModelConfig, Source
 from skywork_rt.errors import CheckpointError, UnsupportedError
-from skywork_rt.export.graph.ascend.form import DeviceForm
+from skywork_rt.export.device_cache import DeviceForm
 from skywork_rt.support.stages import Progress
 
 __all__ = ["DeviceWeight", "Layout", "Place", "cache_parameters", "device_weights", "lay_out", "write_data"]

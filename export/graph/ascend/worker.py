@@ -16,8 +16,8 @@ import numpy as np
 
 from skywork_rt.checkpoints.model import ModelConfig
 from skywork_rt.errors import InternalError
-from skywork_rt.export.graph.ascend.contract import Role, inputs
-from skywork_rt.export.graph.ascend.form import DeviceForm
+from skywork_rt.export.device_cache import DeviceForm, Role
+from skywork_rt.export.graph.ascend.contract import inputs
 from skywork_rt.export.graph.ascend.legalise import legalise_device
 from skywork_rt.export.graph.ascend.llama import DeviceLlama
 from skywork_rt.export.graph.compile import compile_cell

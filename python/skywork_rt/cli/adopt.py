@@ -41,7 +41,7 @@ def adopt(
     """Make a bundle around MindIR graphs that MindFormers has exported for Ascend, as they are."""
     from skywork_rt.cli.text import bundle_line
     from skywork_rt.export.adopt import adopt as run
-    from skywork_rt.export.adopt import parse_gears
+    from skywork_rt.export.device_cache import parse_gears
     from skywork_rt.support.progress import progress_bars
 
     with progress_bars() as progress:
@@ -51,8 +51,8 @@ def adopt(
             out,
             tokenizer=tokenizer,
             config=config,
-            gears=parse_gears("--gears", gears),
-            step_gears=parse_gears("--step-gears", step_gears),
+            gears=parse_gears(gears),
+            step_gears=parse_gears(step_gears, "--step-gears"),
             copy=copy,
             overwrite=overwrite,
             progress=progress,

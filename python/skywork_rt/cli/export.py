@@ -140,7 +140,8 @@ def written_bundles(out: Path, layout: str) -> list[Path]:
 
 def _ascend(gears: str, **options: Any) -> AscendOptions | None:
     """None when none of the options was given."""
-    from skywork_rt.export.graph.ascend.form import AscendOptions, parse_gears
+    from skywork_rt.export.device_cache import parse_gears
+    from skywork_rt.export.graph.ascend.options import AscendOptions
 
     given = {name: value for name, value in options.items() if value is not None}
     if gears:

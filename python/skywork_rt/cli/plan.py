@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["plan"]
 
 _CPU = "cpu"
+_PROMPT, _NEW = 512, 128
 
 
 def plan(
@@ -29,10 +30,16 @@ def plan(
     length: Annotated[
         int | None, typer.Option(min=1, help="Slots of the cache a sequence, in tokens. Default: the model's length.")
     ] = None,
-    prompt: Annotated[int, typer.Option(min=1, help="Tokens of a typical prompt.")] = 512,
-    new: Annotated[int, typer.Option(min=1, help="Tokens of a typical answer.")] = 128,
+    prompt: Annotated[
+        int | None, typer.Option(min=1, help="Tokens of a typical prompt. Default: 512, if the model takes them.")
+    ] = None,
+    new: Annotated[
+        int | None, typer.Option(min=1, help="Tokens of a typical answer. Default: 128, if the model takes them.")
+    ] = None,
     weights: Annotated[str, typer.Option(help="On cpu: types of weights, comma separated.")] = "int8,int4",
-    threads: Annotated[int | None, typer.Option(min=1, help="On cpu. Default: all cores of the process.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="On cpu. Default: all cores of the process.")
+    ] = None,
     memory: Annotated[float | None, typer.Option(min=0.001, help="GB of a device that is not in the table.")] = None,
     bandwidth: Annotated[float | None, typer.Option(min=0.001, help="TB/s of its memory.")] = None,
     tflops: Annotated[float | None, typer.Option(min=0.001, help="Its dense float16 TFLOPS.")] = None,
@@ -48,12 +55,27 @@ def plan(
     config = shape_of(model, like)
     if length is not None and length > config.max_length:
         raise InvalidArgumentError(f"--length is {length}, but {config.name} was made for {config.max_length} tokens")
+    prompt, new = _request(prompt, new, config)
     if device == _CPU and (memory, bandwidth, tflops) == (None, None, None):
         report = _on_cpu(config, batch, prompt, new, weights, threads)
     else:
         chosen = _device(device, memory, bandwidth, tflops)
         report = device_report(config, chosen, batch, length or config.max_length, prompt, new)
     print(json.dumps(report, indent=1) if as_json else "\n".join(markdown(report)))
+
+
+def _request(prompt: int | None, new: int | None, config: ModelConfig) -> tuple[int, int]:
+    """Tokens of a typical request, which the model must hold."""
+    longest = config.max_length
+    if prompt is None:
+        prompt = max(1, min(_PROMPT, longest * _PROMPT // (_PROMPT + _NEW), longest - (new or 0)))
+    if new is None:
+        new = max(1, min(_NEW, longest - prompt))
+    if prompt + new > longest:
+        raise InvalidArgumentError(
+            f"--prompt {prompt} and --new {new} are {prompt + new} tokens, but {config.name} was made for {longest}"
+        )
+    return prompt, new
 
 
 def _device(name: str, memory: float | None, bandwidth: float | None, tflops: float | None) -> Device:

@@ -65,8 +65,8 @@ def _advice(
     missing = [name for name in _LIBRARIES if not _in_loader_path(name, variables)]
     if missing:
         advice.append(
-            f"ascend: {' and '.join(missing)} of CANN is not in LD_LIBRARY_PATH: run 'source {home}/../set_env.sh' in "
-            "the shell that starts the program"
+            f"ascend: LD_LIBRARY_PATH does not lead to {' and '.join(missing)} of CANN: run "
+            f"'source {home}/../set_env.sh' in the shell that starts the program"
         )
     if not variables.get(environment.LITE_HOME.name):
         advice.append(

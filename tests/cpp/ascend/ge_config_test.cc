@@ -6,6 +6,7 @@
 #include <fstream>
 #include <string>
 
+#include "ascend/reference_device.h"
 #include "backend/ascend/ge_options.h"
 #include "skywork_rt/error.h"
 #include "support/temporary_directory.h"
@@ -107,6 +108,25 @@ TEST_F(Config, OursOverrideTheFileAndWhatItLeavesOpenIsTheRecipes) {
   options.ge_precision = "force_fp16";
   EXPECT_THAT(OverridesFor(graph, Read(kRecipe), options),
               Contains(GeOption{"ge_session_options", "ge.exec.precision_mode", "force_fp16"}));
+}
+
+/// The context.cfg that the export writes and what the backend tells GE by itself are one configuration.
+TEST_F(Config, TheExportWritesWhatTheBackendSays) {
+  for (const Form form : {Form::kAssign, Form::kIndexed, Form::kPaged}) {
+    const std::vector<BundleGraph> graphs = ReferenceGraphs(form);
+    for (const std::size_t index : {0, 1}) {
+      const GeConfig written = GeConfig::Read(ReferenceContext(form, index == 0 ? "full" : "incremental"));
+      const std::vector<GeOption> own = OverridesFor(graphs.at(index), GeConfig(), {});
+      EXPECT_EQ(own.size(), 9u);
+      for (const GeOption& option : own) {
+        const std::string* value = written.Find(option[0], option[1]);
+        ASSERT_NE(value, nullptr) << option[1];
+        EXPECT_EQ(*value, option[2]) << NameOf(form) << " " << option[1];
+      }
+      EXPECT_THAT(OverridesFor(graphs.at(index), written, {}),
+                  ::testing::ElementsAre(GeOption{"ascend_context", "provider", "ge"}));
+    }
+  }
 }
 
 TEST_F(Config, GearsAreToldToGeAsTheRecipeWritesThem) {

@@ -4,11 +4,14 @@
 
 #include <algorithm>
 #include <cstring>
-#include <map>
-#include <set>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
 #include <utility>
 
+#include "bundle/model_json.h"
 #include "skywork_rt/error.h"
+#include "support/format.h"
 
 namespace skywork_rt::ascend {
 namespace {
@@ -216,6 +219,19 @@ class ReferenceGraph final : public GraphSession {
   std::vector<float> logits_;
 };
 
+std::filesystem::path ReferencePath(const std::string& name) {
+  return std::filesystem::path(SKYWORK_RT_REFERENCE_FORMS) / name;
+}
+
+ModelJson ReadReference(Form form) {
+  const std::filesystem::path path = ReferencePath(StrCat(NameOf(form), ".json"));
+  std::ifstream file(path);
+  if (!file) throw Error(ErrorCode::kNotFound, "no " + path.string());
+  std::stringstream text;
+  text << file.rdbuf();
+  return ParseModelJson(text.str(), path);
+}
+
 }  // namespace
 
 DeviceSessions OpenReferenceDevice(const ModelSpec& model, const DeviceForm& form, Recording* recording) {
@@ -246,41 +262,20 @@ std::vector<TokenId> GreedyBehind(const ModelSpec& model, std::vector<TokenId> p
 }
 
 ModelSpec ReferenceModel() {
-  ModelSpec model;
-  model.name = "reference";
-  model.architecture = "llama";
-  model.layers = 2;
-  model.heads = 4;
-  model.kv_heads = 2;
-  model.head_dim = 4;
-  model.hidden_size = 16;
-  model.intermediate_size = 32;
-  model.vocab_size = 101;
-  model.max_length = 64;
-  model.pad_id = 0;
-  model.eos_ids = {2};
-  return model;
+  return ReadReference(Form::kAssign).model;
+}
+
+std::vector<BundleGraph> ReferenceGraphs(Form form) {
+  return ReadReference(form).graphs;
+}
+
+std::filesystem::path ReferenceContext(Form form, const std::string& role) {
+  return ReferencePath(StrCat(NameOf(form), "-", role, ".cfg"));
 }
 
 DeviceForm ReferenceForm(Form form) {
-  BundleGraph full;
-  full.file = "full.mindir";
-  full.contract = "device-cache/full";
-  full.form = NameOf(form);
-  full.gears = {{1, 16}, {1, 64}, {4, 16}, {4, 64}};
-  if (form == Form::kPaged) {
-    full.cache.blocks = 17;
-    full.cache.block_tokens = 16;
-    full.cache.table = 4;
-  } else {
-    full.cache.rows = 4;
-    full.cache.positions = 64;
-  }
-  BundleGraph incremental = full;
-  incremental.file = "incremental.mindir";
-  incremental.contract = "device-cache/incremental";
-  if (form == Form::kPaged) incremental.gears = {{1, 1}, {4, 1}};
-  return ReadDeviceForm(ReferenceModel(), full, incremental);
+  const ModelJson bundle = ReadReference(form);
+  return ReadDeviceForm(bundle.model, bundle.graphs.at(0), bundle.graphs.at(1));
 }
 
 }  // namespace skywork_rt::ascend

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
@@ -46,7 +47,12 @@ std::vector<TokenId> GreedyBehind(const ModelSpec& model, std::vector<TokenId> p
 
 /// A model of 101 tokens and 64 positions, pad 0, eos 2.
 ModelSpec ReferenceModel();
-/// Forms with gears for batches of 1 and 4 (assign: 4, and 1 with a cache of its own) and lengths of 16 and 64.
+/// What is read from a bundle of `export --for ascend`: gears for batches of 1 and 4 (assign: 4, and 1 with a cache of
+/// its own) and lengths of 16 and 64.
 DeviceForm ReferenceForm(Form form);
+/// The full graph and the incremental one of that bundle, and the context.cfg beside one of them ("full",
+/// "incremental"). Files of tests/python/ascend_export/reference_forms.py.
+std::vector<BundleGraph> ReferenceGraphs(Form form);
+std::filesystem::path ReferenceContext(Form form, const std::string& role);
 
 }  // namespace skywork_rt::ascend

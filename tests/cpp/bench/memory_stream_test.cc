@@ -20,6 +20,16 @@ TEST(MemoryStream, GivesAPlausibleRateForAnyNumberOfThreads) {
   }
 }
 
+TEST(MemoryStream, RefusesMoreThreadsThanAnythingHereHas) {
+  try {
+    MeasureMemoryStream(100000, std::size_t{64} << 20, 1);
+    ADD_FAILURE() << "100000 threads";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+    EXPECT_THAT(error.what(), HasSubstr("threads is 100000, but must be in [1, 1024]"));
+  }
+}
+
 TEST(MemoryStream, RefusesNumbersThatMeanNothing) {
   for (const auto& [threads, bytes, passes] : {std::tuple{0, 1 << 20, 1}, {1, 0, 1}, {1, 1 << 20, 0}, {8, 64, 1}}) {
     try {

@@ -24,8 +24,8 @@ def _tensors(feeds: Any) -> list[Any]:
 
 def build(job: dict[str, Any]) -> None:
     from skywork_rt.checkpoints.model import ModelConfig
+    from skywork_rt.export.device_cache import DeviceForm
     from skywork_rt.export.graph.ascend import worker
-    from skywork_rt.export.graph.ascend.form import DeviceForm
     from skywork_rt.export.graph.mindir import save_model
 
     config, form = ModelConfig.from_json(job["config"]), DeviceForm.from_json(job["form"])

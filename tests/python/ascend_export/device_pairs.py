@@ -13,8 +13,9 @@ from random_models import CASES, SEED
 
 from golden import RandomGolden
 from skywork_rt.checkpoints.synthetic.source import SyntheticSource
+from skywork_rt.export.device_cache import DeviceForm, Gear
 from skywork_rt.export.graph.ascend.feeds import prompt_feeds, step_feeds
-from skywork_rt.export.graph.ascend.form import AscendOptions, DeviceForm, Gear, plan_form
+from skywork_rt.export.graph.ascend.options import AscendOptions, plan_form
 from skywork_rt.export.graph.reference import ReferenceLlama
 
 STEPS = 64

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,30 +14,52 @@ from typing import Any
 import pytest
 from checkpoints import SEED, small, write_hf
 
+import skywork_rt
+from missing_card import refusal_without_card
 from skywork_rt.checkpoints.synthetic.source import SyntheticSource
-from skywork_rt.errors import InvalidArgumentError, UnsupportedError
+from skywork_rt.errors import CorruptBundleError, InvalidArgumentError, UnsupportedError
 from skywork_rt.export import AscendOptions, export
+from skywork_rt.export.adopt import adopt
+from skywork_rt.export.device_cache import FORMS
 from skywork_rt.export.graph.ascend.interpreter import DeviceGraph
 
 needs_mindspore = pytest.mark.skipif(importlib.util.find_spec("mindspore") is None, reason="graphs need MindSpore")
 
 
+def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "skywork_rt", *arguments], capture_output=True, text=True, check=False)
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "skywork_rt", "export", *arguments], capture_output=True, text=True, check=False
-    )
+    return run_command("export", *arguments)
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Written by the command, from a Hugging Face directory with a tokenizer, for native too."""
-    folder = tmp_path_factory.mktemp("ascend")
-    source = write_hf(folder / "model", tokenizer="byte-level")
-    out = folder / "bundle"
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hugging Face directory with a tokenizer."""
+    return write_hf(tmp_path_factory.mktemp("model"), tokenizer="byte-level")
+
+
+@pytest.fixture(scope="module")
+def bundle(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Written by the command, for native too."""
+    out = tmp_path_factory.mktemp("ascend") / "bundle"
     options = ["--for", "ascend,native", "--batch", "2", "--seq-length", "48", "--gears", "1x16", "--block-size", "8"]
-    done = run(str(source), str(out), *options, "--cache-form", "paged")
+    done = run(str(model), str(out), *options, "--cache-form", "paged")
     assert done.returncode == 0, done.stderr
     assert "graphs" in done.stdout
+    return out
+
+
+@pytest.fixture(scope="module", params=FORMS)
+def of_each_form(request: pytest.FixtureRequest, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of each form, with gears; the paged one is `bundle`."""
+    if request.param == "paged":
+        bundle: Path = request.getfixturevalue("bundle")
+        return bundle
+    out = tmp_path_factory.mktemp(request.param) / "bundle"
+    options = AscendOptions(batch=2, seq_length=48, gears=[(1, 16)], form=request.param)
+    export(model, out, targets=["ascend"], ascend=options, verify=False)
     return out
 
 
@@ -93,6 +116,45 @@ def test_graphs_of_a_bundle_load_where_it_lies(bundle: Path) -> None:
     graph = DeviceGraph(bundle / "mindir_full_checkpoint" / "rank_0_graph.mindir")
     assert graph.parameters["lm_head.weight"].any()
     assert not graph.parameters["model.layers.0.attention.kvcache_mgr.key_cache"].any()
+
+
+@pytest.mark.slow
+@needs_mindspore
+def test_a_bundle_of_each_form_opens_up_to_the_missing_card_and_so_does_its_adopted_twin(
+    of_each_form: Path, model: Path, tmp_path: Path
+) -> None:
+    refusal_without_card(of_each_form)
+    graphs = manifest(of_each_form)["graphs"]
+    gears, steps = (tuple((rows, tokens) for rows, tokens in graph["gears"]) for graph in graphs)
+    directories = [of_each_form / Path(graph["file"]).parent for graph in graphs]
+    twin = adopt(
+        *directories, tmp_path / "twin", tokenizer=model, config=model / "config.json", gears=gears, step_gears=steps
+    )
+    assert [{**graph, "file": ""} for graph in manifest(twin)["graphs"]] == [{**graph, "file": ""} for graph in graphs]
+    assert manifest(twin)["model"]["max_length"] == manifest(of_each_form)["model"]["max_length"] == 48
+    refusal_without_card(twin)
+
+
+@pytest.mark.slow
+@needs_mindspore
+def test_gears_that_the_core_cannot_serve_are_refused_when_the_bundle_is_opened(bundle: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(bundle, damaged)
+    body = manifest(damaged)
+    body["model"]["max_length"] = 64
+    (damaged / "model.json").write_text(json.dumps(body))
+    with pytest.raises(CorruptBundleError, match=r"holds sequences of 48 tokens, fewer than model\.max_length = 64"):
+        skywork_rt.Generator(damaged, device="ascend")
+
+
+@pytest.mark.slow
+@needs_mindspore
+def test_info_lists_the_graphs_and_their_files(bundle: Path) -> None:
+    shown = run_command("info", str(bundle), "--verify")
+    assert shown.returncode == 0, shown.stderr
+    words = " ".join(shown.stdout.split())
+    assert "device-cache/full (ge, float16, paged)" in words
+    assert "device-cache/incremental (ge, float16, paged)" in words
 
 
 def source(**changes: Any) -> SyntheticSource:

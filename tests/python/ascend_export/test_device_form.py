@@ -12,16 +12,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import reference_forms
 from random_models import CASES
 
 from skywork_rt.checkpoints.model import ModelConfig
 from skywork_rt.checkpoints.synthetic.presets import preset
 from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 from skywork_rt.errors import CheckpointError, InternalError, InvalidArgumentError, UnsupportedError
+from skywork_rt.export.device_cache import FORMS, FULL, INCREMENTAL, DeviceForm, Gear, parse_gears
 from skywork_rt.export.graph.ascend import build, device_ops, weights
-from skywork_rt.export.graph.ascend.contract import FULL, INCREMENTAL, inputs
-from skywork_rt.export.graph.ascend.form import FORMS, AscendOptions, DeviceForm, Gear, parse_gears, plan_form
+from skywork_rt.export.graph.ascend.contract import inputs
 from skywork_rt.export.graph.ascend.ge_config import context_cfg
+from skywork_rt.export.graph.ascend.options import AscendOptions, plan_form
 from skywork_rt.export.graph.ascend.weights import cache_parameters, device_weights, lay_out, write_data
 from skywork_rt.support.stages import no_progress
 
@@ -88,6 +90,8 @@ def test_blocks_hold_all_rows_and_one_block_for_padding() -> None:
             {"batch": 60, "gears": [(n, 64) for n in range(1, 61)]},
             "incremental graph of form assign gets 120 gears, each batch at the full length too",
         ),
+        ({"gears": [(1, "256")]}, r"gears has \(1, '256'\); each is a pair of whole numbers"),
+        ({"gears": "1x256"}, "gears has '1'; each is a pair"),
         ({"block_size": 16}, "block_size is for cache_form paged; cache_form is assign"),
         ({"form": "indexed", "num_blocks": 16}, "num_blocks is for cache_form paged; cache_form is indexed"),
         ({"form": "paged", "block_size": 0}, "block_size is 0"),
@@ -109,11 +113,16 @@ def test_parts_that_the_contract_has_no_place_for_are_refused_by_name(model: str
 
 
 def test_gears_are_read_from_text() -> None:
-    assert parse_gears(" 1x256, 4x1024 ,") == [(1, 256), (4, 1024)]
-    assert parse_gears("") == []
-    for text in ("256", "1x", "x256", "1x-2", "1*256", "1x2x3", "1x256;4x1024"):
+    assert parse_gears(" 1x256, 4x1024 ,") == ((1, 256), (4, 1024))
+    assert parse_gears("") == ()
+    for text in ("256", "1x", "x256", "1x-2", "1*256", "1x2x3", "1x256;4x1024", "1x٤"):
         with pytest.raises(InvalidArgumentError, match="write each as rows x tokens, such as 1x256,4x1024"):
             parse_gears(text)
+    for text in ("0x4", "1x0", "1x99999999999", "9" * 5000 + "x1", "65537x1"):
+        with pytest.raises(InvalidArgumentError, match="rows are 1 to 65536, tokens 1 to 16777216"):
+            parse_gears(text)
+    with pytest.raises(InvalidArgumentError, match="--step-gears names 1x256 twice"):
+        parse_gears("1x256,2x256,1x256", "--step-gears")
 
 
 def test_the_configuration_is_the_recipes_own_where_there_is_one_gear() -> None:
@@ -306,3 +315,9 @@ def test_a_graph_with_one_gear_left_has_its_sizes() -> None:
     assert form.dynamic(FULL)
     assert not form.dynamic(INCREMENTAL)
     assert "ge.dynamicDims" not in context_cfg(INCREMENTAL, form)
+
+
+def test_the_reference_device_in_cpp_has_what_is_exported() -> None:
+    """Else: python tests/python/ascend_export/reference_forms.py"""
+    there = {path.name: path.read_text(encoding="utf-8") for path in reference_forms.FOLDER.iterdir()}
+    assert there == reference_forms.files()

@@ -13,8 +13,9 @@ import pytest
 
 from golden import SmolGolden
 from skywork_rt.checkpoints.samples import smollm2
+from skywork_rt.export.device_cache import DeviceForm
 from skywork_rt.export.graph.ascend.feeds import prompt_feeds, step_feeds
-from skywork_rt.export.graph.ascend.form import AscendOptions, DeviceForm, plan_form
+from skywork_rt.export.graph.ascend.options import AscendOptions, plan_form
 from skywork_rt.export.graph.child import package_environment
 
 pytestmark = [pytest.mark.long, pytest.mark.slow]

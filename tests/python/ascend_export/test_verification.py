@@ -12,7 +12,7 @@ from random_models import CASES
 from skywork_rt.checkpoints.synthetic.presets import preset
 from skywork_rt.checkpoints.synthetic.source import SyntheticSource
 from skywork_rt.export.graph.ascend import verify
-from skywork_rt.export.graph.ascend.form import AscendOptions, plan_form
+from skywork_rt.export.graph.ascend.options import AscendOptions, plan_form
 
 NOWHERE = {"full": Path("none"), "incremental": Path("none")}
 

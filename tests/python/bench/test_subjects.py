@@ -63,6 +63,35 @@ def test_every_runtime_that_the_bundle_has_parts_for(tmp_path: Path) -> None:
     ]
 
 
+def device_graphs(precision: str) -> list[dict[str, str]]:
+    return [
+        {"file": f"{role}/graph.mindir", "contract": f"device-cache/{role}", "flavour": "ge", "precision": precision}
+        for role in ("full", "incremental")
+    ]
+
+
+@pytest.mark.parametrize(("precision", "weights", "width"), [("float16", "f16/f16", 2), ("float32", "f32/f32", 4)])
+def test_ascend_comes_last_and_reads_weights_and_cache_in_its_graphs_precision(
+    tmp_path: Path, precision: str, weights: str, width: int
+) -> None:
+    bundle = write_bundle(tmp_path, SKYWORK, device_graphs(precision), {"int4": 8_924_696_768})
+    write_weights(bundle / "weights-int4.safetensors", 8_924_696_768, ("embed_tokens.int8", 320_790_528))
+    *native, subject = list_subjects(bundle)
+    assert [s.runtime for s in native] == ["skywork_rt:native", "skywork_rt:native"]
+    assert (subject.runtime, subject.weights) == ("skywork_rt:ascend", weights)
+    assert subject.bits_per_weight == 8 * width
+    assert subject.weight_bytes == width * (13_854_113_280 - 65_519 * 4608)  # but the embedding, of which a row is read
+    assert subject.cache_bytes == width * 2 * 52 * 36 * 128
+    assert subject.files == ("full/graph.mindir", "incremental/graph.mindir")
+    assert subject.options == {"backend": "ascend"}
+    assert select_subjects(list_subjects(bundle), ["skywork_rt:ascend*"]) == [subject]
+
+
+def test_a_tied_embedding_is_read_whole_on_ascend_too(tmp_path: Path) -> None:
+    (subject,) = list_subjects(write_bundle(tmp_path, SMOLLM2, device_graphs("float16"), {}))
+    assert subject.weight_bytes == 2 * 134_515_008
+
+
 def test_bits_of_a_weight_come_from_the_files_size(tmp_path: Path) -> None:
     (subject, _) = list_subjects(write_bundle(tmp_path, SMOLLM2, [], {"int4": 96_600_000}))
     assert subject.bits_per_weight == pytest.approx(8 * 96_600_000 / 134_515_008)

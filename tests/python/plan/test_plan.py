@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 from skywork_rt.bundle.info import BundleInfo
 from skywork_rt.checkpoints.model import ModelConfig
-from skywork_rt.checkpoints.synthetic.presets import PRESETS, preset
+from skywork_rt.checkpoints.synthetic.presets import PRESETS, preset, with_changes
 from skywork_rt.cli.app import app
+from skywork_rt.cli.plan import _request
 from skywork_rt.errors import InvalidArgumentError
 from skywork_rt.plan.devices import DEVICES
 from skywork_rt.plan.geometry import Geometry
@@ -192,6 +193,14 @@ def test_other_models_are_planned_without_the_recipe(tiny_bundle: Path, tmp_path
     assert json.loads(run(str(tmp_path / "config.json"), "--device", "a100-80gb", "--json"))["length"] == 256
 
 
+def test_a_typical_request_is_one_that_the_model_takes() -> None:
+    assert _request(None, None, preset("skywork-13b")) == (512, 128)
+    short = with_changes(preset("tiny"), max_length=100)
+    assert _request(None, None, short) == (80, 20)
+    assert _request(None, 99, short) == (1, 99)
+    assert _request(99, None, short) == (99, 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -202,6 +211,10 @@ def test_other_models_are_planned_without_the_recipe(tiny_bundle: Path, tmp_path
         (["--like", "skywork-13b", "--device", "x", "--memory", "4"], "needs all of --memory, --bandwidth"),
         (["--like", "skywork-13b", "--device", "ascend-910b", "--length", "5000"], "made for 4096 tokens"),
         (["--like", "tiny", "--weights", "int5"], "there are no weights 'int5'"),
+        (
+            ["--like", "skywork-13b", "--device", "ascend-910b", "--prompt", "4000", "--new", "100"],
+            "--prompt 4000 and --new 100 are 4100 tokens, but skywork-13b was made for 4096",
+        ),
     ],
 )
 def test_wrong_arguments_are_named(arguments: list[str], message: str) -> None:

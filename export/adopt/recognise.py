@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from skywork_rt.checkpoints.model import ModelConfig
 from skywork_rt.errors import CheckpointError, InvalidArgumentError
 from skywork_rt.export.adopt.mindir_header import MindIrHeader, TensorHeader
+from skywork_rt.export.device_cache import (
+    LEAST_DYNAMIC_GEARS,
+    MOST_GEARS,
+    PRECISIONS,
+    DeviceForm,
+    Form,
+    Gear,
+    Precision,
+)
 
-__all__ = ["DeviceForm", "Gear", "recognise_form"]
-
-Gear = tuple[int, int]
-"""Rows of a batch, and tokens of a prompt or positions that a step attends to."""
-
-Form = Literal["assign", "indexed", "paged"]
+__all__ = ["recognise_form"]
 
 _INPUTS = {
     "tokens": "int32",
@@ -26,23 +28,10 @@ _INPUTS = {
     "block_tables": "int32",
     "slot_mapping": "int32",
 }
-_LEAST_GEARS, _MOST_GEARS = 2, 100
 _ALIASES = {"input_ids": "tokens"}
 _KEYS = re.compile(r"layers\.(\d+)\..*\.key_(past|cache)$")
 _VALUES = re.compile(r"layers\.(\d+)\..*\.value_(past|cache)$")
 _EMBEDDING = re.compile(r"tok_embeddings\.embedding_weight$")
-
-
-@dataclass(frozen=True)
-class DeviceForm:
-    """What model.json says of the two graphs (docs/bundle-format.md), and the longest sequence that they hold."""
-
-    form: Form
-    precision: str
-    cache: dict[str, int]
-    full_gears: tuple[Gear, ...]
-    incremental_gears: tuple[Gear, ...]
-    max_length: int
 
 
 def recognise_form(
@@ -54,22 +43,23 @@ def recognise_form(
     that lists every mismatch, InvalidArgumentError where shapes are missing or given in vain.
     """
     inputs = [_named_inputs(header) for header in (full, incremental)]
+    _check_order(full, incremental, inputs[0]["tokens"], inputs[1]["tokens"])
     form = _form_of(full, incremental, inputs[0], inputs[1])
     keys = _cache_of(full)
     problems = _mismatches(full, incremental, keys, model, form)
     if problems:
         raise CheckpointError(f"the graphs and the configuration do not fit: {'; '.join(problems)}")
     shape = keys[0].shape
-    cache = _cache_section(form, shape, inputs[1])
-    longest = min(shape[2], model.max_length) if form != "paged" else _paged_length(cache, model)
-    return DeviceForm(
-        form,
-        keys[0].dtype,
-        cache,
-        _gears_of(full, inputs[0]["tokens"].shape, gears, "--gears"),
-        _step_gears_of(incremental, inputs[1], step_gears, cache.get("positions")),
-        longest,
-    )
+    batch, length = inputs[0]["tokens"].shape
+    read = _checked(full, (batch, length), gears, "--gears")
+    positions = None if form == "paged" else shape[2]
+    steps = _step_gears_of(incremental, inputs[1], step_gears, positions)
+    precision = _precision_of(keys[0])
+    if positions is not None:
+        return DeviceForm(form, precision, shape[0], positions, read, steps)
+    blocks, tokens, table = shape[0], shape[1], _table_of(inputs[1])
+    longest = min(min(table, blocks - 1) * tokens, model.max_length)
+    return DeviceForm(form, precision, max(batch for batch, _ in read), longest, read, steps, tokens, blocks, table)
 
 
 def _named_inputs(header: MindIrHeader) -> dict[str, TensorHeader]:
@@ -91,6 +81,23 @@ def _named_inputs(header: MindIrHeader) -> dict[str, TensorHeader]:
             "cache; export again with --use_past True"
         )
     return found
+
+
+def _check_order(full: MindIrHeader, incremental: MindIrHeader, prompts: TensorHeader, steps: TensorHeader) -> None:
+    """Graphs without sizes do not tell; those with sizes do."""
+    for header, tensor in ((full, prompts), (incremental, steps)):
+        if len(tensor.shape) != 2:
+            raise CheckpointError(f"{header.path}: tokens has the shape {list(tensor.shape)}, not [batch, length]")
+    if prompts.shape[1] == 1:
+        raise CheckpointError(
+            f"{full.path} takes one token a row, so it reads no prompts: give FULL (mindir_full_checkpoint) before INC "
+            "(mindir_inc_checkpoint)"
+        )
+    if steps.shape[1] > 1:
+        raise CheckpointError(
+            f"{incremental.path} takes {steps.shape[1]} tokens a row, so it computes no single tokens: give the graph "
+            "of mindir_inc_checkpoint as the second one"
+        )
 
 
 def _form_of(
@@ -151,8 +158,8 @@ def _mismatches(
             f"{full.path.name} has {len(keys)} caches of {list(shape)}, {incremental.path.name} {len(others)} of "
             f"{[list(tensor.shape) for tensor in others.values()][:1]}"
         )
-    if keys[0].dtype not in ("float16", "float32"):
-        problems.append(f"the cache is {keys[0].dtype}; known are float16 and float32")
+    if keys[0].dtype not in PRECISIONS:
+        problems.append(f"the cache is {keys[0].dtype}; known are {' and '.join(PRECISIONS)}")
     heads, width = (shape[2], shape[3]) if form == "paged" else (shape[1], shape[3])
     for what, in_graph, configured in (
         ("layers", len(keys), model.layers),
@@ -194,23 +201,19 @@ def _embedding_sizes(header: MindIrHeader, model: ModelConfig) -> list[tuple[str
     return []
 
 
-def _cache_section(form: Form, shape: tuple[int, ...], inputs: dict[str, TensorHeader]) -> dict[str, int]:
-    if form != "paged":
-        return {"rows": shape[0], "positions": shape[2]}
+def _precision_of(cache: TensorHeader) -> Precision:
+    for precision in PRECISIONS:
+        if cache.dtype == precision:
+            return precision
+    raise CheckpointError(f"{cache.name} is {cache.dtype}; known are {' and '.join(PRECISIONS)}")
+
+
+def _table_of(inputs: dict[str, TensorHeader]) -> int:
+    """Blocks of the longest sequence of a paged cache."""
     table = inputs["block_tables"].shape
     if len(table) != 2 or table[1] < 1:
         raise CheckpointError(f"block_tables has the shape {list(table)}; its second dimension must have a size")
-    return {"blocks": shape[0], "block_tokens": shape[1], "table": table[1]}
-
-
-def _paged_length(cache: dict[str, int], model: ModelConfig) -> int:
-    return min(min(cache["table"], cache["blocks"] - 1) * cache["block_tokens"], model.max_length)
-
-
-def _gears_of(header: MindIrHeader, shape: tuple[int, ...], gears: Sequence[Gear], option: str) -> tuple[Gear, ...]:
-    if len(shape) != 2:
-        raise CheckpointError(f"{header.path.name}: tokens has the shape {list(shape)}, not [batch, length]")
-    return _checked(header, (shape[0], shape[1]), gears, option)
+    return table[1]
 
 
 def _step_gears_of(
@@ -238,9 +241,9 @@ def _checked(header: MindIrHeader, stated: Gear, gears: Sequence[Gear], option: 
             f"{name} was exported without sizes ({stated[0]}x{stated[1]}): say with {option} which shapes GE compiles, "
             "such as 1x256,1x4096, as in ge.dynamicDims of its configuration"
         )
-    if not _LEAST_GEARS <= len(gears) <= _MOST_GEARS:
+    if not LEAST_DYNAMIC_GEARS <= len(gears) <= MOST_GEARS:
         raise InvalidArgumentError(
-            f"{name} would have {len(gears)} shapes ({option}); GE takes {_LEAST_GEARS} to {_MOST_GEARS}"
+            f"{name} would have {len(gears)} shapes ({option}); GE takes {LEAST_DYNAMIC_GEARS} to {MOST_GEARS}"
         )
     for gear in gears:
         if any(size > 0 and size != chosen for size, chosen in zip(stated, gear, strict=True)):
