@@ -16,7 +16,7 @@ __all__ = ["read_config"]
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The options of a file, by name; `models` is a map of names to bundles, which are relative to the file's folder.
+    """The options of a file, by name; `models` is a map of names to bundles. Paths are relative to the file's folder.
 
     Dashes in names count as underscores. Raises InvalidArgumentError for a file that cannot be read, and names that
     are no options.
@@ -32,10 +32,17 @@ def read_config(path: Path) -> dict[str, Any]:
     refuse_unknown(f"the config file {path}", options, known)
     if "models" in options:
         options["models"] = _models(path, options["models"])
+    if isinstance(options.get("api_key_file"), str):
+        options["api_key_file"] = _beside(path, options["api_key_file"])
     return options
+
+
+def _beside(config: Path, name: str) -> str:
+    """A path of the file: relative to its folder, ~ is the home of who runs the server."""
+    return str(config.parent / Path(name).expanduser())
 
 
 def _models(path: Path, found: Any) -> dict[str, str]:
     if not isinstance(found, dict) or not all(isinstance(v, str) and isinstance(k, str) for k, v in found.items()):
         raise InvalidArgumentError(f"the config file {path}: models must be names and bundles, such as small: ./bundle")
-    return {name: str(path.parent / bundle) for name, bundle in found.items()}
+    return {name: _beside(path, bundle) for name, bundle in found.items()}

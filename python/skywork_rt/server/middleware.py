@@ -1,4 +1,5 @@
-"""What every request passes, from the outside in: its id and log line, the key, and for models a place to run."""
+"""What every request passes, from the outside in: its id and log line, where it comes from, the key, and for models a
+place to run."""
 
 from __future__ import annotations
 
@@ -14,13 +15,13 @@ from collections.abc import Iterable
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from skywork_rt.server.answers import error_response, stopping
+from skywork_rt.server.answers import refuse, stopping
 from skywork_rt.server.errors import ApiError, api_error
 from skywork_rt.server.log import log_request, note_failure
 from skywork_rt.server.state import Server
 from skywork_rt.server.ticket import Ticket, ticket_of_scope
 
-__all__ = ["Keys", "Places", "Tickets"]
+__all__ = ["Keys", "Origins", "Places", "Tickets"]
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
@@ -53,13 +54,18 @@ class Tickets:
         except Exception as error:
             note_failure(scope, error)
             if ticket.status is None:
-                await error_response(api_error(error))(scope, receive, noting)
+                await refuse(api_error(error), scope, receive, noting)
         finally:
             self._close(ticket)
 
     def _close(self, ticket: Ticket) -> None:
         path = ticket.path if ticket.path in self._paths else "other"
-        self._server.metrics.answered(path, 499 if ticket.gone else ticket.status or 500)
+        metrics, model = self._server.metrics, str(ticket.facts.get("model", ""))
+        metrics.answered(path, 499 if ticket.gone else ticket.status or 500)
+        if ticket.gone:
+            metrics.left(model)
+        elif ticket.code is not None:
+            metrics.failed(model, ticket.code)
         log_request(ticket, time.monotonic() - ticket.begun, self._server.settings.log_prompts)
 
 
@@ -76,7 +82,7 @@ class Keys:
             error = ApiError(
                 401, "The API key is missing or wrong; send it as: Authorization: Bearer KEY", code="invalid_api_key"
             )
-            await error_response(error)(scope, receive, send)
+            await refuse(error, scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -90,6 +96,32 @@ class Keys:
 def _digest(key: str) -> bytes:
     """All of one length, so that the time to compare says nothing about it."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+class Origins:
+    """Refuses what a web page of another origin asks. A browser keeps the answer from such a page, but sends many a
+    request all the same, and a server on loopback is there for every page that its user opens."""
+
+    def __init__(self, app: ASGIApp, origins: Iterable[str]) -> None:
+        self._app = app
+        self._origins = frozenset(origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not self._allows(Headers(scope=scope)):
+            error = ApiError(
+                403,
+                "Pages of this origin may not call; start the server with --cors-origin ORIGIN to allow it.",
+                code="origin_not_allowed",
+            )
+            await refuse(error, scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _allows(self, headers: Headers) -> bool:
+        origin = headers.get("origin")
+        if origin is None or "*" in self._origins or origin in self._origins:
+            return True
+        return origin.partition("://")[2] == headers.get("host")
 
 
 class Places:
@@ -106,8 +138,7 @@ class Places:
             return
         refusal = self._refusal()
         if refusal is not None:
-            ticket_of_scope(scope).code = refusal.code
-            await error_response(refusal)(scope, receive, send)
+            await refuse(refusal, scope, receive, send)
             return
         await self._run(scope, receive, send)
 
@@ -132,11 +163,8 @@ class Places:
         except asyncio.CancelledError:
             if not ticket.gone and not ticket.ended:
                 raise  # of this task itself: the HTTP server has given up
-            if ticket.gone:
-                self._server.metrics.left(str(ticket.facts.get("model", "")))
-            elif ticket.status is None:
-                ticket.code = stopping().code
-                await error_response(stopping())(scope, receive, send)
+            if not ticket.gone and ticket.status is None:
+                await refuse(stopping(), scope, receive, send)
         finally:
             self._server.running.discard(client)
             await client.stop_watching()
@@ -152,6 +180,8 @@ class _Client:
         self._left = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
         self._sending = False
+        self._sent = False
+        self._ends_after_send = False
         self._task: asyncio.Task[None] = asyncio.create_task(self._answer(app, scope))
 
     @property
@@ -160,8 +190,12 @@ class _Client:
 
     def end(self) -> None:
         """Cancels the task, but not in the middle of what it sends: the client is to hear why."""
+        if self._ticket.ended:
+            return
         self._ticket.ended = True
-        if not self._sending:
+        if self._sending:
+            self._ends_after_send = True
+        else:
             self._task.cancel()
 
     async def receive(self) -> Message:
@@ -176,13 +210,16 @@ class _Client:
         return message
 
     async def send(self, message: Message) -> None:
-        ended = self._ticket.ended
+        is_body = message["type"] == "http.response.body"
+        more = is_body and message.get("more_body", False)
+        self._sent = is_body and not more
         self._sending = True
         try:
             await self._send(message)
         finally:
             self._sending = False
-        if self._ticket.ended and not ended and message.get("more_body", True):
+        if self._ends_after_send and more:  # a stream; an answer whose head is out goes out whole
+            self._ends_after_send = False
             raise asyncio.CancelledError
 
     async def stop_watching(self) -> None:
@@ -197,6 +234,8 @@ class _Client:
     async def _wait_for_end(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        if self._sent:  # it has its whole answer
+            return
         self._ticket.gone = True
         self._left.set()
         self._task.cancel()

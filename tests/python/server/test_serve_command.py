@@ -63,10 +63,12 @@ def test_a_config_file_has_the_same_options_and_the_command_line_counts_first(
     (tmp_path / "bundle").symlink_to(tiny_bundle)
     (tmp_path / "config.yaml").write_text(
         "models:\n  small: bundle\nmax-samples: 3\nmax_prompt_tokens: 5\nmax_length: 64\napi_key: [one, two]\n"
+        "api_key_file: keys\n"
     )
+    (tmp_path / "keys").write_text("three\n")  # beside the config file
     with (
         serving(tmp_path, "--config", str(tmp_path / "config.yaml"), "--max-samples", "4") as server,
-        httpx.Client(base_url=server.url, headers={"authorization": "Bearer two"}) as client,
+        httpx.Client(base_url=server.url, headers={"authorization": "Bearer three"}) as client,
     ):
         (card,) = client.get("/v1/models").json()["data"]
         assert (card["id"], card["max_model_len"]) == ("small", 64)
