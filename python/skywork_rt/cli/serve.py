@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -109,8 +110,8 @@ def named_bundles(arguments: list[str]) -> dict[str, str]:
     models: dict[str, str] = {}
     for argument in arguments:
         name, separator, path = argument.partition("=")
-        if not separator:
-            name, path = Path(argument).absolute().name, argument
+        if not separator or Path(argument).is_dir():  # a folder may be called lr=0.1
+            name, path = Path(os.path.abspath(argument)).name, argument
         if not name or not path:
             raise InvalidArgumentError(f"{argument!r} is no NAME=BUNDLE")
         if name in models:

@@ -31,6 +31,8 @@ from skywork_rt.server.work import Work
 __all__ = ["Call", "object_of", "opened", "parsed_as", "read"]
 
 S = TypeVar("S", bound=Schema)
+_QUICK_BYTES = 1 << 16
+"""A body of so many bytes is read in some milliseconds, which other requests can wait."""
 
 
 @dataclass
@@ -123,7 +125,10 @@ async def read(request: Request, schema: type[S]) -> S:
 
 async def object_of(request: Request) -> Mapping[str, Any]:
     """The JSON object in the body. Raises ApiError."""
-    return parse_object(await read_body(request, server_of(request).settings))
+    body = await read_body(request, server_of(request).settings)
+    if len(body) <= _QUICK_BYTES:
+        return parse_object(body)
+    return await asyncio.to_thread(parse_object, body)  # seconds for megabytes of small values
 
 
 def parsed_as(request: Request, schema: type[S], given: Mapping[str, Any]) -> S:

@@ -316,7 +316,7 @@ def test_wrong_values_are_refused_by_name(
 def test_fields_of_responses_are_named_as_the_client_names_them(client: openai.OpenAI) -> None:
     wrong: list[tuple[dict[str, Any], str, str]] = [
         ({"max_output_tokens": 10**6}, "max_output_tokens", "set max_output_tokens to at most"),
-        ({"top_logprobs": 21}, "top_logprobs", "^Error.*'top_logprobs is 21"),
+        ({"top_logprobs": 21}, "top_logprobs", "top_logprobs is 21"),
         ({"input": []}, "input", "input is empty"),
         ({"input": [{"role": "wizard", "content": "x"}]}, "input[0].role", "must be one of"),
         ({"input": [{"role": "user", "content": "x", "contant": "y"}]}, "input[0].contant", "Unknown field"),

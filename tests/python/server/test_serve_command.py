@@ -56,6 +56,14 @@ def test_a_wrong_config_file_says_what_is_wrong(tmp_path: Path, text: str, reaso
         read_config(tmp_path / "config.yaml")
 
 
+def test_a_folder_may_have_an_equals_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lr=0.1" / "below").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "lr=0.1" / "below")
+    assert named_bundles([str(tmp_path / "lr=0.1")]) == {"lr=0.1": str(tmp_path / "lr=0.1")}
+    assert named_bundles([".."]) == {"lr=0.1": ".."}
+    assert named_bundles([f"m={tmp_path}/lr=0.1"]) == {"m": f"{tmp_path}/lr=0.1"}
+
+
 @pytest.mark.slow
 def test_a_config_file_has_the_same_options_and_the_command_line_counts_first(
     tiny_bundle: Path, tmp_path: Path
