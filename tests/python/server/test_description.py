@@ -21,7 +21,7 @@ schema = schemathesis.openapi.from_dict(describe(ENDPOINTS, with_keys=False))
 
 
 @schema.parametrize()
-@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
+@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
 def test_every_answer_is_described(case: Any, tiny_server: Serving) -> None:
     """Status, content type and shape are those of the description, for right requests and wrong ones."""
     if isinstance(case.body, dict) and not case.body.get("stream"):

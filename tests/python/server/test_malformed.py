@@ -144,7 +144,7 @@ def test_what_is_no_http_is_ended(tiny_server: Serving, begin: bytes) -> None:
 
 @pytest.mark.slow
 def test_a_body_of_many_wrong_values_holds_nobody_up(tiny_server: Serving) -> None:
-    many = json.dumps(["x"] * 300_000)
+    many = json.dumps(["x"] * 100_000)
     for field in ("stop_token_ids", "bad_words_ids", "prompt", "stop"):
         body = f'{{"prompt": "x", "max_tokens": 1, "{field}": {many}}}'.encode()
         if field == "prompt":
@@ -156,7 +156,7 @@ def test_a_body_of_many_wrong_values_holds_nobody_up(tiny_server: Serving) -> No
 
 @pytest.mark.slow
 def test_others_are_answered_while_a_long_body_is_read(tiny_server: Serving, http: httpx.Client) -> None:
-    body = b'{"prompt": [' + b",".join([b"[]"] * 2_000_000) + b"]}"
+    body = b'{"prompt": [' + b",".join([b"[]"] * 400_000) + b"]}"
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(httpx.post, tiny_server.url + "/v1/completions", content=body, timeout=60)
         meanwhile = 0
@@ -164,7 +164,7 @@ def test_others_are_answered_while_a_long_body_is_read(tiny_server: Serving, htt
             assert http.get("/health").status_code == 200
             meanwhile += 1
         assert asking.result().status_code == 400
-    assert meanwhile > 10
+    assert meanwhile > 3
 
 
 @pytest.mark.slow
