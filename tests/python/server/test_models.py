@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from raw import connect, request_bytes
 from serving import Serving, serving
 
 from skywork_rt import CapacityError
 from skywork_rt.server.memory import need_of
+from skywork_rt.server.models import Model, Models
+from skywork_rt.server.settings import ServerSettings
 
 pytestmark = pytest.mark.slow
 
@@ -81,19 +83,28 @@ def test_who_finds_no_room_waits_for_it_and_is_told_when_it_does_not_come(endles
         assert open_models(server) == ["b"]
 
 
-def test_a_model_whose_client_left_while_it_opened_makes_room_for_others(
-    tiny_bundle: Path, endless_bundle: Path, tmp_path: Path
+async def test_a_model_whose_client_left_while_it_opened_makes_room_for_others(
+    tiny_bundle: Path, endless_bundle: Path
 ) -> None:
-    names = [f"first={tiny_bundle}", f"left={endless_bundle}"]
-    bound = ("--max-model-memory", str(bound_for(endless_bundle)), "--model-seconds", "5")
-    with serving(tmp_path, *names, *ARGUMENTS, *bound) as server:
-        asked = {"model": "left", "prompt": "abc", "max_tokens": 2}
-        while open_models(server) != ["left"]:  # until one client left in time
-            with connect(server.url) as connection:
-                connection.sendall(request_bytes("/v1/completions", asked))
-                time.sleep(0.01)
-        assert ask(server, "first").status_code == 200
-        assert open_models(server) == ["first"]
+    settings = ServerSettings(
+        models={"left": str(endless_bundle), "other": str(tiny_bundle)}, generator={**OPTIONS, "backend": "native"},
+        max_model_memory=bound_for(endless_bundle), model_seconds=10,
+    )  # fmt: skip
+    models = Models(settings)
+    left, other = models
+
+    async def ask(model: Model) -> None:
+        async with models.use(model):
+            assert model.is_open
+
+    leaving = asyncio.create_task(ask(left))
+    while not left.takes_memory:
+        await asyncio.sleep(0)
+    leaving.cancel()
+    await ask(other)
+    assert not left.is_open
+    await models.close()
+    assert not other.is_open
 
 
 def test_a_name_with_a_slash_is_found(lenient_server: Serving) -> None:
