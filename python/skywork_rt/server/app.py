@@ -22,8 +22,9 @@ from skywork_rt.server.errors import ApiError, ClientGone
 from skywork_rt.server.keys import all_keys
 from skywork_rt.server.log import log_event, note_failure
 from skywork_rt.server.metrics import Metrics
-from skywork_rt.server.middleware import Keys, Origins, Places, Tickets
+from skywork_rt.server.middleware import Keys, Origins, Tickets
 from skywork_rt.server.models import Models
+from skywork_rt.server.places import Places
 from skywork_rt.server.routes.table import ENDPOINTS
 from skywork_rt.server.settings import ServerSettings
 from skywork_rt.server.state import Server
