@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -15,6 +14,7 @@ from skywork_rt.errors import BackendError, InvalidArgumentError
 from skywork_rt.server.ray.application import bind
 from skywork_rt.server.ray.options import RayOptions
 from skywork_rt.server.settings import ServerSettings
+from skywork_rt.support import environment
 
 __all__ = ["serve"]
 
@@ -29,7 +29,7 @@ def serve(settings: ServerSettings, options: RayOptions) -> None:
         raise InvalidArgumentError("port is 0, but with --ray it must be a port of its own, such as 8000")
     signals = _Signals()
 
-    joined = os.environ.get("RAY_ADDRESS")
+    joined = environment.RAY_ADDRESS.value()
     ray.init(joined or "local", include_dashboard=None if joined else False, log_to_driver=False, logging_level="ERROR")
     try:
         try:
