@@ -109,14 +109,19 @@ def named_bundles(arguments: list[str]) -> dict[str, str]:
     models: dict[str, str] = {}
     for argument in arguments:
         name, separator, path = argument.partition("=")
-        if not separator:
-            name, path = Path(argument).absolute().name, argument
+        if not separator or Path(argument).is_dir():  # a folder may be called lr=0.1
+            name, path = _folder_name(Path(argument)), argument
         if not name or not path:
             raise InvalidArgumentError(f"{argument!r} is no NAME=BUNDLE")
         if name in models:
             raise InvalidArgumentError(f"there are two bundles of the name {name}; give NAME=BUNDLE for each")
         models[name] = path
     return models
+
+
+def _folder_name(path: Path) -> str:
+    """A link is called by its own name; `..` and the like by the folder that they are."""
+    return path.name if path.name not in ("", "..") else path.resolve().name
 
 
 def _split(found: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

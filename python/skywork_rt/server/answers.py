@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
@@ -15,7 +15,7 @@ from skywork_rt.server.errors import ApiError, api_error
 from skywork_rt.server.log import note_failure
 from skywork_rt.server.ticket import ticket_of_scope
 
-__all__ = ["DONE", "EventStream", "Json", "error_response", "event", "stopping"]
+__all__ = ["DONE", "EventStream", "Json", "error_response", "event", "refuse", "stopping"]
 
 DONE = b"data: [DONE]\n\n"
 """Ends a stream of completions or chats."""
@@ -40,6 +40,12 @@ def error_response(error: ApiError) -> Json:
     return Json(error.body(), status_code=error.status, headers=error.headers)
 
 
+async def refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers with an error, which the log line and the metrics tell, too."""
+    ticket_of_scope(scope).code = error.code
+    await error_response(error)(scope, receive, send)
+
+
 def event(value: Any, name: str | None = None) -> bytes:
     """One server-sent event; `name` is its type where a client tells several apart."""
     return (f"event: {name}\n".encode() if name else b"") + b"data: " + dump(value) + b"\n\n"
@@ -51,13 +57,17 @@ class EventStream(Response):
     media_type = "text/event-stream"
 
     def __init__(
-        self, events: AsyncGenerator[bytes, None], holding: AsyncExitStack, *, error_event: str | None = None
+        self,
+        events: AsyncGenerator[bytes, None],
+        holding: AsyncExitStack,
+        *,
+        error_event: Callable[[ApiError], bytes] | None = None,
     ) -> None:
         """holding: what `events` need until they end, or are not read any further: the model, the work in the engine.
-        It is let go of even if no event is ever asked for."""
+        It is let go of even if no event is ever asked for. error_event: how an error is written; else as its object."""
         self._events = events
         self._holding = holding
-        self._error_event = error_event
+        self._error_event = error_event or _error_event
         self.status_code = 200
         self.background = None
         self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
@@ -80,11 +90,11 @@ class EventStream(Response):
 
     async def _send_error(self, scope: Scope, send: Send, error: ApiError) -> None:
         ticket_of_scope(scope).code = error.code
-        body = event(error.body()) if self._error_event is None else event(self._named(error), self._error_event)
-        await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body", "body": self._error_event(error), "more_body": True})
 
-    def _named(self, error: ApiError) -> dict[str, Any]:
-        return {"type": self._error_event, "message": error.message, "param": error.param, "code": error.code}
+
+def _error_event(error: ApiError) -> bytes:
+    return event(error.body())
 
 
 def stopping() -> ApiError:

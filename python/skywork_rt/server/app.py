@@ -22,8 +22,9 @@ from skywork_rt.server.errors import ApiError, ClientGone
 from skywork_rt.server.keys import all_keys
 from skywork_rt.server.log import log_event, note_failure
 from skywork_rt.server.metrics import Metrics
-from skywork_rt.server.middleware import Keys, Places, Tickets
+from skywork_rt.server.middleware import Keys, Origins, Tickets
 from skywork_rt.server.models import Models
+from skywork_rt.server.places import Places
 from skywork_rt.server.routes.table import ENDPOINTS
 from skywork_rt.server.settings import ServerSettings
 from skywork_rt.server.state import Server
@@ -66,6 +67,7 @@ def _middleware(server: Server, keys: list[str]) -> list[Middleware]:
                 expose_headers=["x-request-id", "retry-after"],
             )
         )
+    chain.append(Middleware(Origins, origins=settings.origins))
     if keys:
         chain.append(Middleware(Keys, keys=keys, open_paths=[each.path for each in ENDPOINTS if each.open]))
     chain.append(Middleware(Places, server=server, paths=[each.path for each in ENDPOINTS if each.works]))

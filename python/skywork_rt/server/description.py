@@ -42,7 +42,7 @@ def describe(endpoints: Iterable[Endpoint], *, with_keys: bool) -> dict[str, Any
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in listed:
         references = [names[(schema, "validation")] for schema in endpoint.body]
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, references, with_keys)
+        paths.setdefault(endpoint.shown, {})[endpoint.method.lower()] = _operation(endpoint, references, with_keys)
     components: dict[str, Any] = {"schemas": {**schemas.get("$defs", {}), "Error": _ERROR}}
     if with_keys:
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
@@ -56,7 +56,7 @@ def describe(endpoints: Iterable[Endpoint], *, with_keys: bool) -> dict[str, Any
 
 def _operation(endpoint: Endpoint, references: list[Any], with_keys: bool) -> dict[str, Any]:
     keyed = with_keys and not endpoint.open
-    refusals = sorted({*endpoint.refusals, 500, *([401] if keyed else [])})
+    refusals = sorted({*endpoint.refusals, 403, 500, *([401] if keyed else [])})
     operation: dict[str, Any] = {
         "operationId": f"{endpoint.handler.__name__}_{endpoint.method.lower()}",
         "summary": inspect.getdoc(endpoint.handler),

@@ -35,3 +35,8 @@ class Endpoint:
     """Whether it always refuses."""
     open: bool = False
     """Whether it needs no key."""
+
+    @property
+    def shown(self) -> str:
+        """The path as OpenAPI writes it: it does not tell parts that may have slashes."""
+        return self.path.replace(":path}", "}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from skywork_rt.errors import (
@@ -30,6 +30,9 @@ _TYPES = {
     504: "timeout_error",
 }
 """OpenAI's `type` by status; else invalid_request_error below 500, and server_error from there."""
+
+_CODES = {400: "invalid_value", 503: "unavailable"}
+"""`code` by status, where no closer one is given."""
 
 _STATUS: tuple[tuple[type[SkyworkError], int, str], ...] = (
     (BusyError, 429, "busy"),
@@ -64,7 +67,7 @@ class ApiError(Exception):
         self.status = status
         self.message = message
         self.param = param
-        self.code = code
+        self.code = code or _CODES.get(status)
         self.headers = {"retry-after": str(RETRY_SECONDS)} if retry else {}
         if status in (408, 413):
             self.headers["connection"] = "close"  # the rest of the body is not read
@@ -81,8 +84,9 @@ class ApiError(Exception):
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
 
-def api_error(error: Exception, fields: Collection[str] = ()) -> ApiError:
-    """What a client is told of an error of the runtime. `fields`: those of the request, to name the one at fault.
+def api_error(error: Exception, fields: Collection[str] = (), names: Mapping[str, str] | None = None) -> ApiError:
+    """What a client is told of an error of the runtime. `fields`: those of the request, to name the one at fault;
+    `names`: what the request calls a field that messages of the runtime call otherwise.
 
     Of a mistake of our own nothing but that it happened: the log has the rest.
     """
@@ -90,13 +94,21 @@ def api_error(error: Exception, fields: Collection[str] = ()) -> ApiError:
         return error
     for kind, status, code in _STATUS:
         if isinstance(error, kind):
-            if "max_length is" in str(error):
+            message = _renamed(str(error), names or {})
+            if "max_length is" in message:
                 code = "context_length_exceeded"  # clients look for this name to shorten what they send
-            param = _field(str(error), fields) if status == 400 else None
-            return ApiError(status, str(error), param=param, code=code, retry=status in (429, 503))
+            param = _field(message, fields) if status == 400 else None
+            return ApiError(status, message, param=param, code=code, retry=status in (429, 503))
     return ApiError(500, "The server failed; its log has the reason under this request's id.", code="internal")
 
 
+def _renamed(message: str, names: Mapping[str, str]) -> str:
+    for ours, theirs in names.items():
+        message = re.sub(rf"\b{ours}\b", theirs, message)
+    return message
+
+
 def _field(message: str, fields: Collection[str]) -> str | None:
-    """The field that a message of ours is about: it names it first."""
+    """The field that a message of ours is about: it names it first; of a sum the last one is what can be changed."""
+    message = re.sub(r"^prompt \+ ", "", message)
     return next((word for word in re.findall(r"[a-z_]+", message) if word in fields), None)

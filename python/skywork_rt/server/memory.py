@@ -9,7 +9,7 @@ from typing import Any
 
 from skywork_rt import _core
 from skywork_rt.bundle.info import BundleInfo
-from skywork_rt.errors import CapacityError
+from skywork_rt.errors import CapacityError, InvalidArgumentError
 
 __all__ = ["Need", "need_of"]
 
@@ -33,15 +33,17 @@ class Need:
 def need_of(path: str, options: Mapping[str, Any], most: int | None) -> tuple[Need, Mapping[str, Any]]:
     """What the bundle takes, and the options to open it with: where memory is bounded, its cache is bounded too.
 
-    Raises CapacityError when its weights alone are too large, BundleNotFoundError and CorruptBundleError.
+    Raises CapacityError when its weights alone are too large, BundleNotFoundError, CorruptBundleError and
+    InvalidArgumentError.
     """
     bundle, model = BundleInfo.open(path), _core.read_bundle_model(path)
     weights = _weights(bundle, str(options.get("weights", "auto")))
-    width = 2 if options.get("kv_cache") == "f16" else 4
-    token = 2 * model.layers * model.kv_heads * model.head_dim * width
-    length = int(options.get("max_length") or model.max_length)
-    tokens = int(options.get("max_cached_tokens") or length * int(options.get("max_batch") or _default("max_batch")))
-    cache = min(tokens * token, int(options.get("max_cache_bytes") or tokens * token))
+    number = 2 if options.get("kv_cache") == "f16" else 4
+    token = 2 * model.layers * model.kv_heads * model.head_dim * number
+    length = _whole(options, "max_length") or model.max_length
+    width = _whole(options, "max_batch") or _default("max_batch")
+    tokens = _whole(options, "max_cached_tokens") or length * width
+    cache = min(tokens * token, _whole(options, "max_cache_bytes") or tokens * token)
     if most is None:
         return Need(weights, cache, length), options
     if weights + _LEAST_CACHE * token > most:
@@ -61,6 +63,14 @@ def _weights(bundle: BundleInfo, chosen: str) -> int:
     if sizes:
         return max(sizes)
     return sum(file.stat().st_size for file in bundle.directory.iterdir() if file.is_file())  # graphs alone
+
+
+def _whole(options: Mapping[str, Any], name: str) -> int:
+    """0 for what is not given. A config file may hold anything. Raises InvalidArgumentError."""
+    value = options.get(name) or 0
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidArgumentError(f"{name} is {value!r:.80} ({type(value).__name__}), but must be a whole number")
+    return value
 
 
 def _default(name: str) -> int:

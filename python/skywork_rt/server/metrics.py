@@ -28,13 +28,17 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._ttft = self._histogram("time_to_first_token_seconds", "From submission to the first token.")
-        self._tpot = self._histogram("time_per_output_token_seconds", "Between tokens of a request, its mean.")
+        self._tpot = self._histogram("time_per_output_token_seconds", "Between tokens of an answer, its mean.")
         self._queue = self._histogram("request_queue_time_seconds", "From submission to the first step.")
         self._total = self._histogram("e2e_request_latency_seconds", "From submission to the last token.")
         self._prompt = self._histogram("request_prompt_tokens", "Tokens of a prompt.", _TOKENS)
         self._output = self._histogram("request_generation_tokens", "Tokens of all answers to a prompt.", _TOKENS)
         self._success = self._counter("request_success", "Answers by why they ended.", "finished_reason")
-        self._errors = self._counter("request_errors", "Requests that failed, by code.", "code")
+        self._errors = self._counter(
+            "request_errors",
+            "Requests that failed, by code; without a model those that failed before it was known.",
+            "code",
+        )
         self._gone = self._counter("request_disconnects", "Requests whose client left before the end.")
         self._http = Counter(
             _PREFIX + "http_requests", "Answers by route and status.", ("path", "status"), registry=self._registry
@@ -50,8 +54,9 @@ class Metrics:
         self._queue.labels(model).observe(timings.queued)
         self._ttft.labels(model).observe(timings.ttft)
         self._total.labels(model).observe(timings.total)
-        if timings.tpot is not None:
-            self._tpot.labels(model).observe(timings.tpot)
+        longest = max((len(output.token_ids) for output in result.outputs), default=0)
+        if longest > 1:  # samples of one prompt run side by side, so the longest one has taken the time
+            self._tpot.labels(model).observe((timings.total - timings.ttft) / (longest - 1))
         self._prompt.labels(model).observe(len(result.prompt_token_ids))
         self._output.labels(model).observe(timings.tokens)
         for output in result.outputs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,10 @@ __all__ = ["Model", "Models"]
 class Model:
     """One named bundle, open or not."""
 
-    def __init__(self, name: str, path: str, options: Mapping[str, Any], need: Need) -> None:
+    def __init__(
+        self, name: str, path: str, options: Mapping[str, Any], need: Need, changed: Callable[[], None]
+    ) -> None:
+        """`changed` is told when it has opened, has failed to, or has closed, whoever still waits for that."""
         self.name = name
         self._length = need.length
         self.path = path
@@ -33,6 +36,7 @@ class Model:
         self.users = 0
         self.last_used = 0.0
         self._options = options
+        self._changed = changed
         self._opening: asyncio.Task[_Open] | None = None
         self._open: _Open | None = None
         self._closing = False
@@ -76,18 +80,13 @@ class Model:
     async def open(self) -> None:
         """Opens it and runs a few tokens, so that the first request finds everything in its place. Who waits for this
         may leave: it goes on for the others."""
-        opening = self.begin_to_open()
-        try:
-            self._open = await asyncio.shield(opening)
-        except SkyworkError:
-            if self._opening is opening:
-                self._opening = None
-            raise
+        await asyncio.shield(self.begin_to_open())
 
     def begin_to_open(self) -> asyncio.Task[_Open]:
         """From here on it takes memory."""
         if self._opening is None:
-            self._opening = asyncio.create_task(asyncio.to_thread(_opened, self.path, self._options))
+            self._opening = asyncio.create_task(self._opened())
+            self._opening.add_done_callback(_hear)
         return self._opening
 
     async def close(self) -> None:
@@ -96,6 +95,18 @@ class Model:
         if opening is not None and not self._closing:
             self._closing = True
             await asyncio.shield(asyncio.create_task(self._close(opening)))
+
+    async def _opened(self) -> _Open:
+        try:
+            opened = await asyncio.to_thread(_opened, self.path, self._options)
+            if not self._closing:
+                self._open = opened
+        except Exception:
+            self._opening = None  # the next request tries again
+            raise
+        finally:
+            self._changed()
+        return opened
 
     async def _close(self, opening: asyncio.Task[_Open]) -> None:
         try:
@@ -106,6 +117,7 @@ class Model:
             pass  # it had not opened
         finally:
             self._opening, self._closing = None, False
+            self._changed()
 
 
 @dataclass(frozen=True)
@@ -175,7 +187,7 @@ class Models:
             need, options = need_of(path, settings.generator, self._most)
         except SkyworkError as error:
             raise type(error)(f"model {name}: {error}") from error
-        return Model(name, path, options, need)
+        return Model(name, path, options, need, self._note_change)
 
     async def _make_room_and_open(self, model: Model) -> None:
         try:
@@ -191,7 +203,6 @@ class Models:
                 retry=True,
             ) from None
         except SkyworkError as error:
-            self._note_change()
             raise ApiError(
                 503, f"The model {model.name} cannot be opened: {error}", code=error.code, retry=True
             ) from error
@@ -206,7 +217,6 @@ class Models:
         idle = [other for other in taken if other.is_open and other.users == 0]
         if idle and not self._fits(model, [other for other in taken if not other.closing]):
             await min(idle, key=lambda other: other.last_used).close()
-            self._note_change()
         else:
             await self._change.wait()
 
@@ -217,6 +227,12 @@ class Models:
         """Wakes up all who wait for memory."""
         self._change.set()
         self._change = asyncio.Event()
+
+
+def _hear(opening: asyncio.Task[_Open]) -> None:
+    """Takes note of a failure even if all who waited have left."""
+    if not opening.cancelled():
+        opening.exception()
 
 
 def _opened(path: str, options: Mapping[str, Any]) -> _Open:

@@ -18,9 +18,10 @@ from skywork_rt.errors import InvalidArgumentError, SkyworkError
 from skywork_rt.server.errors import ApiError, api_error
 from skywork_rt.server.json_body import parse_object
 from skywork_rt.server.limits import check_prompt, check_samples, read_body
+from skywork_rt.server.messages import template_messages
 from skywork_rt.server.models import Model
 from skywork_rt.server.schemas.base import Schema, parse
-from skywork_rt.server.schemas.chat import Conversation, chat_arguments, template_messages
+from skywork_rt.server.schemas.chat import Conversation, chat_arguments
 from skywork_rt.server.schemas.generation import Generation, check_generation, terms_of
 from skywork_rt.server.schemas.sampling import sampling_values
 from skywork_rt.server.state import Server, server_of
@@ -30,6 +31,8 @@ from skywork_rt.server.work import Work
 __all__ = ["Call", "object_of", "opened", "parsed_as", "read"]
 
 S = TypeVar("S", bound=Schema)
+_QUICK_BYTES = 1 << 16
+"""A body of so many bytes is read in some milliseconds, which other requests can wait."""
 
 
 @dataclass
@@ -46,6 +49,12 @@ class Call:
     def fields(self) -> frozenset[str]:
         """Names of the request's fields, to name the one at fault."""
         return frozenset(type(self.request).model_fields)
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """What the request calls the fields that messages of the runtime call otherwise."""
+        given = self.request.model_fields_set
+        return {ours: theirs for ours, theirs in self.request.engine_names.items() if theirs in given}
 
     def params(self, *, without: Collection[str] = (), **changes: Any) -> SamplingParams:
         """The model's own defaults with what the request gives, and `changes`; the request's fields `without` mean
@@ -66,14 +75,19 @@ class Call:
 
     async def chat_prompt(self, conversation: Conversation) -> Prompt:
         """The prompt of a conversation, within the bounds."""
-        messages = template_messages(conversation.messages)
+        messages = self.said(conversation.messages, "messages")
         arguments = chat_arguments(conversation)
         return await self._prompt("messages", self.model.generator.chat_prompt, messages, **arguments)
 
     async def prompt_of_messages(self, messages: list[Any], field: str, template_args: dict[str, Any] | None) -> Prompt:
         """The same of messages that have no other fields beside them."""
-        said = template_messages(messages)
+        said = self.said(messages, field)
         return await self._prompt(field, self.model.generator.chat_prompt, said, template_args=template_args)
+
+    def said(self, messages: list[Any], field: str, tools: Any = None) -> list[dict[str, Any]]:
+        """The messages of a field as the model's template takes them. Raises ApiError, UnsupportedError."""
+        template = self.model.generator.chat_templates.choose(tools)
+        return template_messages(messages, field, template, lenient=self.server.settings.lenient)
 
     def work(self, prompts: list[Prompt], params: SamplingParams) -> Work:
         """What runs: prompts that all use the same parameters."""
@@ -86,7 +100,7 @@ class Call:
         try:
             prompt = await asyncio.to_thread(make, *arguments, **named)
         except InvalidArgumentError as error:
-            raise ApiError(400, str(error), param=field, code="invalid_value") from error
+            raise ApiError(400, api_error(error, names=self.names).message, param=field) from error
         check_prompt(prompt, self.model.generator, self.server.settings, field)
         return prompt
 
@@ -111,7 +125,10 @@ async def read(request: Request, schema: type[S]) -> S:
 
 async def object_of(request: Request) -> Mapping[str, Any]:
     """The JSON object in the body. Raises ApiError."""
-    return parse_object(await read_body(request, server_of(request).settings))
+    body = await read_body(request, server_of(request).settings)
+    if len(body) <= _QUICK_BYTES:
+        return parse_object(body)
+    return await asyncio.to_thread(parse_object, body)  # seconds for megabytes of small values
 
 
 def parsed_as(request: Request, schema: type[S], given: Mapping[str, Any]) -> S:
@@ -134,6 +151,4 @@ async def opened(request: Request, parsed: Schema) -> AsyncIterator[Call]:
         async with server.models.use(model):
             yield call
     except (SkyworkError, ApiError) as error:
-        told = api_error(error, call.fields)
-        server.metrics.failed(model.name, told.code or str(told.status))
-        raise told from error
+        raise api_error(error, call.fields, call.names) from error

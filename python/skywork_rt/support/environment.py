@@ -21,6 +21,7 @@ __all__ = [
     "MSRUN_RANK",
     "MSRUN_RANKS",
     "MSRUN_ROLE",
+    "RAY_ADDRESS",
     "TEST_CACHE",
     "VARIABLES",
     "Variable",
@@ -71,6 +72,9 @@ COMPAT_WEIGHTS = Variable(
 MSRUN_ROLE = Variable("MS_ROLE", "Set by msrun: MS_WORKER makes a rank of `skywork-rt train`, MS_SCHED its scheduler.")
 MSRUN_RANK = Variable("RANK_ID", "Set by msrun: which rank a process is.")
 MSRUN_RANKS = Variable("RANK_SIZE", "Set by msrun: how many ranks there are.")
+RAY_ADDRESS = Variable(
+    "RAY_ADDRESS", "Ray's own: the cluster that `skywork-rt serve --ray` joins. Unset: it starts one on this machine."
+)
 
 VARIABLES = (
     CACHE,
@@ -86,4 +90,5 @@ VARIABLES = (
     MSRUN_ROLE,
     MSRUN_RANK,
     MSRUN_RANKS,
+    RAY_ADDRESS,
 )

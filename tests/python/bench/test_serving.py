@@ -262,6 +262,15 @@ def test_limits_and_loads_are_read() -> None:
     assert math.isinf(parse_loads("inf", None)[0].rate or 0)
 
 
+@pytest.mark.parametrize("option", ["--json", "--markdown", "--plot"])
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_measured(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path, reason in ((tmp_path / "none" / "x.svg", "does not exist"), (tmp_path, "is a folder")):
+        assert run(["bench", "serve", "--url", "http://127.0.0.1:9", option, str(path)]) == 2
+        assert reason in capsys.readouterr().err
+
+
 async def test_who_is_not_there_is_told(free_url: str) -> None:
     async with Client(free_url, "m", timeout=1) as client:
         assert (await client.call(ONE, Clock(), 0.0)).error == "connection"

@@ -9,12 +9,16 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import aiohttp
 import ray
 from ray import serve
+from ray.serve._private.request_router import PowerOfTwoChoicesRequestRouter
+from ray.serve.config import RequestRouterConfig
 
 from skywork_rt.server.ray import build
+from skywork_rt.server.ray.exchange import Exchange
 
 
 def free_port() -> int:
@@ -25,12 +29,15 @@ def free_port() -> int:
 
 @contextmanager
 def ray_serve() -> Iterator[str]:
-    """The URL of a Ray instance's proxy."""
+    """The URL of a Ray instance's proxy. In this process itself handles have Ray Serve's own router, to compare with:
+    the router of an application is that of its ingress."""
+    own = patch.object(RequestRouterConfig, "get_request_router_class", lambda _: PowerOfTwoChoicesRequestRouter)
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         port = free_port()
         serve.start(http_options={"host": "127.0.0.1", "port": port})
-        yield f"http://127.0.0.1:{port}"
+        with own:
+            yield f"http://127.0.0.1:{port}"
         serve.shutdown()
     finally:
         ray.shutdown()
@@ -46,11 +53,11 @@ class App:
         named = {model: str(path) for model, path in models.items()}
         args = {"models": named, "replica_cpus": 0.1, "generator": {"backend": "native"}, **options}
         serve.run(build(args), name=name, route_prefix=f"/{name}")
+        self._handle = serve.get_deployment_handle("replicas", name)
 
     async def stats(self) -> dict[str, dict[str, dict[str, Any]]]:
         """`Generator.stats` by replica and model."""
-        handle = serve.get_deployment_handle("replicas", self.name)
-        return dict(await handle.broadcast("stats").results_async(timeout_s=10))
+        return dict(await self._handle.broadcast("stats").results_async(timeout_s=10))
 
     async def total(self, key: str) -> int:
         return sum(int(stats[key]) for models in (await self.stats()).values() for stats in models.values())
@@ -63,6 +70,18 @@ class App:
         data = body if isinstance(body, bytes) else json.dumps({"model": self.models[0], **body}).encode()
         async with aiohttp.ClientSession() as session, session.post(self.url + path, data=data, headers=JSON) as answer:
             return answer.status, json.loads(await answer.read())
+
+    async def post_by_default_router(self, body: dict[str, Any]) -> tuple[int, Any]:
+        """As `post`, but this process chooses the replica, by Ray Serve's own router."""
+        data = json.dumps({"model": self.models[0], **body}).encode()
+        path = "/v1/completions"
+        scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": []}
+        status, received = 0, b""
+        async for batch in self._handle.messages.options(stream=True).remote(Exchange.of(scope, data)):
+            for message in batch:
+                status = message.get("status", status)
+                received += message.get("body", b"")
+        return status, json.loads(received)
 
     async def events(self, body: dict[str, Any], begun: Callable[[], None] = lambda: None) -> list[Any]:
         """The events of a stream, "[DONE]" as itself; an error is one event. `begun` is called at the first."""
@@ -83,9 +102,9 @@ class App:
 JSON = {"content-type": "application/json"}
 
 
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10, pause: float = 0.05) -> None:
     """Waits for something of another process."""
     end = asyncio.get_running_loop().time() + seconds
     while not await condition():
         assert asyncio.get_running_loop().time() < end, "it has not come in time"
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(pause)

@@ -28,6 +28,14 @@ def endless_server(endless_bundle: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="session")
+def lenient_server(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """With what others have switched off, and a name with a slash."""
+    options = ("--lenient", "--allow-priority", "--log-prompts")
+    with serving(tmp_path_factory.mktemp("lenient"), f"people/tiny={tiny_bundle}", *options) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def tiny(tiny_bundle: Path) -> Iterator[skywork_rt.Generator]:
     """The tiny model in this process, to compare with."""
     with skywork_rt.Generator(tiny_bundle, backend="native", threads=1) as generator:

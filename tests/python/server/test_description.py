@@ -41,7 +41,7 @@ def test_the_description_is_served_and_has_every_route(http: httpx.Client) -> No
     served = http.get("/openapi.json").json()
     assert served == describe(ENDPOINTS, with_keys=False)
     assert {(path, method) for path, methods in served["paths"].items() for method in methods} == {
-        (endpoint.path, endpoint.method.lower()) for endpoint in ENDPOINTS
+        (endpoint.shown, endpoint.method.lower()) for endpoint in ENDPOINTS
     }
     fields = served["components"]["schemas"]["CompletionRequest"]["properties"]
     assert {"prompt", "temperature", "top_k", "stop", "logprobs", "stream_options", "best_of"} <= set(fields)

@@ -112,6 +112,19 @@ def test_a_request_that_takes_too_long_is_told_so(tight: Serving, keyed: httpx.C
             pass
 
 
+def test_a_stream_of_a_response_that_takes_too_long_ends_with_an_event_of_its_number(tight: Serving) -> None:
+    with openai.OpenAI(base_url=tight.base, api_key="secret", max_retries=0) as client:
+        endless = {"ignore_eos": True}
+        stream = client.responses.create(
+            model="m", input="x", max_output_tokens=50_000, stream=True, extra_body=endless
+        )
+        events = list(stream)
+    last = events[-1]
+    assert last.type == "error"
+    assert last.code == "deadline_exceeded"
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+
+
 def test_headers_and_bodies_that_do_not_come_are_given_up(tight: Serving) -> None:
     for begin in (b"", b"GET /health HTTP/1.1\r\nHost: x\r\n"):
         with connect(tight.url) as connection:
@@ -142,11 +155,26 @@ def test_browsers_of_the_named_origin_alone_are_let_in(tight: Serving) -> None:
     assert answer.headers["access-control-allow-origin"] == "https://app.example"
     other = httpx.options(tight.url + "/v1/completions", headers={"origin": "https://evil.example", **asks})
     assert "access-control-allow-origin" not in other.headers
+    asked = {**ENDLESS, "max_tokens": 1}
+    headers = {"origin": "https://app.example", "authorization": "Bearer secret"}
+    allowed = httpx.post(tight.url + "/v1/completions", json=asked, headers=headers)
+    assert allowed.status_code == 200
+    assert allowed.headers["access-control-allow-origin"] == "https://app.example"
 
 
 def test_no_browser_is_let_in_unless_told(tiny_server: Serving) -> None:
-    answer = httpx.get(tiny_server.url + "/v1/models", headers={"origin": "https://app.example"})
+    """What a page sends without asking first is not run either."""
+    headers = {"origin": "https://app.example", "content-type": "text/plain"}
+    asked = {"prompt": "x", "max_tokens": 1}
+    before = tiny_server.gauge("prompt_tokens_total")
+    answer = httpx.post(tiny_server.url + "/v1/completions", content=json.dumps(asked), headers=headers)
+    assert answer.status_code == 403
+    assert refusal(answer)["code"] == "origin_not_allowed"
     assert not [name for name in answer.headers if name.startswith("access-control")]
+    assert httpx.get(tiny_server.url + "/v1/models", headers={"origin": "null"}).status_code == 403
+    assert tiny_server.gauge("prompt_tokens_total") == before
+    own = {"origin": tiny_server.url}  # a page of this server itself
+    assert httpx.post(tiny_server.url + "/v1/completions", json=asked, headers=own).status_code == 200
 
 
 def test_requests_beyond_the_places_are_told_to_come_again(tight: Serving) -> None:
@@ -190,11 +218,13 @@ async def patient_flood(server: Serving, count: int) -> int:
     return sum(len(answer.choices) for answer in answers)
 
 
-def test_an_unknown_field_passes_where_the_server_is_lenient(tiny_bundle: Path, tmp_path: Path) -> None:
-    with serving(tmp_path, f"tiny={tiny_bundle}", "--lenient", "--allow-priority") as server:
+def test_an_unknown_field_passes_where_the_server_is_lenient(lenient_server: Serving) -> None:
+    with httpx.Client(base_url=lenient_server.base) as client:
         asked = {"prompt": "x", "max_tokens": 2, "tempreture": 1, "priority": -1}
-        assert httpx.post(server.url + "/v1/completions", json=asked).status_code == 200
-        assert httpx.post(server.url + "/v1/completions", json={**asked, "suffix": "x"}).status_code == 400
+        assert client.post("/completions", json=asked).status_code == 200
+        assert client.post("/completions", json={**asked, "suffix": "x"}).status_code == 400
+        said = {"role": "user", "content": "x", "mood": "good"}
+        assert client.post("/chat/completions", json={"messages": [said], "max_tokens": 2}).status_code == 200
 
 
 def test_pipelined_requests_are_answered_in_order(tiny_server: Serving) -> None:

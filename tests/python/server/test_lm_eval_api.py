@@ -54,7 +54,7 @@ def evaluate(model: Any, task: str, **options: Any) -> dict[str, Any]:
 
     logging.disable(logging.WARNING)
     found = simple_evaluate(
-        model=model, tasks=[task], task_manager=tasks(), log_samples=True, bootstrap_iters=0, limit=4, **options
+        model=model, tasks=[task], task_manager=tasks(), log_samples=True, bootstrap_iters=0, limit=2, **options
     )
     assert found is not None
     return dict(found)

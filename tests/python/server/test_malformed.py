@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -143,7 +144,7 @@ def test_what_is_no_http_is_ended(tiny_server: Serving, begin: bytes) -> None:
 
 @pytest.mark.slow
 def test_a_body_of_many_wrong_values_holds_nobody_up(tiny_server: Serving) -> None:
-    many = json.dumps(["x"] * 300_000)
+    many = json.dumps(["x"] * 100_000)
     for field in ("stop_token_ids", "bad_words_ids", "prompt", "stop"):
         body = f'{{"prompt": "x", "max_tokens": 1, "{field}": {many}}}'.encode()
         if field == "prompt":
@@ -151,6 +152,19 @@ def test_a_body_of_many_wrong_values_holds_nobody_up(tiny_server: Serving) -> No
         answer = httpx.post(tiny_server.url + "/v1/completions", content=body, timeout=10)
         assert answer.status_code == 400
         assert answer.elapsed.total_seconds() < 5
+
+
+@pytest.mark.slow
+def test_others_are_answered_while_a_long_body_is_read(tiny_server: Serving, http: httpx.Client) -> None:
+    body = b'{"prompt": [' + b",".join([b"[]"] * 400_000) + b"]}"
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(httpx.post, tiny_server.url + "/v1/completions", content=body, timeout=60)
+        meanwhile = 0
+        while not asking.done():
+            assert http.get("/health").status_code == 200
+            meanwhile += 1
+        assert asking.result().status_code == 400
+    assert meanwhile > 3
 
 
 @pytest.mark.slow

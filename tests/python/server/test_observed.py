@@ -59,6 +59,33 @@ def test_the_page_is_prometheus_own_format_in_both_dialects(http: httpx.Client) 
     assert len(families) >= 20
 
 
+def test_errors_are_counted_by_code_wherever_they_arise(tiny_server: Serving, http: httpx.Client) -> None:
+    def count(code: str, model: str) -> float:
+        return tiny_server.metrics().get(f"request_errors_total{{code={code},model_name={model}}}", 0.0)
+
+    kinds = {("invalid_json", ""): b"{", ("model_not_found", ""): b'{"model": "other", "prompt": "x"}',
+             ("invalid_type", ""): b'{"prompt": "x", "n": "many"}',
+             ("context_length_exceeded", "tiny"): b'{"prompt": "x", "max_tokens": 99999}'}  # fmt: skip
+    before = {kind: count(*kind) for kind in kinds}
+    for body in kinds.values():
+        http.post("/v1/completions", content=body)
+    assert {kind: count(*kind) - before[kind] for kind in kinds} == dict.fromkeys(kinds, 1)
+
+
+def test_time_a_token_is_that_of_one_answer(tiny_server: Serving, http: httpx.Client) -> None:
+    """Answers to one prompt run side by side: eight of them take no eighth of the time a token."""
+
+    def taken() -> tuple[float, float]:
+        found = tiny_server.metrics()
+        return tuple(found.get(f"{name}_sum{{model_name=tiny}}", 0.0) for name in (  # type: ignore[return-value]
+            "time_per_output_token_seconds", "e2e_request_latency_seconds"))  # fmt: skip
+
+    before = taken()
+    http.post("/v1/completions", json={**ASKED, "n": 8, "max_tokens": 100, "temperature": 1})
+    per_token, whole = (after - earlier for after, earlier in zip(taken(), before, strict=True))
+    assert 0.3 * whole < 99 * per_token < whole
+
+
 def test_a_thousand_paths_make_one_series(tiny_server: Serving, http: httpx.Client) -> None:
     for number in range(20):
         http.get(f"/nothing/{number}")
@@ -84,12 +111,11 @@ def test_a_line_of_the_log_has_everything_but_the_prompt(tiny_server: Serving, h
     assert SECRET[:10] not in log
 
 
-def test_prompts_are_logged_only_when_told(tiny_bundle: Path, tmp_path: Path) -> None:
-    with serving(tmp_path, f"tiny={tiny_bundle}", "--log-prompts") as server:
-        answer = httpx.post(server.url + "/v1/completions", json=ASKED, headers={"x-request-id": "told"}).json()
-        line = _line(server, "told")
-        assert SECRET in line["prompts"][0]
-        assert line["answers"] == [[answer["choices"][0]["text"]]]
+def test_prompts_are_logged_only_when_told(lenient_server: Serving) -> None:
+    answer = httpx.post(lenient_server.base + "/completions", json=ASKED, headers={"x-request-id": "told"}).json()
+    line = _line(lenient_server, "told")
+    assert SECRET in line["prompts"][0]
+    assert line["answers"] == [[answer["choices"][0]["text"]]]
 
 
 def _line(server: Serving, request_id: str) -> dict[str, Any]:

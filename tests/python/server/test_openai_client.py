@@ -315,7 +315,11 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"max_tokens": 3, "max_completion_tokens": 4}, "max_completion_tokens", "contradict"),
     ({"messages": []}, "messages", "at least 1"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages", "text only"),
-    ({"messages": [{"role": "wizard", "content": "x"}]}, "messages", "unknown role"),
+    ({"messages": [{"role": "wizard", "content": "x"}]}, "messages[0].role", "must be one of developer, system, user"),
+    ({"messages": [{"content": "x"}]}, "messages[0].role", "must be a text"),
+    ({"messages": ["x"]}, "messages[0]", "role and content"),
+    ({"messages": [{"role": "user", "content": "x", "contant": "y"}]}, "messages[0].contant", "Unknown field"),
+    ({"messages": [{"role": "assistant", "tool_calls": [{"id": "1"}]}]}, "messages[0].tool_calls", "does not write it"),
     ({"top_logprobs": 3}, "top_logprobs", "set logprobs"),
     ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "at most 20"),
     ({"logit_bias": {"x": 1}}, "logit_bias", "no token id"),
@@ -340,6 +344,39 @@ def test_wrong_values_are_refused_by_name(
         client.chat.completions.create(**arguments)
     assert caught.value.param == param
     assert caught.value.type == "invalid_request_error"
+
+
+def test_fields_of_responses_are_named_as_the_client_names_them(client: openai.OpenAI) -> None:
+    wrong: list[tuple[dict[str, Any], str, str]] = [
+        ({"max_output_tokens": 10**6}, "max_output_tokens", "set max_output_tokens to at most"),
+        ({"top_logprobs": 21}, "top_logprobs", "top_logprobs is 21"),
+        ({"input": []}, "input", "input is empty"),
+        ({"input": [{"role": "wizard", "content": "x"}]}, "input[0].role", "must be one of"),
+        ({"input": [{"role": "user", "content": "x", "contant": "y"}]}, "input[0].contant", "Unknown field"),
+        ({"input": [{"type": "function_call_output"}]}, "input[0]", "only messages"),
+        ({"text": {"format": {"type": "json_object"}}}, "text.format", "not there yet"),
+    ]
+    for change, param, reason in wrong:
+        arguments: dict[str, Any] = {"model": "tiny", "input": "x", **change}
+        with pytest.raises(openai.BadRequestError, match=reason) as caught:
+            client.responses.create(**arguments)
+        assert caught.value.param == param, change
+
+
+def test_an_answer_may_be_sent_back_as_clients_hold_it(client: openai.OpenAI, tiny: Generator) -> None:
+    """With all its empty fields, as a part of the next conversation."""
+    short = {"temperature": 0, "max_tokens": 4}
+    first = client.chat.completions.create(model="tiny", messages=MESSAGES, temperature=0, max_tokens=4)
+    said: Any = [*MESSAGES, first.choices[0].message.model_dump(), {"role": "user", "content": "More", "name": "me"}]
+    second = client.chat.completions.create(model="tiny", messages=said, temperature=0, max_tokens=4)
+    plain = [*MESSAGES, {"role": "assistant", "content": first.choices[0].message.content},
+             {"role": "user", "content": "More"}]  # fmt: skip
+    wanted = tiny.chat(plain, tiny.default_params.replace(**short)).text
+    assert second.choices[0].message.content == wanted
+    response = client.responses.create(model="tiny", input=MESSAGES, temperature=0, max_output_tokens=4)
+    items: Any = [*MESSAGES, *(item.model_dump() for item in response.output), {"role": "user", "content": "More"}]
+    answer = client.responses.create(model="tiny", input=items, temperature=0, max_output_tokens=4)
+    assert answer.output_text == wanted
 
 
 def test_a_completion_that_cannot_be_is_refused_by_name(client: openai.OpenAI) -> None:

@@ -47,13 +47,30 @@ def test_settings_that_nobody_knows_are_refused_with_the_nearest() -> None:
     ("text", "reason"),
     [
         ("- a\n", "holds no options"), ("port: [\n", "cannot be read"), ("prot: 1\n", "did you mean 'port'"),
-        ("models: [a]\n", "names and bundles"), ("!!python/object/apply:os.system ['true']\n", "cannot be read"),
+        ("models: [a]\n", "names and bundles"), ("port: 1\nport: 2\n", "there twice"),
+        ("max-samples: 1\nmax_samples: 2\n", "max_samples twice"),
+        ("!!python/object/apply:os.system ['true']\n", "cannot be read"),
     ],
 )  # fmt: skip
 def test_a_wrong_config_file_says_what_is_wrong(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(InvalidArgumentError, match=reason):
         read_config(tmp_path / "config.yaml")
+
+
+def test_a_config_file_may_hold_the_options_of_ray(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.yaml").write_text("models: {m: bundle}\nreplicas: 2\n")
+    assert read_config(tmp_path / "config.yaml")["replicas"] == 2
+    assert run(["serve", "--config", str(tmp_path / "config.yaml")]) == 2
+    assert "replicas: these options need --ray" in capsys.readouterr().err
+
+
+def test_a_folder_may_have_an_equals_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lr=0.1" / "below").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "lr=0.1" / "below")
+    assert named_bundles([str(tmp_path / "lr=0.1")]) == {"lr=0.1": str(tmp_path / "lr=0.1")}
+    assert named_bundles([".."]) == {"lr=0.1": ".."}
+    assert named_bundles([f"m={tmp_path}/lr=0.1"]) == {"m": f"{tmp_path}/lr=0.1"}
 
 
 @pytest.mark.slow
@@ -63,10 +80,12 @@ def test_a_config_file_has_the_same_options_and_the_command_line_counts_first(
     (tmp_path / "bundle").symlink_to(tiny_bundle)
     (tmp_path / "config.yaml").write_text(
         "models:\n  small: bundle\nmax-samples: 3\nmax_prompt_tokens: 5\nmax_length: 64\napi_key: [one, two]\n"
+        "api_key_file: keys\n"
     )
+    (tmp_path / "keys").write_text("three\n")  # beside the config file
     with (
         serving(tmp_path, "--config", str(tmp_path / "config.yaml"), "--max-samples", "4") as server,
-        httpx.Client(base_url=server.url, headers={"authorization": "Bearer two"}) as client,
+        httpx.Client(base_url=server.url, headers={"authorization": "Bearer three"}) as client,
     ):
         (card,) = client.get("/v1/models").json()["data"]
         assert (card["id"], card["max_model_len"]) == ("small", 64)
@@ -80,6 +99,7 @@ def test_a_config_file_has_the_same_options_and_the_command_line_counts_first(
 def test_what_keeps_it_from_beginning_is_told(
     tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "wide.yaml").write_text("max_batch: many\n")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         for arguments, reason in (
@@ -89,6 +109,7 @@ def test_what_keeps_it_from_beginning_is_told(
             ([str(tiny_bundle), "--port", "0", "--max-model-memory", "10"], "raise it"),
             ([str(tiny_bundle), "--api-key-file", str(tmp_path / "none")], "cannot be read"),
             ([str(tiny_bundle), "--port", "70000"], "port is 70000"),
+            (["--config", str(tmp_path / "wide.yaml"), str(tiny_bundle)], "max_batch is 'many' (str)"),
         ):
             assert run(["serve", *arguments]) in (1, 2)
             assert reason in capsys.readouterr().err

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
+
+from skywork_rt.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from skywork_rt.bench.runner import Report
@@ -21,6 +24,7 @@ __all__ = [
     "Runtimes",
     "Threads",
     "all_threads",
+    "file_to_write",
     "machine_of",
     "one_subject",
     "progress",
@@ -28,7 +32,23 @@ __all__ = [
 ]
 
 BundlePath: TypeAlias = Annotated[Path, typer.Argument(help="Bundle directory, as 'skywork-rt export' writes it.")]
-JsonPath: TypeAlias = Annotated[Path | None, typer.Option("--json", help="Also write the rows to this file.")]
+
+
+def file_to_write(path: Path | None) -> Path | None:
+    """Refuses, before anything is measured, a file that could not be written after it."""
+    if path is not None and path.is_dir():
+        raise InvalidArgumentError(f"{path} is a folder; name a file in it")
+    if path is not None and not os.access(path.parent, os.W_OK):
+        reason = "cannot be written to" if path.parent.is_dir() else "does not exist"
+        raise InvalidArgumentError(
+            f"{path} cannot be written: the folder {path.parent} {reason}; make it, or name another"
+        )
+    return path
+
+
+JsonPath: TypeAlias = Annotated[
+    Path | None, typer.Option("--json", callback=file_to_write, help="Also write the rows to this file.")
+]
 Threads: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Default: all cores of the process.")]
 Repeat: TypeAlias = Annotated[int, typer.Option(min=1, help="Times that everything is measured.")]
 Runtimes: TypeAlias = Annotated[

@@ -13,6 +13,7 @@ from skywork_rt.bench.commands.common import (
     JsonPath,
     Runtimes,
     Threads,
+    file_to_write,
     machine_of,
     progress,
     terminated_like_interrupted,
@@ -44,7 +45,8 @@ def run(
         str | None, typer.Option(help="Runtime that the ratios are taken by. Default: the first one measured.")
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw the new_* metrics beside the published ones (PNG, SVG).")
+        Path | None,
+        typer.Option(callback=file_to_write, help="Draw the new_* metrics beside the published ones (PNG, SVG)."),
     ] = None,
     peer: Annotated[
         Path | None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from skywork_rt.bench.commands.common import JsonPath, file_to_write
 from skywork_rt.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -69,11 +70,14 @@ def serve(
     repeat: Annotated[int, typer.Option(min=1, help="Times that everything is measured, in turns.")] = 1,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one call may take.")] = 600.0,
     start_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a server may take to start.")] = 300.0,
-    json_path: Annotated[Path | None, typer.Option("--json", help="Also write the rows to this file.")] = None,
+    json_path: JsonPath = None,
     markdown_path: Annotated[
-        Path | None, typer.Option("--markdown", help="Also write what is printed to this file.")
+        Path | None,
+        typer.Option("--markdown", callback=file_to_write, help="Also write what is printed to this file."),
     ] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw throughput and latency by load (PNG, SVG).")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(callback=file_to_write, help="Draw throughput and latency by load (PNG, SVG).")
+    ] = None,
 ) -> None:
     """Measure servers that speak OpenAI's protocol, side by side: time to the first token (TTFT), time of a token
     after it (TPOT), throughput, goodput under limits, and errors by code."""
@@ -122,10 +126,10 @@ def _show(results: Results, json_path: Path | None, markdown_path: Path | None, 
     from skywork_rt.bench.serving.report import markdown, rows
 
     machine = describe_machine(usable_threads())
-    if json_path is not None:
-        write_document(json_path, machine, rows(results))
     text = markdown(results, machine)
     print(text)
+    if json_path is not None:
+        write_document(json_path, machine, rows(results))
     if markdown_path is not None:
         markdown_path.write_text(text + "\n", encoding="utf-8")
     if plot is not None:
@@ -175,7 +179,7 @@ def routing(
         float, typer.Option(min=0.01, max=10, help="Arrivals, as a share of what could be served without caches.")
     ] = 0.7,
     seed: Annotated[int, typer.Option(min=0, help="Of arrivals, prompts and choices.")] = 0,
-    json_path: Annotated[Path | None, typer.Option("--json", help="Also write the rows to this file.")] = None,
+    json_path: JsonPath = None,
 ) -> None:
     """Simulate routers over many replicas: how much of the prompts caches have, how even the replicas' work is, and
     (measured) what a choice costs."""
@@ -194,9 +198,9 @@ def routing(
             report("routing", done, len(ROUTERS))
             outcomes.append(simulate(fleet, made, router, seed))
         report("routing", len(ROUTERS), len(ROUTERS))
+    print(markdown(fleet, workload, outcomes))
     if json_path is not None:
         write_document(json_path, describe_machine(1), rows(outcomes))
-    print(markdown(fleet, workload, outcomes))
 
 
 def serve_load(

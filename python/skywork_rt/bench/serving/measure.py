@@ -25,6 +25,8 @@ _FEW_WORDS, _MORE_WORDS = 4, 24
 """Prompts from whose lengths it is learned how many tokens a word makes."""
 _WARM_UP_TOKENS = 8
 _BUSY_CLIENT = 0.8
+_ANSWER_SECONDS = 10.0
+"""What a server that runs already has to say that it is ready."""
 """A client that used this share of a core may have slowed down what it measured."""
 
 
@@ -121,7 +123,11 @@ async def _open(plan: Plan, target: Target, stack: contextlib.AsyncExitStack, re
         process = stack.enter_context(ServerProcess(target.label, target.command, plan.cpus))
     alive = process.check_alive if process else None
     async with Client(target.url, "", key=plan.key, timeout=10) as asking:
-        await wait_until_ready(asking, target.label, plan.start_timeout if process else 10, alive)
+        if process:
+            fix = "--start-timeout gives it longer"
+            await wait_until_ready(asking, target.label, plan.start_timeout, alive, fix)
+        else:
+            await wait_until_ready(asking, target.label, _ANSWER_SECONDS)
         model = plan.model or await first_model(asking, target.label)
     results.models[target.label] = model
     client = Client(target.url, model, extra=plan.extra, key=plan.key, timeout=plan.timeout)

@@ -70,8 +70,11 @@ def free_port() -> int:
         return int(opened.getsockname()[1])
 
 
-async def wait_until_ready(client: Client, label: str, seconds: float, alive: Any = None) -> None:
-    """Until /health answers 200, or where there is none /v1/models. Raises BenchError; `alive()` may raise, too."""
+async def wait_until_ready(
+    client: Client, label: str, seconds: float, alive: Any = None, fix: str = "start it, or give the address it has"
+) -> None:
+    """Until /health answers 200, or where there is none /v1/models. Raises BenchError, whose message ends with
+    `fix`; `alive()` may raise, too."""
     import aiohttp
 
     end, last = time.monotonic() + seconds, "no answer yet"
@@ -86,7 +89,7 @@ async def wait_until_ready(client: Client, label: str, seconds: float, alive: An
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             last = f"{type(error).__name__}: {error}"
         await asyncio.sleep(_POLL)
-    raise BenchError(f"{label}: not ready after {seconds:g} s ({last}); --start-timeout gives it longer")
+    raise BenchError(f"{label}: not ready after {seconds:g} s ({last}); {fix}")
 
 
 async def _health(client: Client) -> None:

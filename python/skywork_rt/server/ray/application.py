@@ -43,7 +43,7 @@ def bind(settings: ServerSettings, options: RayOptions) -> Any:
         ray_actor_options={"num_cpus": 0},
         graceful_shutdown_timeout_s=settings.drain_seconds,
     )
-    return ingress.bind(_replicas(settings, options), list(settings.models), settings.max_body_bytes)
+    return ingress.bind(_replicas(settings, options), settings)
 
 
 def _replicas(settings: ServerSettings, options: RayOptions) -> Any:

@@ -10,19 +10,21 @@ import asyncio
 import contextlib
 import json
 import re
-from collections.abc import Collection
 from typing import Any
 
 from ray import serve
 from ray.exceptions import RayActorError, RayTaskError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
+from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from skywork_rt.routing.prefix import prefix_of_request
 from skywork_rt.server.answers import error_response, event
-from skywork_rt.server.errors import ApiError
+from skywork_rt.server.errors import ApiError, ClientGone
+from skywork_rt.server.limits import read_body
 from skywork_rt.server.log import log_event
 from skywork_rt.server.ray.exchange import Exchange
+from skywork_rt.server.settings import ServerSettings
 
 __all__ = ["Ingress"]
 
@@ -34,11 +36,11 @@ _SAMPLE = re.compile(rb"^([A-Za-z_:][\w:]*)(?:\{(.*)\})?( .*)$")
 class Front:
     """The ASGI application before the replicas."""
 
-    def __init__(self, replicas: Any, models: Collection[str], max_body_bytes: int) -> None:
+    def __init__(self, replicas: Any, settings: ServerSettings) -> None:
         """`replicas`: the handle of their deployment."""
         self._replicas = replicas
-        self._models = tuple(models)
-        self._max_body = max_body_bytes
+        self._models = tuple(settings.models)
+        self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -49,14 +51,14 @@ class Front:
             return
         answer = _Answer(scope, send)
         try:
-            body = await _read(receive, self._max_body)
-            if body is None:
-                return
+            body = await read_body(Request(scope, receive), self._settings)
             exchange = Exchange.of(scope, body)
             if exchange.scope["path"] == "/metrics":
                 await self._metrics(exchange, answer)
             else:
                 await self._relay(_parsed(body), exchange, receive, answer)
+        except ClientGone:
+            return
         except ApiError as error:
             await answer.fail(error)
 
@@ -112,8 +114,8 @@ class Front:
 class Ingress:
     """The deployment that Ray's proxies call."""
 
-    def __init__(self, replicas: Any, models: Collection[str], max_body_bytes: int) -> None:
-        self._front = Front(replicas, models, max_body_bytes)
+    def __init__(self, replicas: Any, settings: ServerSettings) -> None:
+        self._front = Front(replicas, settings)
 
     def __serve_build_asgi_app__(self) -> Front:
         """Ray asks for the application once this object is made."""
@@ -160,20 +162,6 @@ async def _left(receive: Receive) -> None:
 
 async def _nothing_more() -> Message:
     return {"type": "http.disconnect"}
-
-
-async def _read(receive: Receive, most: int) -> bytes | None:
-    """The body; None when the client left before its end. Raises ApiError 413."""
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        body += message.get("body", b"")
-        if len(body) > most:
-            raise ApiError(413, f"The body is longer than {most} bytes.", code="body_too_long")
-        if not message.get("more_body", False):
-            return bytes(body)
 
 
 def _parsed(body: bytes) -> Any:

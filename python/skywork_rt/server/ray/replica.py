@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,6 +13,7 @@ from starlette.types import Message
 
 from skywork_rt.errors import BackendError
 from skywork_rt.server.app import create_app
+from skywork_rt.server.errors import ApiError
 from skywork_rt.server.models import Model
 from skywork_rt.server.ray.exchange import Exchange, run
 from skywork_rt.server.settings import ServerSettings
@@ -43,7 +45,8 @@ class Replica:
         """ASGI's messages of the answer, a list of those that came together at a time."""
         model = serve.get_multiplexed_model_id() if self._several else ""
         if model:
-            await self.hold(model)
+            with contextlib.suppress(ApiError):  # the application itself tells the client why
+                await self.hold(model)
         async for batch in run(self._app, exchange):
             yield batch
 

@@ -20,7 +20,7 @@ async def models(request: Request) -> Response:
 
 
 async def model(request: Request) -> Response:
-    """One of them."""
+    """One of them, whose name may have slashes."""
     return Json(_card(server_of(request).models.named(request.path_params["id"])))
 
 

@@ -32,7 +32,7 @@ async def responses(request: Request) -> Response:
         stack.push_async_callback(work.stop)
         await work.start()
         if parsed.stream:
-            return EventStream(_events(work, shape), stack.pop_all(), error_event="error")
+            return EventStream(_events(work, shape), stack.pop_all(), error_event=shape.failed)
         (result,) = await work.results()
         return Json(shape.finished(result))
 

@@ -25,7 +25,7 @@ _JSON, _EVENTS, _TEXT = "application/json", "text/event-stream", "text/plain"
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("/v1/models", "GET", models),
-    Endpoint("/v1/models/{id}", "GET", model, refusals=(404,)),
+    Endpoint("/v1/models/{id:path}", "GET", model, refusals=(404,)),
     Endpoint("/v1/completions", "POST", completions, (CompletionRequest,), (_JSON, _EVENTS), REFUSALS, works=True),
     Endpoint("/v1/chat/completions", "POST", chat_completions, (ChatRequest,), (_JSON, _EVENTS), REFUSALS, works=True),
     Endpoint("/v1/responses", "POST", responses, (ResponseRequest,), (_JSON, _EVENTS), REFUSALS, works=True),

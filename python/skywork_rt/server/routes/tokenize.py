@@ -12,7 +12,7 @@ from skywork_rt.api.generator import Generator
 from skywork_rt.errors import UnsupportedError
 from skywork_rt.server.answers import Json
 from skywork_rt.server.request import Call, object_of, opened, parsed_as
-from skywork_rt.server.schemas.chat import chat_arguments, template_messages
+from skywork_rt.server.schemas.chat import chat_arguments
 from skywork_rt.server.schemas.tokenize import TokenizeChatRequest, TokenizeFields, TokenizeTextRequest
 
 __all__ = ["tokenize"]
@@ -36,7 +36,8 @@ def _ids(call: Call) -> list[int]:
         return generator.encode(
             request.prompt, add_special_tokens=False if request.add_special_tokens is False else None
         )
-    return generator.encode_chat(template_messages(request.messages), **chat_arguments(request), tools=request.tools)
+    said = call.said(request.messages, "messages", request.tools)
+    return generator.encode_chat(said, **chat_arguments(request), tools=request.tools)
 
 
 def _strings(generator: Generator, ids: list[int]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -18,6 +18,9 @@ class Schema(BaseModel):
     """The fields of a request that we act on. Those of OpenAI that we do not are in `openai_fields`."""
 
     model_config = ConfigDict(strict=True, extra="forbid", protected_namespaces=())
+
+    engine_names: ClassVar[Mapping[str, str]] = {}
+    """What the engine's messages call a field of another name here."""
 
     model: str | None = None
     """Name of the model. It may be left out where the server has one only."""

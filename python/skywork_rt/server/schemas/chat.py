@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field
 from pydantic.config import JsonDict
 
 from skywork_rt.errors import InvalidArgumentError
-from skywork_rt.server.errors import ApiError
 from skywork_rt.server.schemas.base import Schema
 from skywork_rt.server.schemas.generation import Generation
 from skywork_rt.server.schemas.sampling import with_sampling
 
-__all__ = ["ChatFields", "ChatRequest", "Conversation", "template_messages"]
+__all__ = ["ChatFields", "ChatRequest", "Conversation", "chat_arguments"]
 
 _MESSAGES: JsonDict = {
     "type": "array",
@@ -60,6 +60,8 @@ class Conversation(Schema):
 class ChatFields(Conversation, Generation):
     """A conversation, and how its next message is made."""
 
+    engine_names: ClassVar[Mapping[str, str]] = {"max_tokens": "max_completion_tokens", "logprobs": "top_logprobs"}
+
     logprobs: bool | None = Field(None, description="Report the log-probability of each token.")
     top_logprobs: int | None = Field(
         None, ge=0, description="With logprobs: this many of the likeliest tokens at each place."
@@ -70,14 +72,6 @@ class ChatFields(Conversation, Generation):
 
 
 ChatRequest = with_sampling("ChatRequest", ChatFields)
-
-
-def template_messages(messages: list[Any]) -> list[dict[str, Any]]:
-    """The messages for a template. OpenAI's `developer` is what templates call `system`."""
-    for index, message in enumerate(messages):
-        if not isinstance(message, dict):
-            raise ApiError(400, f"messages[{index}] must be an object of role and content", param=f"messages[{index}]")
-    return [{**message, "role": "system"} if message.get("role") == "developer" else message for message in messages]
 
 
 def chat_arguments(request: Conversation) -> dict[str, Any]:

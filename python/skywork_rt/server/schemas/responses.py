@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, WithJsonSchema
 
@@ -36,6 +37,12 @@ _INPUT = {
 class ResponseFields(Generation):
     """What is said, and how it is answered. Nothing is stored: the whole conversation comes with every request."""
 
+    engine_names: ClassVar[Mapping[str, str]] = {
+        "max_tokens": "max_output_tokens",
+        "logprobs": "top_logprobs",
+        "messages": "input",
+    }
+
     input: Annotated[Any, WithJsonSchema(_INPUT)] = Field(description="A text, or the messages of a conversation.")
     instructions: str | None = Field(None, description="A system message before the input.")
     max_output_tokens: int | None = Field(
@@ -55,6 +62,9 @@ class ResponseFields(Generation):
             return self.top_logprobs
         return 0 if _LOGPROBS in (self.include or ()) else None
 
+
+_OF_ITEMS = frozenset({"type", "id", "status", "phase"})
+"""What a message has as an item of an answer, which comes back when that is sent again; no template reads it."""
 
 ResponseRequest = with_sampling("ResponseRequest", ResponseFields, without=("n", "logprobs", "prompt_logprobs"))
 
@@ -76,7 +86,12 @@ def _check(request: ResponseFields) -> None:
             raise ApiError(400, f"include: {name!r:.100} is not there; only {_LOGPROBS} is", param="include")
     text = request.text or {}
     for name, value in text.items():
-        if (name, value) not in (("format", {"type": "text"}), ("verbosity", "medium"), ("verbosity", None)):
+        if (name, value) not in (
+            ("format", {"type": "text"}),
+            ("format", None),
+            ("verbosity", "medium"),
+            ("verbosity", None),
+        ):
             raise ApiError(
                 400,
                 f"text.{name:.100}: structured outputs are not there yet; leave it out.",
@@ -96,7 +111,7 @@ def _message(item: Any, where: str) -> dict[str, Any]:
     content = item.get("content")
     if isinstance(content, list):
         content = [_part(part, f"{where}.content[{index}]") for index, part in enumerate(content)]
-    return {"role": item.get("role"), "content": content}
+    return {**{name: value for name, value in item.items() if name not in _OF_ITEMS}, "content": content}
 
 
 def _part(part: Any, where: str) -> dict[str, Any]:

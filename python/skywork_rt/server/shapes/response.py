@@ -10,6 +10,7 @@ from typing import Any
 from skywork_rt.api.params import SamplingParams
 from skywork_rt.api.results import CompletionOutput, Piece, RequestOutput
 from skywork_rt.server.answers import event
+from skywork_rt.server.errors import ApiError
 from skywork_rt.server.models import Model
 from skywork_rt.server.schemas.responses import ResponseFields
 from skywork_rt.server.shapes.logprobs import Shown, chat_logprobs
@@ -63,6 +64,10 @@ class ResponseShape:
         yield self._event("response.content_part.done", **self._place(), part=part)
         yield self._event("response.output_item.done", output_index=0, item=message)
         yield self._event(f"response.{answer['status']}", response=answer)
+
+    def failed(self, error: ApiError) -> bytes:
+        """The event that ends a stream early."""
+        return self._event("error", message=error.message, param=error.param, code=error.code)
 
     def _event(self, kind: str, **fields: Any) -> bytes:
         self._number += 1
