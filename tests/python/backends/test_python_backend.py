@@ -47,7 +47,8 @@ def test_the_engine_runs_on_it() -> None:
         samples = generator.generate([5], temperature=0.01, seed=1, max_tokens=3, n=3)
         assert [output.token_ids for output in samples.outputs] == [[6, 7, 8]] * 3
         assert generator.generate([96], **GREEDY).outputs[0].finish_reason == "stop"
-        assert [piece.token_ids for piece in generator.stream([1], **GREEDY)] == [[2], [3], [4], [5], [6]]
+        # Pieces that came while nobody looked are taken together.
+        assert [token for piece in generator.stream([1], **GREEDY) for token in piece.token_ids] == [2, 3, 4, 5, 6]
         score = generator.score([1, 2], [3, 4])
         assert score.is_greedy
     assert backend.is_shut_down

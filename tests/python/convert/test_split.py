@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from small_checkpoints import UNTIED, arrays_of, assert_equal, hugging_face, mindspore_arrays, small, write_file
 
@@ -346,7 +346,11 @@ GOOD = strategy_bytes(
 )
 
 
+SHARD_STEP = GOOD.index(b"\x30\x02")  # key and value of opt_weight_shard_step
+
+
 @settings(max_examples=300)
+@example(changes=[(SHARD_STEP, 0x32), (SHARD_STEP + 1, 0)], cut=len(GOOD))  # a list without values for a number
 @given(changes=st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), max_size=4), cut=st.integers(1))
 def test_any_bytes_are_a_strategy_or_refused(
     tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int]], cut: int

@@ -17,6 +17,7 @@ from typing import Any
 
 from skywork_rt.checkpoints.huggingface.json_file import read_json_object
 from skywork_rt.checkpoints.mindspore.wire import BYTES, VARINT, Field, WireError, fields, length_prefix, varint
+from skywork_rt.checkpoints.mindspore.wire import whole_number as wire_number
 from skywork_rt.checkpoints.mindspore.wire import whole_numbers as wire_numbers
 from skywork_rt.checkpoints.wrong_file import refuse_stand_in
 from skywork_rt.errors import CheckpointError
@@ -187,7 +188,7 @@ def _parse_layout(data: bytes, message: Field) -> ParameterLayout:
         elif field.number == 2:
             maps.append(_dims(data, field))
         elif field.number in numbers:
-            numbers[field.number] = wire_numbers(data, field)[0]
+            numbers[field.number] = wire_number(data, field)
         if len(maps) > _MOST_DIMENSIONS:
             raise WireError(f"the layout at byte {message.start} has more than {_MOST_DIMENSIONS} axes")
     # Several maps: one for each axis, which may be divided among several dimensions.

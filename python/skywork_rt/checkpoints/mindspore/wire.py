@@ -12,7 +12,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-__all__ = ["BYTES", "VARINT", "Field", "FileBytes", "WireError", "fields", "length_prefix", "varint", "whole_numbers"]
+__all__ = [
+    "BYTES",
+    "VARINT",
+    "Field",
+    "FileBytes",
+    "WireError",
+    "fields",
+    "length_prefix",
+    "varint",
+    "whole_number",
+    "whole_numbers",
+]
 
 VARINT, BYTES = 0, 2
 _FIXED = {1: 8, 5: 4}
@@ -91,6 +102,13 @@ def whole_numbers(data: bytes | FileBytes, field: Field) -> list[int]:
         value, position = _read_varint(data, position, field.stop)
         values.append(_signed(value))
     return values
+
+
+def whole_number(data: bytes | FileBytes, field: Field) -> int:
+    """The value of a single int64 or int32, in the one form that it has: a varint. Raises WireError for another."""
+    if field.kind != VARINT:
+        raise WireError(f"field {field.number} holds no whole number")
+    return _signed(field.value)
 
 
 def _signed(value: int) -> int:
