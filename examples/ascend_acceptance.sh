@@ -21,7 +21,8 @@
 #   SKYWORK_RT        the command (skywork-rt)
 #   PYTHON            the Python that has the package (the one beside the command)
 #
-# Ends with 0 when every step passed, 1 when one failed (the report has its last words), 2 for wrong arguments.
+# Ends with 0 when every step passed, 1 when one failed (the report has its last words), 2 for wrong arguments, 130
+# when it was interrupted.
 set -euo pipefail
 
 refuse() {
@@ -150,6 +151,9 @@ write_report() {
   echo "$report"
 }
 
+# Steps end well when they are interrupted, and bash would go on with the next one.
+trap 'echo "interrupted: the same command goes on where it was" >&2; exit 130' INT
+trap 'exit 143' TERM
 check_arguments
 mkdir -p "$out"
 settings > "$out/settings.txt"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,12 +25,31 @@ QUESTIONS = (
 )
 
 
+def environment(**variables: str) -> dict[str, str]:
+    own = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "ON": "native"}
+    return own | {"SKYWORK_RT": f"{sys.executable} -m skywork_rt", **variables}
+
+
 def run(*arguments: Path | str, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "ON": "native"}
-    environment |= {"SKYWORK_RT": f"{sys.executable} -m skywork_rt", **variables}
+    command = [str(SCRIPT), *map(str, arguments)]
     return subprocess.run(
-        [str(SCRIPT), *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=300, check=False
+        command, env=environment(**variables), capture_output=True, text=True, timeout=300, check=False
     )
+
+
+def interrupt_at(step: str, *arguments: Path, **variables: str) -> tuple[int, str]:
+    """Ctrl-C while the step runs: the status, and all that was said."""
+    command = [str(SCRIPT), *map(str, arguments)]
+    with subprocess.Popen(
+        command, env=environment(**variables), start_new_session=True, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        said = ""
+        for line in process.stderr:
+            said += line
+            if line == f"== {step}\n":
+                os.killpg(process.pid, signal.SIGINT)
+        return process.wait(timeout=60), said
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +74,11 @@ def test_every_step_is_in_the_report_and_what_is_there_is_not_made_again(
 ) -> None:
     out = tmp_path / "out with a space"
     options = {"DATA": str(data), "EVAL_OPTIONS": "--subjects law --shots 2"}
+    status, said = interrupt_at("export", model, out, **options)
+    assert (status, said.splitlines()[-1]) == (130, "interrupted: the same command goes on where it was")
+    assert "== parity" not in said
+    assert not (out / "report.md").exists()
+
     broken = run(model, out, **options, PYTHON="false")
     assert broken.returncode == 1, broken.stderr
     written = (out / "report.md").read_text(encoding="utf-8")
