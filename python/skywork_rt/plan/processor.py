@@ -25,6 +25,8 @@ _REGIONS = 6
 _TILE = 24
 """Queries that attention takes at a time (kMostQueries)."""
 _FLOAT = 4
+_FEW_ROWS = 4
+"""Rows up to which small steps run on one thread (kFewRows of the decoder)."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,12 @@ class Processor:
         cache = 2 * _FLOAT * config.kv_heads * config.head_dim * config.layers * positions / max(1, tokens // shared)
         reads = self.bytes_read + cache  # a step: what a cache of the processor would have to hold
         layer = sum(self._product(matrix, self.weights, tokens, reads) for matrix in self.geometry.layer_matrices())
+        layer += self._packing(tokens) + self._passing(tokens)
         layer += _REGIONS * self.probe.region + self._attention(positions, shared, reads)
         seconds = config.layers * layer
         if rows_with_logits:
+            pack = between(self.probe.products[self._head_kind(), self.activations].pack, rows_with_logits)
+            seconds += config.hidden_size * rows_with_logits * pack
             seconds += self._product(self.geometry.head, self._head_kind(), rows_with_logits, reads)
         return seconds
 
@@ -76,7 +81,22 @@ class Processor:
         costs = self.probe.products[kind, self.activations]
         reading = packed_bytes(matrix, kind) / between(costs.read, reads)
         computing = matrix.size * tokens * between(costs.multiply, tokens)
-        return max(reading, computing) + matrix.cols * tokens * between(costs.pack, tokens)
+        return max(reading, computing)
+
+    def _packing(self, tokens: int) -> float:
+        """Of a layer's inputs: q, k and v share one, as do gate and up."""
+        config = self.geometry.config
+        packed = 2 * config.hidden_size + config.heads * config.head_dim + config.intermediate_size
+        return packed * tokens * between(self.probe.products[self.weights, self.activations].pack, tokens)
+
+    def _passing(self, tokens: int) -> float:
+        """Norms, rotary, storing keys and values, and SwiGLU: each passes over its numbers once, which takes about what
+        packing many of them does; a few rows are left to one thread."""
+        config = self.geometry.config
+        heads = config.heads + 2 * config.kv_heads
+        passed = 2 * config.hidden_size + heads * config.head_dim + config.intermediate_size
+        threads = self.probe.threads if tokens <= _FEW_ROWS else 1
+        return passed * tokens * threads * between(self.probe.products[self.weights, self.activations].pack, PASS)
 
     def _attention(self, positions: float, shared: int, reads: float) -> float:
         config = self.geometry.config
