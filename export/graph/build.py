@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +11,7 @@ from pathlib import Path
 from skywork_rt.checkpoints.model import ModelConfig, Source
 from skywork_rt.errors import CapacityError, UnsupportedError
 from skywork_rt.export.graph import weights
-from skywork_rt.export.graph.child import package_environment, run_child
+from skywork_rt.export.graph.child import build_in_mindspore
 from skywork_rt.export.graph.contract import CONTRACTS, FLAVOUR, PRECISION, Contract
 from skywork_rt.export.graph.convert import CONVERTER_BYTES_PER_WEIGHT_BYTE, convert
 from skywork_rt.export.graph.graph_file import GraphFile, GraphFormat
@@ -119,7 +117,6 @@ def _write_structure(
     progress: Progress,
 ) -> None:
     """Has a child process build the graphs in MindSpore, without weights."""
-    stage = "building graphs"
     places = weights.lay_out(parameters)
     request = {
         "config": config.to_json(),
@@ -127,23 +124,7 @@ def _write_structure(
         "places": {name: dataclasses.astuple(place) for name, place in places.items()},
         "graphs": [{"contract": contract, "path": str(_graph_path(scratch, contract))} for contract in contracts],
     }
-    done = 0
-
-    def count(line: str) -> None:
-        nonlocal done
-        if line in contracts:
-            done += 1
-            progress(stage, done, len(contracts))
-
-    progress(stage, 0, len(contracts))
-    run_child(
-        [sys.executable, "-m", "skywork_rt.export.graph.worker"],
-        doing="building the graphs in MindSpore",
-        env=package_environment(),
-        cwd=scratch,
-        stdin=json.dumps(request),
-        on_line=count,
-    )
+    build_in_mindspore("skywork_rt.export.graph.worker", request, contracts, scratch, progress)
 
 
 def _graph_path(scratch: Path, contract: Contract) -> Path:

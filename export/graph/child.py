@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
+import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import skywork_rt
 from skywork_rt.errors import BackendError
+from skywork_rt.support.stages import Progress
 
-__all__ = ["package_environment", "run_child"]
+__all__ = ["build_in_mindspore", "package_environment", "run_child"]
 
 _TAIL_LINES = 8
 _TAIL_CHARACTERS = 2000
@@ -24,6 +27,31 @@ def package_environment() -> dict[str, str]:
     root = str(Path(skywork_rt.__path__[0]).parent)
     inherited = os.environ.get("PYTHONPATH")
     return {**os.environ, "PYTHONPATH": os.pathsep.join([root, inherited] if inherited else [root])}
+
+
+def build_in_mindspore(
+    worker: str, request: Mapping[str, Any], graphs: Collection[str], cwd: Path, progress: Progress
+) -> None:
+    """Gives `request`, as JSON, to the module `worker` in a process of its own, which builds `graphs` without weights
+    and prints each one's name when it is done. Raises as `run_child`."""
+    stage = "building graphs"
+    done = 0
+
+    def count(line: str) -> None:
+        nonlocal done
+        if line in graphs:
+            done += 1
+            progress(stage, done, len(graphs))
+
+    progress(stage, 0, len(graphs))
+    run_child(
+        [sys.executable, "-m", worker],
+        doing="building the graphs in MindSpore",
+        env=package_environment(),
+        cwd=cwd,
+        stdin=json.dumps(request),
+        on_line=count,
+    )
 
 
 def run_child(

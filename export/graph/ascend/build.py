@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import os
 import shutil
-import sys
 from pathlib import Path
 
 from skywork_rt.checkpoints.model import ModelConfig, Source
@@ -16,7 +14,7 @@ from skywork_rt.export.device_cache import ROLES, DeviceForm, Role, graph_entry
 from skywork_rt.export.graph.ascend.ge_config import context_cfg
 from skywork_rt.export.graph.ascend.verify import verify_graphs
 from skywork_rt.export.graph.ascend.weights import FOLDER, Layout, cache_parameters, device_weights, lay_out, write_data
-from skywork_rt.export.graph.child import package_environment, run_child
+from skywork_rt.export.graph.child import build_in_mindspore
 from skywork_rt.export.graph.graph_file import GraphFile
 from skywork_rt.export.graph.mindir import require_mindspore
 from skywork_rt.support.host import available_memory
@@ -81,32 +79,15 @@ def check_memory() -> None:
 
 def _write_structure(config: ModelConfig, form: DeviceForm, layout: Layout, workdir: Path, progress: Progress) -> None:
     """Has a child process build the graphs in MindSpore, without weights."""
-    stage = "building graphs"
     request = {
         "config": config.to_json(),
         "form": form.to_json(),
         "places": {name: dataclasses.astuple(place) for name, place in layout.places.items()},
         "graphs": {role: str(workdir.absolute() / _DIRECTORIES[role] / _GRAPH) for role in ROLES},
     }
-    done = 0
-
-    def count(line: str) -> None:
-        nonlocal done
-        if line in ROLES:
-            done += 1
-            progress(stage, done, len(ROLES))
-
-    progress(stage, 0, len(ROLES))
     scratch = workdir / "scratch"  # MindSpore leaves files of its own behind
     scratch.mkdir()
-    run_child(
-        [sys.executable, "-m", "skywork_rt.export.graph.ascend.worker"],
-        doing="building the graphs in MindSpore",
-        env=package_environment(),
-        cwd=scratch,
-        stdin=json.dumps(request),
-        on_line=count,
-    )
+    build_in_mindspore("skywork_rt.export.graph.ascend.worker", request, ROLES, scratch, progress)
     shutil.rmtree(scratch)
 
 

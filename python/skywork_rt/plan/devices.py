@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
 from skywork_rt.errors import InvalidArgumentError
+from skywork_rt.support.suggest import nearest
 
 __all__ = ["DEVICES", "Device", "device_named"]
 
@@ -47,8 +47,8 @@ def device_named(name: str) -> Device:
     """Raises InvalidArgumentError, which lists the known ones and the nearest."""
     found = DEVICES.get(name.lower())
     if found is None:
-        near = difflib.get_close_matches(name.lower(), DEVICES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
+        near = nearest(name.lower(), DEVICES)
+        hint = f"; did you mean {near!r}?" if near else "."
         raise InvalidArgumentError(
             f"there is no device {name!r}{hint} Known: {', '.join(DEVICES)}, cpu. Another one is described by "
             "--bandwidth, --tflops and --memory"

@@ -63,7 +63,7 @@ def test_a_killed_mindspore_is_a_clear_error_and_leaves_nothing_behind(
     killed = tmp_path / "python"
     killed.write_text("#!/bin/sh\nkill -KILL $$\n", encoding="ascii")
     killed.chmod(0o755)
-    monkeypatch.setattr(build.sys, "executable", str(killed))
+    monkeypatch.setattr(sys, "executable", str(killed))
     (tmp_path / "work").mkdir()
     with pytest.raises(BackendError, match="building the graphs in MindSpore failed: its process was ended by SIGKILL"):
         build_graphs(source, tmp_path / "work")
