@@ -156,7 +156,7 @@ class Attention {
     AttentionTimes times;
     times.seconds = Quickest(probe_.passes, [&] {
       lease.Run(static_cast<int>(blocks_), [&](int block, int slot) {
-        Attend(reinterpret_cast<const float*>(cache.data()) + static_cast<std::size_t>(block) * BlockFloats(),
+        Attend(reinterpret_cast<const float*>(cache.data()), static_cast<std::size_t>(block),
                scratch_[static_cast<std::size_t>(slot)]);
       });
     });
@@ -170,10 +170,9 @@ class Attention {
     std::vector<float> scores, states, running;
   };
 
-  std::size_t BlockFloats() const { return 2 * region_floats_ * kBlockPages; }
-  std::size_t BlockBytes() const { return BlockFloats() * sizeof(float); }
+  std::size_t BlockBytes() const { return 2 * region_floats_ * kBlockPages * sizeof(float); }
 
-  void Attend(const float* block, Scratch& scratch) const {
+  void Attend(const float* cache, std::size_t block, Scratch& scratch) const {
     std::array<const float*, kMostQueries> queries;
     std::array<int, kMostQueries> counts;
     std::array<float*, kMostQueries> states;
@@ -187,8 +186,9 @@ class Attention {
       states[q] = scratch.states.data() + q * state;
     }
     for (std::size_t page = 0; page < kBlockPages; ++page) {
-      keys[page] = block + 2 * page * region_floats_;
-      values[page] = block + (2 * page + 1) * region_floats_;
+      // A page holds every layer and head, so the pages of one head lie far apart.
+      keys[page] = cache + 2 * (page * blocks_ + block) * region_floats_;
+      values[page] = cache + (2 * (page * blocks_ + block) + 1) * region_floats_;
     }
     kernels_.attend[static_cast<int>(CacheKind::kF32)]({queries.data(), counts.data(), probe_.queries, keys.data(),
                                                         values.data(), probe_.head_dim, padded_dim_, states.data(),

@@ -1,11 +1,14 @@
 """What the planner predicts for the native backend, beside what it does, in the same minutes.
 
-The processor is probed before and after a bundle's measurements, and each prediction is the mean of both probes':
-memory that other programs use gives half of its speed at times, and a figure counts only beside those of its moments.
+The processor is probed before and after each repeat, whose prediction is the mean of both probes': memory and last
+caches that other programs use give a half or a third of their speed at times, and a figure counts only beside those of
+its moments.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +24,8 @@ from skywork_rt.bundle.info import BundleInfo
 from skywork_rt.checkpoints.model import ModelConfig
 from skywork_rt.errors import InvalidArgumentError
 from skywork_rt.plan.geometry import Geometry
-from skywork_rt.plan.probe import Probe, measure
-from skywork_rt.plan.processor import Processor
+from skywork_rt.plan.probe import measure
+from skywork_rt.plan.processor import Processor, kinds_of
 
 __all__ = ["LIMIT", "Prediction", "comparisons", "predict"]
 
@@ -36,6 +39,15 @@ _PAIRS = tuple((weights, activations) for weights in ("int4", "int8") for activa
 class _Case:
     metric: str
     workload: Workload
+
+    @property
+    def prefill(self) -> bool:
+        return self.metric.startswith("prefill")
+
+    @property
+    def tokens(self) -> int:
+        """Of a prompt or a step."""
+        return self.workload.prompt_tokens if self.prefill else self.workload.batch
 
 
 def _cases(large: bool) -> list[_Case]:
@@ -61,8 +73,9 @@ class Prediction:
 
     @property
     def error(self) -> float:
-        """Of the medians: 0.1 for a prediction that is a tenth too high."""
-        return summarise(self.predicted).median / summarise(self.measured).median - 1
+        """The repeats' median: 0.1 for predictions that are a tenth too high."""
+        pairs = zip(self.predicted, self.measured, strict=True)
+        return summarise([predicted / measured for predicted, measured in pairs]).median - 1
 
     def rows(self) -> list[Row]:
         head = (self.subject.runtime, self.subject.weights, self.subject.bits_per_weight)
@@ -82,11 +95,9 @@ def predict(
         subjects = [subject for subject in select_subjects(list_subjects(bundle), []) if _predictable(subject)]
         if not subjects:
             raise InvalidArgumentError(f"{bundle} has no int8 or int4 weights, which are what the planner knows")
-        before = measure(threads, _PAIRS)
-        traces = [(s, c, _measure(bundle, s, c, threads, repeats)) for s in subjects for c in _cases_of(s, large_bytes)]
-        probes = (before, measure(threads, _PAIRS))
         config = ModelConfig.from_json(BundleInfo.open(bundle).section("model"))
-        found += [_compare(config, subject, case, probes, measured) for subject, case, measured in traces]
+        for subject in subjects:
+            found += _predict_subject(bundle, config, subject, threads, repeats, large_bytes)
     report("bundles", len(bundles), len(bundles))
     return found
 
@@ -111,38 +122,54 @@ def _predictable(subject: Subject) -> bool:
     return subject.runtime == NATIVE and tuple(subject.weights.split("/")) in _PAIRS
 
 
-def _cases_of(subject: Subject, large_bytes: float) -> list[_Case]:
-    return _cases(subject.weight_bytes > large_bytes)
+def _predict_subject(
+    bundle: Path, config: ModelConfig, subject: Subject, threads: int, repeats: int, large_bytes: float
+) -> list[Prediction]:
+    """A probe, every case, a probe, every case, … a probe."""
+    cases = _cases(subject.weight_bytes > large_bytes)
+    probes = [measure(threads, _pairs_of(subject))]
+    rounds: list[list[Trace]] = []
+    with _opened(bundle, subject, [case.workload for case in cases], threads) as worker:
+        for repeat in range(repeats):
+            rounds.append([worker.run(case.workload, 1 + repeat) for case in cases])
+            probes.append(measure(threads, _pairs_of(subject)))
+    weights, activations = subject.weights.split("/")
+    processors = [Processor(Geometry(config), probe, weights, activations) for probe in probes]
+    predictions = []
+    for case, traces in zip(cases, zip(*rounds, strict=True), strict=True):
+        seconds = [_seconds(processor, case) for processor in processors]
+        predicted = [2 * case.tokens / (before + after) for before, after in itertools.pairwise(seconds)]
+        measured = [_rate(trace, case) for trace in traces]
+        predictions.append(Prediction(config.name, subject, case.metric, tuple(predicted), tuple(measured)))
+    return predictions
 
 
-def _measure(bundle: Path, subject: Subject, case: _Case, threads: int, repeats: int) -> list[Trace]:
-    workload = case.workload
+def _pairs_of(subject: Subject) -> list[tuple[str, str]]:
+    weights, activations = subject.weights.split("/")
+    return [(kind, activations) for kind in kinds_of(weights)]
+
+
+@contextlib.contextmanager
+def _opened(bundle: Path, subject: Subject, workloads: Sequence[Workload], threads: int) -> Iterator[WorkerProcess]:
     options: dict[str, str | int] = {
         **subject.options,
         "threads": threads,
-        "max_batch": workload.batch,
-        "max_length": workload.length,
+        "max_batch": max(workload.batch for workload in workloads),
+        "max_length": max(workload.length for workload in workloads),
     }
     with WorkerProcess(subject.label) as worker:
         worker.open(subject.runtime, bundle, options)
-        worker.run(Workload("warm", workload.batch, 16, 4), 0)
-        return [worker.run(workload, 1 + repeat) for repeat in range(repeats)]
+        worker.run(Workload("warm", workloads[0].batch, 16, 4), 0)
+        yield worker
 
 
-def _compare(
-    config: ModelConfig, subject: Subject, case: _Case, probes: Sequence[Probe], traces: Sequence[Trace]
-) -> Prediction:
-    weights, activations = subject.weights.split("/")
-    processors = [Processor(Geometry(config), probe, weights, activations) for probe in probes]
+def _seconds(processor: Processor, case: _Case) -> float:
+    """Of a prompt or a step."""
     workload = case.workload
-    if case.metric.startswith("prefill"):
-        seconds = [processor.prefill(workload.prompt_tokens) for processor in processors]
-        measured = [workload.prompt_tokens / trace.first_token for trace in traces]
-        tokens = workload.prompt_tokens
-    else:
-        context = workload.prompt_tokens + workload.new_tokens / 2
-        seconds = [processor.decode(context, workload.batch) for processor in processors]
-        measured = [decode_rate(trace) for trace in traces]
-        tokens = workload.batch
-    predicted = tokens / (sum(seconds) / len(seconds))
-    return Prediction(config.name, subject, case.metric, (predicted,), tuple(measured))
+    if case.prefill:
+        return processor.prefill(workload.prompt_tokens)
+    return processor.decode(workload.prompt_tokens + workload.new_tokens / 2, workload.batch)
+
+
+def _rate(trace: Trace, case: _Case) -> float:
+    return case.tokens / trace.first_token if case.prefill else decode_rate(trace)

@@ -17,10 +17,11 @@ __all__ = ["SIZES", "Probe", "Products", "between", "measure"]
 TOKENS = (1, 2, 4, 8, 16, 32, 96)
 """Tokens that share the reading of weights; between them costs are interpolated."""
 _HOT = 1 << 24  # bytes that stay in a cache, so that arithmetic alone counts
-SIZES = tuple(1 << bits for bits in range(24, 31))
-"""Bytes that a step may read, from what a cache holds to what none does."""
+SIZES = tuple(megabytes << 20 for megabytes in (16, 32, 64, 80, 96, 112, 128, 160, 192, 256, 512, 1024))
+"""Bytes that a step may read, from what a cache holds to what none does; many where last caches end."""
 _ROWS, _COLS = 2048, 4096
 _FEW_ROWS = 128
+_REGIONS = 2  # of a product that is probed: packing and multiplying
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def measure(
     report: Callable[[int, int], None] | None = None,
     sizes: Sequence[int] = SIZES,
 ) -> Probe:
-    """Probes `threads` threads for some (weights, activations), such as ("int4", "f32"); about 3 s a pair.
+    """Probes `threads` threads for some (weights, activations), such as ("int4", "f32"); about 4 s a pair.
 
     report(done, total) is called after each part.
     """
@@ -68,13 +69,13 @@ def measure(
     total = len(pairs) + 1
     stream = bench.measure_memory_stream(threads, 1 << 29, 4)
     region = bench.time_region(threads)
-    cache_read = {size: _cache_read(size, threads) for size in sizes}
+    cache_read = _falling({size: _cache_read(size, threads) for size in sizes})
     shared, _, positions = bench.time_attention(128, 24, threads, 1 << 24, 3)
     if report is not None:
         report(1, total)
     products = {}
     for done, (weights, activations) in enumerate(pairs):
-        products[weights, activations] = _products(weights, activations == "int8", threads, sizes)
+        products[weights, activations] = _products(weights, activations == "int8", threads, region, sizes)
         if report is not None:
             report(done + 2, total)
     return Probe(threads, stream, region, cache_read, shared / (positions * 128), products)
@@ -83,16 +84,32 @@ def measure(
 def _cache_read(size: int, threads: int) -> float:
     from skywork_rt import _core
 
-    seconds, bytes_read, _ = _core.bench.time_attention(128, 1, threads, size, 4)
+    seconds, bytes_read, _ = _core.bench.time_attention(128, 1, threads, size, _passes(size))
     return float(bytes_read / seconds)
 
 
-def _products(weights: str, int8: bool, threads: int, sizes: Sequence[int]) -> Products:
+def _passes(size: int) -> int:
+    """Small sets take more of them in the same time, and need more, as other programs push them out of caches."""
+    return max(4, min(16, (1 << 30) // size))
+
+
+def _falling(rates: Mapping[int, float]) -> dict[int, float]:
+    """What a larger set gets, a smaller one gets too: a lower rate is another program's moment, not the processor's."""
+    found: dict[int, float] = {}
+    best = 0.0
+    for size in sorted(rates, reverse=True):
+        best = max(best, rates[size])
+        found[size] = best
+    return found
+
+
+def _products(weights: str, int8: bool, threads: int, region: float, sizes: Sequence[int]) -> Products:
     from skywork_rt import _core
 
     read = {}
     for size in sizes:
-        seconds, bytes_read, _ = _core.bench.time_products(weights, int8, _ROWS, _COLS, 1, threads, size, 4)
+        passes = _passes(size)
+        seconds, bytes_read, _ = _core.bench.time_products(weights, int8, _ROWS, _COLS, 1, threads, size, passes)
         read[size] = bytes_read / seconds
     multiply, pack = {}, {}
     for tokens in TOKENS:
@@ -100,8 +117,9 @@ def _products(weights: str, int8: bool, threads: int, sizes: Sequence[int]) -> P
         tall = _per_activation(weights, int8, _ROWS, tokens, threads)
         flat = _per_activation(weights, int8, _FEW_ROWS, tokens, threads)
         multiply[tokens] = max(0.0, (tall - flat) / (_ROWS - _FEW_ROWS))
-        pack[tokens] = max(0.0, flat - _FEW_ROWS * multiply[tokens])
-    return Products(read, multiply, pack)
+        regions = _REGIONS * region / (_COLS * tokens)  # they are counted by themselves
+        pack[tokens] = max(0.0, flat - _FEW_ROWS * multiply[tokens] - regions)
+    return Products(_falling(read), multiply, pack)
 
 
 def _per_activation(weights: str, int8: bool, rows: int, tokens: int, threads: int) -> float:
