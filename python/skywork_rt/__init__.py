@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         SkyworkError,
         UnsupportedError,
     )
+    from skywork_rt.grammar.grammar import Grammar
 
 __all__ = [
     "AsyncGenerator",
@@ -53,6 +54,7 @@ __all__ = [
     "DeadlineExceededError",
     "Generator",
     "GeneratorOptions",
+    "Grammar",
     "InternalError",
     "InvalidArgumentError",
     "Logprob",
@@ -76,6 +78,7 @@ _HOMES = {
     "Stream": "api.stream",
     "GeneratorOptions": "api.options",
     "SamplingParams": "api.params",
+    "Grammar": "grammar.grammar",
     "CompletionOutput": "api.results",
     "Logprob": "api.results",
     "Piece": "api.results",

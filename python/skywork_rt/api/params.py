@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from skywork_rt import _core
+from skywork_rt.api.constraint import Constraint
 from skywork_rt.api.generation_config import from_generation_config
 from skywork_rt.support.suggest import refuse_unknown, refuses_unknown_fields
 
@@ -33,12 +34,12 @@ def _remembers_chosen(cls: type[T]) -> type[T]:
 @_remembers_chosen
 @refuses_unknown_fields
 @dataclass(frozen=True, kw_only=True)
-class SamplingParams:
+class SamplingParams(Constraint):
     """How the next token is chosen and when a sequence ends.
 
     Names and meanings are vLLM's, with beam search in transformers' names. Ranges are checked when an object is made;
     token ids are checked against the vocabulary when it is used. Raises InvalidArgumentError, which names the field,
-    its value and the range.
+    its value and the range. `grammar` says what the output must look like: a skywork_rt.Grammar; none by default.
 
     Order: logit_bias, bad_words_ids and min_tokens; repetition, presence and frequency penalties and
     no_repeat_ngram_size; temperature; top_k; top_p; min_p; typical_p; draw.
@@ -102,11 +103,13 @@ class SamplingParams:
     """Beam search ends when num_beams hypotheses are finished, without asking whether a better one may come."""
 
     def __post_init__(self) -> None:
+        self.check_grammar(self.num_beams)
         _core.validate_sampling_params(self.to_core())
 
     def to_core(self) -> dict[str, Any]:
-        """The fields that are set, by name, as the core reads them."""
+        """The fields that are set, by name, as the core reads them. A grammar goes there compiled, apart from these."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        del values["grammar"]
         for name in ("logit_bias", "bad_words_ids", "stop", "stop_token_ids", "logprob_token_ids"):
             if values[name] is None:
                 del values[name]
