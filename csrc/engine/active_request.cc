@@ -28,7 +28,7 @@ ActiveRequest::ActiveRequest(std::shared_ptr<internal::RequestState> state, cons
 std::optional<TextStream> ActiveRequest::NewText() const {
   if (vocabulary_ == nullptr) return std::nullopt;
   TextStream text(*vocabulary_, Span<const std::string>(params_.stop), params_.include_stop_str_in_output,
-                  params_.skip_special_tokens);
+                  params_.skip_special_tokens, Span<const TokenId>(params_.shown_special_token_ids));
   if (!state_->request().begins_text) text.Continue(Span<const TokenId>(state_->request().prompt));
   return text;
 }

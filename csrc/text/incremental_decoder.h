@@ -2,6 +2,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "skywork_rt/model_spec.h"
 #include "skywork_rt/span.h"
@@ -13,9 +14,12 @@ namespace skywork_rt {
 /// Decodes ids one by one into the text of Vocabulary::Decode, each part as soon as no later id can change it.
 class IncrementalDecoder {
  public:
-  /// `vocabulary` outlives the decoder.
-  IncrementalDecoder(const Vocabulary& vocabulary, bool skip_special)
-      : vocabulary_(&vocabulary), skip_special_(skip_special) {}
+  /// `vocabulary` outlives the decoder. `shown`: special tokens that are not skipped; a few, as they are looked through.
+  IncrementalDecoder(const Vocabulary& vocabulary, bool skip_special, Span<const TokenId> shown)
+      : vocabulary_(&vocabulary), skip_special_(skip_special), shown_(shown.begin(), shown.end()) {}
+
+  /// Whether Push leaves the token out of the text.
+  bool IsSkipped(TokenId token) const;
 
   /// The text goes on after that of `prompt`: whether it may still lose a leading space is as it is there.
   void Continue(Span<const TokenId> prompt);
@@ -25,7 +29,6 @@ class IncrementalDecoder {
   void Finish(std::string* text);
 
  private:
-  bool IsSkipped(TokenId token) const { return skip_special_ && vocabulary_->special(token); }
   void PassStart(TokenId token);
   void PushByteLevel(TokenId token, std::string* text);
   void PushSentencePiece(TokenId token, std::string* text);
@@ -37,6 +40,7 @@ class IncrementalDecoder {
 
   const Vocabulary* vocabulary_;
   bool skip_special_;
+  std::vector<TokenId> shown_;
   bool at_start_ = true;  // the leading space is still to be dropped
   std::string pending_;   // bytes that are no whole character yet, or a byte run whose validity is open
 };

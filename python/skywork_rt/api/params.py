@@ -17,6 +17,8 @@ __all__ = ["SamplingParams"]
 
 T = TypeVar("T")
 
+_NONE_IS_EMPTY = tuple("logit_bias bad_words_ids stop stop_token_ids shown_special_token_ids logprob_token_ids".split())
+
 
 def _remembers_chosen(cls: type[T]) -> type[T]:
     """Makes the constructor note which fields were given."""
@@ -81,6 +83,9 @@ class SamplingParams(Constraint):
     """The model's eos ids do not end the output."""
     skip_special_tokens: bool = True
     """Leave special tokens out of the text."""
+    shown_special_token_ids: Sequence[int] | None = None
+    """Special tokens that stay in the text though skip_special_tokens leaves the others out, such as the one that begins
+    a tool call."""
     n: int = 1
     """Independent samples of one prompt; they share its prefill."""
     seed: int | None = None
@@ -110,7 +115,7 @@ class SamplingParams(Constraint):
         """The fields that are set, by name, as the core reads them. A grammar goes there compiled, apart from these."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         del values["grammar"]
-        for name in ("logit_bias", "bad_words_ids", "stop", "stop_token_ids", "logprob_token_ids"):
+        for name in _NONE_IS_EMPTY:
             if values[name] is None:
                 del values[name]
         if isinstance(self.logit_bias, Mapping):
