@@ -68,10 +68,11 @@ PYTHON_ROOMS: Table = {
     "lite": _rooms("errors", "support"),
     "export": _rooms("errors", "support", "text", "checkpoints", "lite"),
     "grammar": _rooms("_core", "errors", "support"),
+    "tool_calls": _rooms("errors"),
     "backends": _rooms("_core", "errors"),
     "mindspore_backend": _rooms("_core", "errors", "support", "bundle", "checkpoints", "export", "backends"),
     "api": _rooms("_core", "errors", "support", "bundle", "text", "grammar", "backends", "mindspore_backend"),
-    "skywork_rt": _rooms("_core", "errors", "grammar", "api"),
+    "skywork_rt": _rooms("_core", "errors", "grammar", "tool_calls", "api"),
     "evaluate": _rooms("errors", "support", "bundle", "text", "api", "skywork_rt"),
     "lm_eval": _rooms("evaluate"),
     "plan": _rooms("_core", "errors", "support", "bundle", "checkpoints"),
@@ -89,7 +90,9 @@ PYTHON_ROOMS: Table = {
         "evaluate",
         "routing",
     ),
-    "server": _rooms("_core", "errors", "support", "bundle", "text", "api", "skywork_rt", "routing"),
+    "server": _rooms(
+        "_core", "errors", "support", "bundle", "text", "grammar", "tool_calls", "api", "skywork_rt", "routing"
+    ),
     "recipe": _rooms("_core", "errors", "support", "bundle", "text", "checkpoints", "convert"),
     "compat": _rooms("errors", "support", "bundle", "checkpoints", "export", "api", "evaluate"),
     "cli": _rooms(

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from skywork_rt.grammar.grammar import Grammar
+    from skywork_rt.tool_calls.parser import ParsedAnswer, ToolCall, ToolCallParser, parse_tool_calls
 
 __all__ = [
     "AsyncGenerator",
@@ -58,6 +59,7 @@ __all__ = [
     "InternalError",
     "InvalidArgumentError",
     "Logprob",
+    "ParsedAnswer",
     "Piece",
     "RequestOutput",
     "SamplingParams",
@@ -65,12 +67,19 @@ __all__ = [
     "SkyworkError",
     "Stream",
     "Timings",
+    "ToolCall",
+    "ToolCallParser",
     "UnsupportedError",
     "__version__",
     "build_info",
+    "parse_tool_calls",
 ]
 
 _HOMES = {
+    "ParsedAnswer": "tool_calls.parser",
+    "ToolCall": "tool_calls.parser",
+    "ToolCallParser": "tool_calls.parser",
+    "parse_tool_calls": "tool_calls.parser",
     "__version__": "_core",
     "build_info": "_core",
     "AsyncGenerator": "api.async_generator",

@@ -17,7 +17,14 @@ __all__ = ["SamplingParams"]
 
 T = TypeVar("T")
 
-_NONE_IS_EMPTY = tuple("logit_bias bad_words_ids stop stop_token_ids shown_special_token_ids logprob_token_ids".split())
+_NONE_IS_EMPTY = (
+    "logit_bias",
+    "bad_words_ids",
+    "stop",
+    "stop_token_ids",
+    "shown_special_token_ids",
+    "logprob_token_ids",
+)
 
 
 def _remembers_chosen(cls: type[T]) -> type[T]:
@@ -84,8 +91,8 @@ class SamplingParams(Constraint):
     skip_special_tokens: bool = True
     """Leave special tokens out of the text."""
     shown_special_token_ids: Sequence[int] | None = None
-    """Special tokens that stay in the text though skip_special_tokens leaves the others out, such as the one that begins
-    a tool call."""
+    """Special tokens that stay in the text though skip_special_tokens leaves the others out, such as the one that
+    begins a tool call."""
     n: int = 1
     """Independent samples of one prompt; they share its prefill."""
     seed: int | None = None

@@ -18,7 +18,6 @@ from skywork_rt.errors import InvalidArgumentError, SkyworkError
 from skywork_rt.server.errors import ApiError, api_error
 from skywork_rt.server.json_body import parse_object
 from skywork_rt.server.limits import check_prompt, check_samples, read_body
-from skywork_rt.server.messages import template_messages
 from skywork_rt.server.models import Model
 from skywork_rt.server.schemas.base import Schema, parse
 from skywork_rt.server.schemas.chat import Conversation, chat_arguments
@@ -26,6 +25,8 @@ from skywork_rt.server.schemas.generation import Generation, check_generation, t
 from skywork_rt.server.schemas.sampling import sampling_values
 from skywork_rt.server.state import Server, server_of
 from skywork_rt.server.ticket import Ticket, ticket_of
+from skywork_rt.server.tools.turns import Turns, turns_of
+from skywork_rt.server.tools.use import ToolUse
 from skywork_rt.server.work import Work
 
 __all__ = ["Call", "object_of", "opened", "parsed_as", "read"]
@@ -73,21 +74,22 @@ class Call:
         wanted = self.request.add_special_tokens
         return await self._prompt(field, self.model.generator.prompt, prompt, add_special_tokens=wanted)
 
-    async def chat_prompt(self, conversation: Conversation) -> Prompt:
+    async def chat_prompt(self, conversation: Conversation, tools: ToolUse | None = None) -> Prompt:
         """The prompt of a conversation, within the bounds."""
-        messages = self.said(conversation.messages, "messages")
-        arguments = chat_arguments(conversation)
-        return await self._prompt("messages", self.model.generator.chat_prompt, messages, **arguments)
+        turns = self.turns(conversation.messages, "messages", tools)
+        return await self._prompt("messages", turns.prompt, self.model.generator, chat_arguments(conversation))
 
-    async def prompt_of_messages(self, messages: list[Any], field: str, template_args: dict[str, Any] | None) -> Prompt:
+    async def prompt_of_messages(
+        self, messages: list[Any], field: str, template_args: dict[str, Any] | None, tools: ToolUse | None
+    ) -> Prompt:
         """The same of messages that have no other fields beside them."""
-        said = self.said(messages, field)
-        return await self._prompt(field, self.model.generator.chat_prompt, said, template_args=template_args)
+        turns = self.turns(messages, field, tools)
+        return await self._prompt(field, turns.prompt, self.model.generator, {"template_args": template_args})
 
-    def said(self, messages: list[Any], field: str, tools: Any = None) -> list[dict[str, Any]]:
-        """The messages of a field as the model's template takes them. Raises ApiError, UnsupportedError."""
-        template = self.model.generator.chat_templates.choose(tools)
-        return template_messages(messages, field, template, lenient=self.server.settings.lenient)
+    def turns(self, messages: list[Any], field: str, tools: ToolUse | None) -> Turns:
+        """The messages of a field, and tools, as the model's template takes them. Raises ApiError, UnsupportedError."""
+        settings = self.server.settings
+        return turns_of(self.model.generator, messages, field, tools, settings.tool_parser, lenient=settings.lenient)
 
     def work(self, prompts: list[Prompt], params: SamplingParams) -> Work:
         """What runs: prompts that all use the same parameters."""

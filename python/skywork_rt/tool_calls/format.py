@@ -49,6 +49,11 @@ class Format(ABC):
         return f"call_{uuid.uuid4().hex[:24]}"
 
     @classmethod
+    def known_id(cls, id: str) -> str:
+        """An id of the conversation, which somebody else may have made, as the format's templates take it."""
+        return id
+
+    @classmethod
     def messages(
         cls, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]
     ) -> list[dict[str, Any]]:

@@ -47,12 +47,14 @@ def calls_behind(lark: Lark, wanted: Wanted, *, key: str = "arguments") -> str:
 
 
 def free_text(lark: Lark, marker: str, body: str, most: int | None) -> str:
-    """What follows `start:`, and more rules: free text, in which each marker begins a call."""
-    if lark.is_special(marker):
-        calls = "*" if most is None else "?"
-        return f"(TEXT? head){calls} TEXT?\nhead: {lark.text(marker)} {body}\nTEXT: /(.|\\n)*/"
-    rules = f"tail: TEXT\nhead[lazy]: TEXT {lark.text(marker)}\nTEXT: /(.|\\n)*/"
-    return f"(head {body})* tail\n{rules}" if most is None else f"tail | head {body}\n{rules}"
+    """What follows `start:`, and more rules: free text, in which each marker begins a call. With `most` the call ends
+    the answer."""
+    text = "TEXT: /(.|\\n)*/"
+    if lark.is_special(marker):  # no text can hold it
+        start = "(TEXT? head)* TEXT?" if most is None else "TEXT? head?"
+        return f"{start}\nhead: {lark.text(marker)} {body}\n{text}"
+    start = f"(head {body})* tail" if most is None else f"tail | head {body}"
+    return f"{start}\ntail: TEXT\nhead[lazy]: TEXT {lark.text(marker)}\n{text}"
 
 
 def closed(schema: Mapping[str, Any]) -> dict[str, Any]:

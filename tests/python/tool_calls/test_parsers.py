@@ -154,7 +154,28 @@ def test_what_is_no_call_is_content_and_nothing_is_lost(format: str, text: str) 
 
 
 ALPHABET = [
-    *(T, E, M, P, "[ARGS]", "[CALL_ID]", "<tool", "[TOOL", "{", "}", "[", "]", '"', ":", ",", ";", " ", "\n", "\\", "é"),
+    *(
+        T,
+        E,
+        M,
+        P,
+        "[ARGS]",
+        "[CALL_ID]",
+        "<tool",
+        "[TOOL",
+        "{",
+        "}",
+        "[",
+        "]",
+        '"',
+        ":",
+        ",",
+        ";",
+        " ",
+        "\n",
+        "\\",
+        "é",
+    ),
     *('"name": "f"', '"arguments": {', '"parameters": {"a": 1}', '{"name": "f", "arguments": {"a": 1}}', "f", "12"),
     *('{"name": "g", "parameters": {"b": "<tool_call>"}}', "Hello", "true", "\ud7ff"),
 ]

@@ -16,7 +16,7 @@ from skywork_rt.tool_calls.source import Reading, Source
 __all__ = ["BEGIN", "END", "Hermes"]
 
 BEGIN, END = "<tool_call>", "</tool_call>"
-_OTHERS = ("<function=", "<arg_key>", "<parameter=", "<tool_call>[")
+_OTHERS = ("<function=", "<arg_key>", "<parameter=", "<tool_call>[", "<tool_calls>")
 """Of formats that put something else between the same tags."""
 _ASKING = """\
 # Tools

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import string
 
 from skywork_rt.tool_calls.call_object import KnownNames, read_call, read_list_rest
 from skywork_rt.tool_calls.format import Format
 from skywork_rt.tool_calls.function import Wanted
-from skywork_rt.tool_calls.lark import Lark, calls_behind
+from skywork_rt.tool_calls.lark import Lark, calls_behind, free_text
 from skywork_rt.tool_calls.source import Reading, Source
 
 __all__ = ["BEGIN", "Mistral"]
 
 BEGIN = "[TOOL_CALLS]"
-_ID_LETTERS = string.ascii_letters + string.digits
+_LETTERS = string.ascii_letters + string.digits
+_LENGTH = 9
 
 
 class Mistral(Format):
@@ -36,15 +38,22 @@ class Mistral(Format):
     @classmethod
     def grammar(cls, wanted: Wanted, lark: Lark) -> str:
         more = ' (", " call)*' if wanted.most is None else ""
-        text = "TEXT? " if wanted.free else ""
-        start = f'start: {text}{lark.text(BEGIN)} " "? "[" call{more} "]"'
-        free = " | TEXT?\nTEXT: /(.|\\n)*/" if wanted.free else ""
-        return f"{start}{free}\n{calls_behind(lark, wanted)}"
+        body = f'" "? "[" call{more} "]"'
+        start = free_text(lark, BEGIN, body, 1) if wanted.free else f"{lark.text(BEGIN)} {body}"
+        return f"start: {start}\n{calls_behind(lark, wanted)}"
 
     @classmethod
     def new_id(cls) -> str:
         """Nine letters and digits, which is all that the models' templates take."""
-        return "".join(secrets.choice(_ID_LETTERS) for _ in range(9))
+        return "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
+
+    @classmethod
+    def known_id(cls, id: str) -> str:
+        """Ids of another kind are hashed: a call and its result keep the same one."""
+        if len(id) == _LENGTH and all(letter in _LETTERS for letter in id):
+            return id
+        digest = hashlib.sha256(id.encode()).digest()
+        return "".join(_LETTERS[byte % len(_LETTERS)] for byte in digest[:_LENGTH])
 
 
 def _first(source: Source, known: KnownNames) -> Reading[None]:

@@ -7,7 +7,7 @@ import re
 from skywork_rt.tool_calls.call_object import KnownNames, read_arguments
 from skywork_rt.tool_calls.formats.mistral import BEGIN, Mistral
 from skywork_rt.tool_calls.function import Wanted
-from skywork_rt.tool_calls.lark import Lark
+from skywork_rt.tool_calls.lark import Lark, free_text
 from skywork_rt.tool_calls.source import NoCall, Reading, Source, Unfinished
 
 __all__ = ["MistralArgs"]
@@ -34,17 +34,17 @@ class MistralArgs(Mistral):
 
     @classmethod
     def grammar(cls, wanted: Wanted, lark: Lark) -> str:
-        begin, arguments = lark.text(BEGIN), lark.text(_ARGUMENTS)
+        arguments = lark.text(_ARGUMENTS)
         names = [f"f_{index}" for index in range(len(wanted.functions))]
         rules = [f"call: {' | '.join(names)}"]
         for name, function in zip(names, wanted.functions, strict=True):
-            rules.append(f"{name}: {begin} {lark.text(function.name)} {arguments} {name}_arguments")
+            rules.append(f"{name}: {lark.text(function.name)} {arguments} {name}_arguments")
             rules.append(f"{name}_arguments: {lark.arguments(function, free=wanted.free)}")
-        if not wanted.free:
-            start = "start: call+" if wanted.most is None else "start: call"
+        if wanted.free:
+            start = free_text(lark, BEGIN, "call", wanted.most)
         else:
-            start = f"start: TEXT? {'call*' if wanted.most is None else 'call?'}\nTEXT: /(.|\\n)*/"
-        return "\n".join([start, *rules])
+            start = f"({lark.text(BEGIN)} call)" + ("+" if wanted.most is None else "")
+        return "\n".join([f"start: {start}", *rules])
 
 
 def _call(source: Source, known: KnownNames) -> Reading[None]:

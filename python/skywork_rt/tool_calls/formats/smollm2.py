@@ -27,7 +27,7 @@ class SmolLM2(Hermes):
     @classmethod
     def recognises(cls, template: str) -> bool:
         """Their own template says who they are."""
-        return f"{BEGIN}[" in template or ("named SmolLM," in template and "tools" not in template)
+        return f"{BEGIN}[" in template or "named SmolLM, trained by Hugging Face<|im_end|>" in template
 
     @classmethod
     def grammar(cls, wanted: Wanted, lark: Lark) -> str:
