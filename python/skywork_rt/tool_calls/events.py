@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-__all__ = ["ArgumentsText", "CallBegun", "CallWithdrawn", "ContentText", "Event"]
+__all__ = ["ArgumentsText", "CallBegun", "CallWithdrawn", "ContentText", "Event", "without_withdrawn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +41,15 @@ class CallWithdrawn:
 
 
 Event: TypeAlias = ContentText | CallBegun | ArgumentsText | CallWithdrawn
+
+
+def without_withdrawn(events: Iterable[Event]) -> list[Event]:
+    """What was found in a whole answer, without calls that turned out to be none."""
+    kept: list[Event] = []
+    for event in events:
+        if isinstance(event, CallWithdrawn):
+            begun = max(place for place, each in enumerate(kept) if isinstance(each, CallBegun))
+            del kept[begun:]
+        else:
+            kept.append(event)
+    return kept

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import string
+from typing import ClassVar
 
 from skywork_rt.tool_calls.call_object import KnownNames, read_call, read_list_rest
 from skywork_rt.tool_calls.format import Format
@@ -23,7 +24,7 @@ class Mistral(Format):
     """The marker is a special token of these models."""
 
     name = "mistral"
-    markers = (BEGIN,)
+    markers: ClassVar[tuple[str, ...]] = (BEGIN,)
 
     @classmethod
     def recognises(cls, template: str) -> bool:
