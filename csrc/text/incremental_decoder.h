@@ -25,6 +25,10 @@ class IncrementalDecoder {
   void Continue(Span<const TokenId> prompt);
   /// Throws kInvalidArgument when an id is out of range.
   void Push(TokenId token, std::string* text);
+  /// Whether there is no text yet.
+  bool at_start() const { return at_start_; }
+  /// Whether the next piece, if it is ordinary and begins with a space, loses that.
+  bool strips_next() const { return at_start_ && pending_.empty() && vocabulary_->strips_start(); }
   /// No more ids come: pending bytes become U+FFFD as in a full decode.
   void Finish(std::string* text);
 

@@ -22,7 +22,7 @@ namespace skywork_rt {
 struct SamplingParams {
   /// Most tokens to produce, the ending eos included. None: as many as the maximum length leaves.
   std::optional<int> max_tokens = 256;
-  /// No eos or stop id is produced before this many tokens.
+  /// No eos or stop id is produced before this many tokens, unless a grammar lets nothing else follow.
   int min_tokens = 0;
   /// Divides the logits. 0: greedy (the best logit, the lowest id among equals).
   float temperature = 1.0f;

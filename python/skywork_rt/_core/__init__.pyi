@@ -179,6 +179,19 @@ class RequestHandle:
 
 class Request: ...
 
+class GrammarCompiler:
+    def __init__(
+        self,
+        library: str,
+        vocabulary: str,
+        model: ModelSpec,
+        *,
+        longest_seconds: float,
+        kept: int,
+        limits: dict[str, int] = ...,
+    ) -> None: ...
+    def stats(self) -> dict[str, Any]: ...
+
 class LogQueue:
     def __init__(self) -> None: ...
     def take(self) -> tuple[int, str] | None: ...
@@ -205,6 +218,7 @@ class Generator:
         begins_text: bool = False,
         clip_max_tokens: bool = False,
         cache_salt: str = "",
+        grammar: tuple[GrammarCompiler, str, str] | None = None,
     ) -> Request: ...
     def check(self, request: Request) -> None: ...
     def submit(self, request: Request, mailbox: Mailbox | None = None, key: int = 0) -> RequestHandle: ...

@@ -57,7 +57,7 @@ class SamplingParams(Constraint):
     max_tokens: int | None = 256
     """Most tokens to produce, the ending eos included. None: as many as the maximum length leaves."""
     min_tokens: int = 0
-    """No eos or stop id is produced before this many tokens."""
+    """No eos or stop id is produced before this many tokens, unless a grammar lets nothing else follow."""
     temperature: float = 1.0
     """Divides the logits. 0: greedy (the best logit, the lowest id among equals)."""
     top_k: int = 0
