@@ -49,7 +49,8 @@ std::shared_ptr<const LogitsMask> GrammarCompiler::Mask(const std::string& type,
   auto compilation = Compiled(type, text);
   if (compilation->failure().has_value()) compilation->Check();
   params->ignore_eos = false;
-  IncrementalDecoder decoder(workshop_->vocabulary(), params->skip_special_tokens);
+  IncrementalDecoder decoder(workshop_->vocabulary(), params->skip_special_tokens,
+                             Span<const TokenId>(params->shown_special_token_ids));
   decoder.Continue(prompt);
   return std::make_shared<GrammarMask>(std::move(compilation), std::move(terms), std::move(decoder));
 }

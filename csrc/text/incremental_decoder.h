@@ -15,7 +15,7 @@ namespace skywork_rt {
 class IncrementalDecoder {
  public:
   /// `vocabulary` outlives the decoder. `shown`: special tokens that are not skipped; a few, as they are looked through.
-  IncrementalDecoder(const Vocabulary& vocabulary, bool skip_special, Span<const TokenId> shown)
+  IncrementalDecoder(const Vocabulary& vocabulary, bool skip_special, Span<const TokenId> shown = {})
       : vocabulary_(&vocabulary), skip_special_(skip_special), shown_(shown.begin(), shown.end()) {}
 
   /// Whether Push leaves the token out of the text.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 
@@ -125,7 +126,7 @@ NO_CALLS: list[tuple[str, str]] = [
 
 def pieces_of(text: str, cuts: Sequence[int]) -> list[str]:
     places = [0, *sorted(cuts), len(text)]
-    return [text[begin:end] for begin, end in zip(places, places[1:], strict=False)]
+    return [text[begin:end] for begin, end in itertools.pairwise(places)]
 
 
 def events_of(format: str, pieces: Sequence[str], *, cut: bool = False) -> list[Event]:
