@@ -14,7 +14,8 @@ namespace skywork_rt {
 /// Decodes ids one by one into the text of Vocabulary::Decode, each part as soon as no later id can change it.
 class IncrementalDecoder {
  public:
-  /// `vocabulary` outlives the decoder. `shown`: special tokens that are not skipped; a few, as they are looked through.
+  /// `vocabulary` outlives the decoder. `shown`: special tokens that are not skipped; a few, for they are looked
+  /// through at each token.
   IncrementalDecoder(const Vocabulary& vocabulary, bool skip_special, Span<const TokenId> shown = {})
       : vocabulary_(&vocabulary), skip_special_(skip_special), shown_(shown.begin(), shown.end()) {}
 

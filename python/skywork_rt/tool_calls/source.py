@@ -2,7 +2,7 @@
 
 A reader is a generator: where it needs more text it yields, and it goes on when there is some. What it finds it tells
 through the source's own methods. Whatever may be a call is tried: `begin()`, and then `keep()` if it is one, else
-`give_back()`, which makes content of all that was read since.
+`give_back()`, so that `content_until` comes to the same text again.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Source:
         self._space = ""  # behind what was said: content if more is said, nothing if a call follows
         self._said = False  # whether there was content since the last call
         self._tried: int | None = None  # where what is tried begins
+        self._marker = ""  # of what is tried, as far as it is text for the caller
         self._tried_call = False
         self._arguments: int | None = None  # where arguments begin that were not told yet
 
@@ -143,8 +144,9 @@ class Source:
 
     def begin(self, marker: str = "") -> None:
         """Tries what comes, which begins with the marker."""
-        self._tried = self._at + (len(marker) if marker in self._hidden else 0)
+        self._marker = "" if marker in self._hidden else marker
         self._at += len(marker)
+        self._tried = self._at - len(self._marker)
         self._tried_call = False
 
     def keep(self) -> None:
@@ -153,15 +155,15 @@ class Source:
         self._space, self._said = "", False
 
     def give_back(self) -> None:
-        """It was none: what was read is content."""
+        """It was none: its marker is content, and what was read behind that is read once more, for content."""
         assert self._tried is not None, "there is something that is tried"
         if self._tried_call:
             self._tell_arguments()
             self._arguments = None
             self._calls -= 1
             self._events.append(CallWithdrawn(self._calls))
-        text, self._tried = self._text[self._tried : self._at], None
-        self._say(text)
+        self._at, self._tried = self._tried + len(self._marker), None
+        self._say(self._marker)
 
     def attempt(self, reading: Reading[None]) -> Reading[bool]:
         """Keeps what a reader passes, behind `begin()`, or gives it back where that raises NoCall; which of both."""

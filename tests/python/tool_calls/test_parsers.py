@@ -246,6 +246,15 @@ def test_a_marker_that_is_a_special_token_is_never_content() -> None:
     assert (answer.content, answer.calls) == ("Try print(1)", [])
 
 
+def test_a_marker_behind_a_marker_is_one() -> None:
+    twice = M + M + '[{"name": "f", "arguments": {"a": 1}}]'
+    assert assembled(events_of("mistral", list(twice))) == (M, [F])
+    assert assembled(events_of("hermes", [T + '{"name": ' + T + '{"name": "f", "arguments": {"a": 1}}'])) == (
+        T + '{"name":',
+        [F],
+    )
+
+
 def test_any_function_passes_where_none_are_named() -> None:
     answer = parse_tool_calls(T + '{"name": "what.ever", "arguments": {}}' + E, "hermes")
     assert [call.name for call in answer.calls] == ["what.ever"]

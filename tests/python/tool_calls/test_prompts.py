@@ -162,7 +162,7 @@ def test_smollm2s_own_template_gets_the_words_that_its_models_know(tiny: Generat
     assert '<|im_start|>user\n<tool_response>\n{"degrees": 22}\n</tool_response><|im_end|>\n' in text
     without = prompt_of(tiny, template, CONVERSATIONS["call"], choice="none")
     assert "composing" not in without and "<tool_response>" in without
-    assert prompt_of(tiny, template, [USER], tools=None).count("<|im_start|>") == 2
+    assert prompt_of(tiny, template, [USER], tools=None).count("<|im_start|>") == 3
 
 
 WRONG: list[tuple[list[dict[str, Any]], str, str]] = [
