@@ -37,12 +37,12 @@ class Refusal:
     neutral: tuple[Any, ...] = ()
 
 
-_NOT_YET = "structured outputs and tools are not there yet; leave it out."
+_NOT_YET = "tools are not there yet; leave it out."
 _NOT_OURS = "these models read and write text only; leave it out."
 _NO_STORE = "nothing is stored here; send the whole conversation, and leave it out."
 
 REFUSED: Mapping[str, Refusal] = {
-    "response_format": Refusal(_NOT_YET, ({"type": "text"},)),
+    "response_format": Refusal("this route has text.format instead; leave it out.", ({"type": "text"},)),
     "tools": Refusal(_NOT_YET, ([],)),
     "tool_choice": Refusal(_NOT_YET, ("none", "auto")),
     "functions": Refusal(_NOT_YET, ([],)),

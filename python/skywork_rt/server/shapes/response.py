@@ -112,7 +112,7 @@ class ResponseShape:
             "previous_response_id": None,
             "store": False,
             "temperature": params.temperature,
-            "text": {"format": {"type": "text"}},
+            "text": {"format": (request.text or {}).get("format") or {"type": "text"}},
             "tool_choice": "none",
             "tools": [],
             "top_logprobs": request.top,
