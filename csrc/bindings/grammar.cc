@@ -61,6 +61,9 @@ void BindGrammar(py::module_& module) {
       .def(py::init(&MakeCompiler), py::arg("library"), py::arg("vocabulary"), py::arg("model"), py::kw_only(),
            py::arg("longest_seconds"), py::arg("kept"), py::arg("limits") = std::map<std::string, std::size_t>(),
            "`library`: path of llguidance's extension module. `vocabulary`: path of a vocab.bin.")
+      .def("compiled", &GrammarCompiler::IsCompiled, py::arg("type"), py::arg("text"),
+           py::call_guard<py::gil_scoped_release>(),
+           "Begins to compile a grammar; whether that is done. Raises what is wrong with it.")
       .def("stats", &StatsOf, "Counters: grammars compiled, masks filled, and what they took.");
 }
 

@@ -14,16 +14,18 @@ bool Pending::Ready(Workshop* workshop, std::function<void()> wake) {
     if (!pending_) return true;
     const Clock::duration longest = workshop->bounds().longest_job;
     if (!since_.has_value() || Clock::now() - *since_ <= longest) {
-      wake_ = std::move(wake);
-      ++workshop->waits;
+      if (wake) {
+        wake_ = std::move(wake);
+        ++workshop->waits;
+      }
     } else {
       given_up_ = true;
       pending_ = false;
-      failed_ = Error(ErrorCode::kInvalidArgument,
-                      StrCat(what_, " takes longer than ",
-                             std::chrono::duration_cast<std::chrono::milliseconds>(longest).count(),
-                             " ms, and is given up: make it simpler, with shorter bounds of repetitions, lengths and "
-                             "numbers"));
+      failed_ = Error(
+          ErrorCode::kInvalidArgument,
+          StrCat(what_, " takes longer than ", std::chrono::duration_cast<std::chrono::milliseconds>(longest).count(),
+                 " ms, and is given up: make it simpler, with shorter bounds of repetitions, lengths and "
+                 "numbers"));
     }
   }
   workshop->pool().ReplaceStuck();

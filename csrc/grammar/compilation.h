@@ -18,7 +18,7 @@ namespace skywork_rt::grammar {
 class Pending {
  public:
   /// Whether it is there or has failed; if not, `wake` is called when it is. What has taken too long has failed. Who
-  /// asks later replaces who asked before: all rows of a model are one engine's.
+  /// asks later replaces who asked before: all rows of a model are one engine's. nullptr: nobody is to be woken.
   bool Ready(Workshop* workshop, std::function<void()> wake);
   /// Throws what it failed with.
   void Check() const;

@@ -46,7 +46,7 @@ std::shared_ptr<const LogitsMask> GrammarCompiler::Mask(const std::string& type,
                 "the model has no eos id, so nothing could end an output when its grammar is complete: give "
                 "stop_token_ids");
   }
-  auto compilation = Compiled(type, text);
+  auto compilation = Compiled(type, text, true);
   if (compilation->failure().has_value()) compilation->Check();
   params->ignore_eos = false;
   IncrementalDecoder decoder(workshop_->vocabulary(), params->skip_special_tokens,
@@ -55,8 +55,16 @@ std::shared_ptr<const LogitsMask> GrammarCompiler::Mask(const std::string& type,
   return std::make_shared<GrammarMask>(std::move(compilation), std::move(terms), std::move(decoder));
 }
 
+bool GrammarCompiler::IsCompiled(const std::string& type, const std::string& text) {
+  const auto compilation = Compiled(type, text, false);
+  if (!compilation->Ready(workshop_.get(), nullptr)) return false;
+  compilation->Check();
+  return true;
+}
+
 // Under the lock nothing is compiled: that is posted.
-std::shared_ptr<Compilation> GrammarCompiler::Compiled(const std::string& type, const std::string& text) {
+std::shared_ptr<Compilation> GrammarCompiler::Compiled(const std::string& type, const std::string& text,
+                                                       bool for_request) {
   const std::string key = StrCat(type, '\0', text);
   std::shared_ptr<Compilation> leaves;  // freed outside the lock
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -65,7 +73,7 @@ std::shared_ptr<Compilation> GrammarCompiler::Compiled(const std::string& type, 
     const std::optional<ErrorCode> failure = found->second->second->failure();
     if (!failure.has_value() || *failure == ErrorCode::kInvalidArgument) {  // wrong today, wrong tomorrow
       kept_.splice(kept_.begin(), kept_, found->second);
-      ++workshop_->reused;
+      if (for_request) ++workshop_->reused;
       return kept_.front().second;
     }
     leaves = std::move(found->second->second);

@@ -42,18 +42,20 @@ class SKYWORK_RT_API GrammarCompiler {
   ~GrammarCompiler();
 
   /// The mask for one request; returns at once, and the grammar is compiled meanwhile. `type` and `text` as
-  /// llg_new_matcher takes them. What is wrong with the grammar is thrown by the mask, before a token is chosen, or here
-  /// if it is known already.
-  /// `params` may be changed: ignore_eos is kept by the mask, so that the end of a complete output is one for the
-  /// engine too. `prompt` is what the output's text goes on with; empty: the output is a text of its own. Throws
-  /// kInvalidArgument when nothing could end an output, kBusy, kCapacity.
+  /// llg_new_matcher takes them. What is wrong with the grammar is thrown by the mask, before a token is chosen, or
+  /// here if it is known already. `params` may be changed: ignore_eos is kept by the mask, so that the end of a
+  /// complete output is one for the engine too. `prompt` is what the output's text goes on with; empty: the output is a
+  /// text of its own. Throws kInvalidArgument when nothing could end an output, kBusy, kCapacity.
   std::shared_ptr<const LogitsMask> Mask(const std::string& type, const std::string& text, SamplingParams* params,
                                          Span<const TokenId> prompt);
+
+  /// Begins to compile a grammar; whether that is done. Throws what is wrong with it.
+  bool IsCompiled(const std::string& type, const std::string& text);
 
   GrammarStats stats() const;
 
  private:
-  std::shared_ptr<Compilation> Compiled(const std::string& type, const std::string& text);
+  std::shared_ptr<Compilation> Compiled(const std::string& type, const std::string& text, bool for_request);
 
   const std::vector<TokenId> eos_ids_;
   const std::shared_ptr<Workshop> workshop_;

@@ -15,8 +15,8 @@ namespace skywork_rt::grammar {
 struct LlgTokenizer;
 struct LlgMatcher;
 
-/// What a grammar may take, with the library's own defaults but for the states of its lexer: one is one or two kilobytes,
-/// and every sample has its own, so these are a hundred megabytes at the most.
+/// What a grammar may take, with the library's own defaults but for the states of its lexer: one is one or two
+/// kilobytes, and every sample has its own, so these are a hundred megabytes at the most.
 struct LlgParserLimits {
   std::size_t max_items_in_row = 2000;
   std::uint64_t initial_lexer_fuel = 1'000'000;

@@ -46,8 +46,8 @@ void TokenTable::Add(std::string_view text, bool special) {
 }
 
 TokenId TokenTable::AtStart(TokenId id) const {
-  const auto found =
-      std::lower_bound(twins_.begin(), twins_.end(), id, [](const Twin& twin, TokenId sought) { return twin.id < sought; });
+  const auto found = std::lower_bound(twins_.begin(), twins_.end(), id,
+                                      [](const Twin& twin, TokenId sought) { return twin.id < sought; });
   return found != twins_.end() && found->id == id ? found->stripped : id;
 }
 

@@ -24,6 +24,7 @@ from skywork_rt.api.results import RequestOutput, Score
 from skywork_rt.api.stream import Stream
 from skywork_rt.errors import InvalidArgumentError, UnsupportedError
 from skywork_rt.grammar.desk import GrammarDesk
+from skywork_rt.grammar.grammar import Grammar
 from skywork_rt.support.suggest import refuse_unknown
 from skywork_rt.text.chat_template import ChatArguments, ChatTemplates, Message, load_chat_templates, render_chat
 from skywork_rt.text.tokenizer import Tokenizer, load_tokenizer
@@ -83,9 +84,15 @@ class Generator:
         """Counters since the generator was opened, and what is in it now."""
         return self._core.stats()
 
-    def grammar_stats(self) -> dict[str, Any] | None:
-        """What grammars have cost since the first one, which may be for None: how many were compiled, failed or reused;
-        masks, one a token; seconds that both took on threads of their own; waits, how often a row sat a step out."""
+    def compile_grammar(self, grammar: Grammar) -> bool:
+        """Begins to compile a grammar, and says whether that is done. Requests do this by themselves; ask before to
+        know that a grammar is right, or to have it ready. Raises InvalidArgumentError with what is wrong with it,
+        UnsupportedError without llguidance or without a tokenizer."""
+        return self._grammars.compiled(grammar)
+
+    def grammar_stats(self) -> dict[str, Any]:
+        """What grammars have cost: how many were compiled, failed or reused; masks, one a token; seconds that both took
+        on threads of their own; waits, how often a row sat a step out because its mask was not there."""
         return self._grammars.stats()
 
     @property

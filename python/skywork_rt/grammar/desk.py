@@ -21,6 +21,11 @@ GrammarOrder = tuple[_core.GrammarCompiler, str, str]
 _LONGEST_SECONDS = 10.0
 _KEPT = 64
 
+_STATS = (
+    "compiled", "failed", "reused", "compile_seconds", "masks", "mask_seconds", "mask_p50_seconds", "mask_p99_seconds",
+    "waits",
+)  # fmt: skip
+
 _library_text = lru_cache(maxsize=256)(library_text)
 
 
@@ -42,9 +47,13 @@ class GrammarDesk:
             return None
         return (self._made(), *_library_text(grammar))
 
-    def stats(self) -> dict[str, Any] | None:
-        """Counters of compiling and of masks; None before the first grammar."""
-        return None if self._compiler is None else self._compiler.stats()
+    def compiled(self, grammar: Grammar) -> bool:
+        """Begins to compile it; whether that is done. Raises as `order`, and what is wrong with the grammar."""
+        return self._made().compiled(*_library_text(grammar))
+
+    def stats(self) -> dict[str, Any]:
+        """Counters of compiling and of masks; all zero before the first grammar."""
+        return dict.fromkeys(_STATS, 0) if self._compiler is None else self._compiler.stats()
 
     def _made(self) -> _core.GrammarCompiler:
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from skywork_rt.server.schemas.base import Schema, parse
 from skywork_rt.server.schemas.chat import Conversation, chat_arguments
 from skywork_rt.server.schemas.generation import Generation, check_generation, terms_of
 from skywork_rt.server.schemas.sampling import sampling_values
+from skywork_rt.server.schemas.structured import Wanted, wanted_of
 from skywork_rt.server.state import Server, server_of
 from skywork_rt.server.ticket import Ticket, ticket_of
 from skywork_rt.server.tools.turns import Turns, turns_of
@@ -45,11 +47,18 @@ class Call:
     server: Server
     model: Model
     ticket: Ticket
+    grammar_field: str | None = None
+    """What asks for a grammar that the request does not name itself."""
 
     @cached_property
     def fields(self) -> frozenset[str]:
         """Names of the request's fields, to name the one at fault."""
         return frozenset(type(self.request).model_fields)
+
+    @cached_property
+    def wanted(self) -> Wanted | None:
+        """What the answer must look like, if the request says so. Raises ApiError."""
+        return wanted_of(self.request)
 
     @property
     def names(self) -> Mapping[str, str]:
@@ -62,6 +71,8 @@ class Call:
         something else. Raises InvalidArgumentError."""
         values = {name: value for name, value in sampling_values(self.request).items() if name not in without}
         values.update({name: value for name, value in changes.items() if value is not None or name == "max_tokens"})
+        if self.wanted is not None:
+            values.setdefault("grammar", self.wanted.grammar)
         if self.request.use_beam_search:
             values.setdefault("num_beams", values.get("n", 1))
             values.setdefault("temperature", 0.0)
@@ -153,4 +164,16 @@ async def opened(request: Request, parsed: Schema) -> AsyncIterator[Call]:
         async with server.models.use(model):
             yield call
     except (SkyworkError, ApiError) as error:
-        raise api_error(error, call.fields, call.names) from error
+        raise _told(error, call) from error
+
+
+def _told(error: SkyworkError | ApiError, call: Call) -> ApiError:
+    """An error with the field that is at fault; the words of a message about a grammar are those of its library."""
+    told = api_error(error, call.fields, call.names)
+    if isinstance(error, InvalidArgumentError) and _ABOUT_GRAMMAR.search(told.message):
+        wanted = call.__dict__.get("wanted")
+        told.param = wanted.field if wanted is not None else call.grammar_field
+    return told
+
+
+_ABOUT_GRAMMAR = re.compile(r"^(the|compiling the|following the) (grammar|JSON schema)\b")

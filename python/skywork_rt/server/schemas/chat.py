@@ -12,6 +12,7 @@ from skywork_rt.errors import InvalidArgumentError
 from skywork_rt.server.schemas.base import Schema
 from skywork_rt.server.schemas.generation import Generation
 from skywork_rt.server.schemas.sampling import with_sampling
+from skywork_rt.server.schemas.structured import RESPONSE_FORMAT
 from skywork_rt.server.schemas.tools import CALL, TOOL_CHOICE, TOOLS
 
 __all__ = ["ChatFields", "ChatRequest", "Conversation", "chat_arguments"]
@@ -66,6 +67,9 @@ class ChatFields(Conversation, Generation):
 
     engine_names: ClassVar[Mapping[str, str]] = {"max_tokens": "max_completion_tokens", "logprobs": "top_logprobs"}
 
+    response_format: RESPONSE_FORMAT = Field(
+        None, description="What the answer must look like: text, json_object or json_schema."
+    )
     logprobs: bool | None = Field(None, description="Report the log-probability of each token.")
     top_logprobs: int | None = Field(
         None, ge=0, description="With logprobs: this many of the likeliest tokens at each place."

@@ -36,14 +36,13 @@ class Refusal:
     neutral: tuple[Any, ...] = ()
 
 
-_NOT_YET = "structured outputs are not there yet; leave it out."
 _CHATS = "tools are for chats and responses; leave it out, or send it to one of these routes."
 _OLDER = "the older form of tools is not there; send tools and tool_choice instead."
 _NOT_OURS = "these models read and write text only; leave it out."
 _NO_STORE = "nothing is stored here; send the whole conversation, and leave it out."
 
 REFUSED: Mapping[str, Refusal] = {
-    "response_format": Refusal(_NOT_YET, ({"type": "text"},)),
+    "response_format": Refusal("this route has text.format instead; leave it out.", ({"type": "text"},)),
     "tools": Refusal(_CHATS, ([],)),
     "tool_choice": Refusal(_CHATS, ("none", "auto")),
     "parallel_tool_calls": Refusal(_CHATS, (True, False)),

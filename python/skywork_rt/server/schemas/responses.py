@@ -54,7 +54,9 @@ class ResponseFields(Generation):
     )
     top_logprobs: int | None = Field(None, description="Report each token, with this many of the likeliest.")
     include: list[str] | None = Field(None, description=f"May hold {_LOGPROBS}.")
-    text: dict[str, Any] | None = Field(None, description='Only {"format": {"type": "text"}} yet.')
+    text: dict[str, Any] | None = Field(
+        None, description='{"format": …}: what the answer must look like: text, json_object or json_schema.'
+    )
     chat_template_kwargs: dict[str, Any] | None = Field(
         None, description='More names for the template, such as {"enable_thinking": false}.'
     )
@@ -104,15 +106,10 @@ def _check(request: ResponseFields) -> None:
             raise ApiError(400, f"include: {name!r:.100} is not there; only {_LOGPROBS} is", param="include")
     text = request.text or {}
     for name, value in text.items():
-        if (name, value) not in (
-            ("format", {"type": "text"}),
-            ("format", None),
-            ("verbosity", "medium"),
-            ("verbosity", None),
-        ):
+        if name != "format" and (name, value) not in (("verbosity", "medium"), ("verbosity", None)):
             raise ApiError(
                 400,
-                f"text.{name:.100}: structured outputs are not there yet; leave it out.",
+                f"text.{name:.100} is not there; leave it out.",
                 param=f"text.{name:.100}",
                 code="unsupported_parameter",
             )

@@ -55,6 +55,7 @@ def calls_of(call: Call, use: ToolUse | None) -> Calls | None:
     """Raises ApiError for a model whose way to write calls is not known."""
     if use is None:
         return None
+    call.grammar_field = "tools"
     return Calls(use, style_of(call.model.generator, call.server.settings.tool_parser))
 
 
