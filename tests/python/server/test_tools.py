@@ -149,7 +149,7 @@ def test_a_call_that_was_cut_by_length_says_so(client: openai.OpenAI) -> None:
     short = {**GREEDY, "messages": ONE, "tools": [WEATHER]}
     full = client.chat.completions.create(**short)
     assert full.usage is not None
-    for tokens in range(1, full.usage.completion_tokens):
+    for tokens in range(1, full.usage.completion_tokens, 2):
         options = {**short, "max_tokens": tokens}
         (choice,) = client.chat.completions.create(**options).choices
         streamed = assembled(list(client.chat.completions.create(**options, stream=True)))[0]
@@ -172,6 +172,58 @@ def test_what_is_no_call_of_the_tools_is_content(client: openai.OpenAI) -> None:
         **GREEDY, messages=ONE, tools=[WEATHER, TIME], tool_choice=allowed
     ).choices
     assert choice.message.tool_calls is None and choice.finish_reason == "stop"
+
+
+CALLED = '{"name": "get_weather", "arguments": {"city": "Rome", "n": [1, {"x": "é"}]}}'
+BROKEN = '{"name": "get_weather", "arguments": {"city": oops}}'
+FIXED: list[tuple[str, str, str | None, list[str]]] = [
+    ("smollm2", f"Let me see.\n<tool_call>[{CALLED}]</tool_call>", "Let me see.", [CALLED]),
+    ("smollm2", f"<tool_call>[{CALLED}, {CALLED}]</tool_call> Done.", " Done.", [CALLED, CALLED]),
+    ("smollm2", f"<tool_call>[{BROKEN}]</tool_call>", f"<tool_call>[{BROKEN}]</tool_call>", []),
+    (
+        "smollm2",
+        f"<tool_call>[{BROKEN}]</tool_call><tool_call>{CALLED}",
+        f"<tool_call>[{BROKEN}]</tool_call>",
+        [CALLED],
+    ),
+    ("llama3", CALLED.replace("arguments", "parameters"), None, [CALLED]),
+    ("llama3", f"{CALLED}; {CALLED}", None, [CALLED, CALLED]),
+    ("llama3", BROKEN, BROKEN, []),
+    ("mistral", f"I look. {MARKER} [{CALLED}, {CALLED}]", "I look.", [CALLED, CALLED]),
+    ("mistral", f"{MARKER}[{BROKEN}]", f"[{BROKEN}]", []),
+]
+
+
+@pytest.mark.parametrize(("model", "text", "content", "calls"), FIXED, ids=[f"{f[0]} {f[1][:30]}" for f in FIXED])
+def test_an_answer_of_any_text_is_read_the_same_whole_and_as_a_stream(
+    client: openai.OpenAI, model: str, text: str, content: str | None, calls: list[str]
+) -> None:
+    """The text is fixed by a grammar of the request's own, which goes together with tools that may be called."""
+    options: dict[str, Any] = {"model": model, "messages": [question("Rome")], "tools": [WEATHER], "max_tokens": 400}
+    options["extra_body"] = {"structured_outputs": {"choice": [text]}}
+    (choice,) = client.chat.completions.create(**options).choices
+    wanted = [json.loads(call)["arguments"] for call in calls]
+    assert [json.loads(call.function.arguments) for call in choice.message.tool_calls or ()] == wanted
+    assert all(call.function.arguments in text for call in choice.message.tool_calls or ()), "as it was written"
+    assert (choice.message.content, choice.finish_reason) == (content, "tool_calls" if calls else "stop")
+    streamed = assembled(list(client.chat.completions.create(**options, stream=True)))[0]
+    assert (streamed["content"], streamed["reason"]) == (content, choice.finish_reason)
+    arguments = [call["arguments"] for call in streamed["calls"].values()]
+    if BROKEN in text:
+        assert arguments.pop(0) == '{"city": ', "it was sent before it showed, and its number is not used again"
+    assert arguments == [call.function.arguments for call in choice.message.tool_calls or ()]
+
+
+def test_a_grammar_of_the_request_and_one_of_its_tools_exclude_each_other(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="leave one of them out") as caught:
+        client.chat.completions.create(
+            **GREEDY,
+            messages=ONE,
+            tools=[WEATHER],
+            tool_choice="required",
+            response_format={"type": "json_object"},
+        )
+    assert caught.value.param == "tool_choice"
 
 
 @pytest.mark.parametrize("model", ["smollm2", "mistral", "llama3"])
