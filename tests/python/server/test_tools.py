@@ -15,9 +15,10 @@ import jsonschema
 import openai
 import pytest
 from serving import Serving, serving
-from tool_models import MARKER, llama3_bundle, mistral_bundle
+from tool_models import MARKER, TAG, llama3_bundle, mistral_bundle
 
-from skywork_rt import Generator
+from skywork_rt import Generator, InvalidArgumentError
+from skywork_rt.server.settings import ServerSettings
 from skywork_rt.tool_calls.table import FORMATS
 
 pytestmark = pytest.mark.slow
@@ -149,7 +150,7 @@ def test_a_call_that_was_cut_by_length_says_so(client: openai.OpenAI) -> None:
     short = {**GREEDY, "messages": ONE, "tools": [WEATHER]}
     full = client.chat.completions.create(**short)
     assert full.usage is not None
-    for tokens in range(1, full.usage.completion_tokens, 2):
+    for tokens in range(1, full.usage.completion_tokens, 4):
         options = {**short, "max_tokens": tokens}
         (choice,) = client.chat.completions.create(**options).choices
         streamed = assembled(list(client.chat.completions.create(**options, stream=True)))[0]
@@ -294,31 +295,51 @@ def test_without_parallel_calls_there_is_one(client: openai.OpenAI) -> None:
     assert [len(calls_in(choice)) for choice in answer.choices] == [1] * 8
 
 
-def test_a_special_token_that_marks_calls_is_seen_and_not_shown(client: openai.OpenAI) -> None:
-    with Generator(mistral_bundle(), backend="native", threads=1) as model:
-        (marker,) = model.encode(MARKER, add_special_tokens=False)
-    options: dict[str, Any] = {
-        "model": "mistral",
-        "messages": [question("Oslo")],
-        "n": 8,
-        "seed": 3,
-        "max_tokens": 300,
-        "logit_bias": {str(marker): 3},
-    }
+@pytest.mark.parametrize(("model", "text"), [("mistral", MARKER), ("llama3", TAG)])
+def test_a_special_token_that_marks_calls_is_seen_and_not_shown(client: openai.OpenAI, model: str, text: str) -> None:
+    bundle = mistral_bundle() if model == "mistral" else llama3_bundle()
+    with Generator(bundle, backend="native", threads=1) as generator:
+        (marker,) = generator.encode(text, add_special_tokens=False)
+        options: dict[str, Any] = {"n": 8, "seed": 3, "max_tokens": 300, "logit_bias": {marker: 3.0}}
+        hidden = generator.generate("Oslo", **options)
+        shown = generator.generate("Oslo", **options, shown_special_token_ids=[marker])
+    assert not any(text in output.text for output in hidden.outputs)
+    assert [output.text.count(text) for output in shown.outputs] == [o.token_ids.count(marker) for o in hidden.outputs]
+    assert [output.text.replace(text, "") for output in shown.outputs] == [output.text for output in hidden.outputs]
+    options |= {"model": model, "messages": [question("Oslo")], "logit_bias": {str(marker): 3}}
     strict = tool("get_weather", BOUNDED, strict=True)
     answer = client.chat.completions.create(**options, tools=[strict])
     called = [choice for choice in answer.choices if choice.message.tool_calls]
     assert called and any(choice.message.content for choice in called), "some text, and then a call"
-    for choice in called:
-        assert choice.finish_reason in ("tool_calls", "length")
-        if choice.finish_reason == "tool_calls":
-            for _, arguments in calls_in(choice):
-                jsonschema.validate(arguments, BOUNDED)
+    ended = [choice for choice in called if choice.finish_reason == "tool_calls"]
+    assert ended
+    for _, arguments in (found for choice in ended for found in calls_in(choice)):
+        jsonschema.validate(arguments, BOUNDED)
     loose = client.chat.completions.create(**options, tools=[WEATHER])
-    without = client.chat.completions.create(**options)
-    for choice, other in zip(loose.choices, without.choices, strict=True):
-        assert MARKER not in (choice.message.content or "") and choice.message.tool_calls is None
-        assert other.message.content is not None
+    assert not any(text in (choice.message.content or "") or choice.message.tool_calls for choice in loose.choices)
+
+
+def test_any_model_is_told_of_tools_where_the_servers_owner_says_how(endless_bundle: Path, tmp_path: Path) -> None:
+    """A template without tools, and random weights: calls are forced."""
+    with serving(tmp_path, f"plain={endless_bundle}", "--tool-parser", "hermes") as server:
+        client = openai.OpenAI(base_url=server.base, api_key="none", max_retries=0)
+        answer = client.chat.completions.create(
+            model="plain",
+            messages=[question("Oslo")],
+            tools=[BOUNDED_WEATHER, TIME],
+            tool_choice="required",
+            n=8,
+            seed=2,
+            max_tokens=600,
+        )
+        for choice in answer.choices:
+            found = calls_in(choice)
+            assert found and choice.finish_reason == "tool_calls"
+            for name, arguments in found:
+                jsonschema.validate(arguments, BOUNDED if name == "get_weather" else {"additionalProperties": False})
+        assert sum(len(calls_in(choice)) for choice in answer.choices) > 8, "several at once"
+    with pytest.raises(InvalidArgumentError, match="no format of tool calls named 'nonsense'"):
+        ServerSettings(models={"a": "b"}, tool_parser="nonsense")
 
 
 def test_a_whole_conversation_goes_round(client: openai.OpenAI) -> None:
