@@ -87,6 +87,7 @@ class _Parser:
             if name.text in rules:
                 _refuse(name, "is defined twice")
             self._skip_lines()
+            self._name(name.text)
             self._uses[name.text] = self._used = set()
             rules[name.text] = self._alternatives()
             self._skip_lines()
