@@ -82,7 +82,7 @@ class _Parser:
         rules: dict[str, str] = {}
         self._skip_lines()
         while self._here.kind != "end":
-            name = self._take("name", "is no rule; a rule is such as: root ::= \"yes\" | \"no\"")
+            name = self._take("name", 'is no rule; a rule is such as: root ::= "yes" | "no"')
             self._take("define", "comes after a rule's name, but ::= must")
             if name.text in rules:
                 _refuse(name, "is defined twice")
