@@ -26,7 +26,7 @@ _STATS = (
     "waits",
 )  # fmt: skip
 
-_library_text = lru_cache(maxsize=256)(library_text)
+_library_text = lru_cache(maxsize=64)(library_text)
 
 
 class GrammarDesk:
