@@ -100,6 +100,7 @@ def test_responses_keep_to_text_format(client: openai.OpenAI) -> None:
 
 VLLM: list[tuple[dict[str, Any], str]] = [
     ({"structured_outputs": {"regex": "[0-9]{3}"}}, "[0-9]{3}"),
+    ({"structured_outputs": {"regex": "x", "json": None, "disable_additional_properties": False}}, "x"),
     ({"structured_outputs": {"choice": ["yes", "no"]}}, "yes|no"),
     ({"structured_outputs": {"grammar": GBNF}}, "[a-z]{2,3}( [a-z]{2,3})?"),
     ({"structured_outputs": {"grammar": "start: /[xyz]{4}/"}}, "[xyz]{4}"),
