@@ -28,8 +28,13 @@ bool Pending::Ready(Workshop* workshop, std::function<void()> wake) {
                  "numbers"));
     }
   }
-  workshop->pool().ReplaceStuck();
+  const bool goes_on = workshop->pool().ReplaceStuck();
   const std::lock_guard<std::mutex> lock(mutex_);
+  if (pending_ && !goes_on) {
+    given_up_ = true;
+    pending_ = false;
+    failed_ = Error(ErrorCode::kBusy, WorkPool::kAllStuck);
+  }
   return !pending_;
 }
 

@@ -66,12 +66,9 @@ WorkPool::~WorkPool() {
 
 void WorkPool::Post(Job job) {
   const std::lock_guard<std::mutex> lock(state_->mutex);
-  if (state_->workers.empty() && state_->given_up >= kMostGivenUp) {
-    throw Error(ErrorCode::kBusy, StrCat(state_->given_up,
-                                         " grammars were given up because their compilation did not end, and hold all "
-                                         "threads for grammars: open the model again"));
-  }
-  if (state_->jobs.size() >= state_->idle && state_->workers.size() < threads_) Start();
+  const bool may_start = state_->given_up < kMostGivenUp;
+  if (state_->workers.empty() && !may_start) throw Error(ErrorCode::kBusy, kAllStuck);
+  if (may_start && state_->jobs.size() >= state_->idle && state_->workers.size() < threads_) Start();
   state_->jobs.push_back(std::move(job));
   state_->wakes.notify_one();
 }
@@ -129,7 +126,7 @@ void* WorkPool::Main(void* argument) {
   return nullptr;
 }
 
-void WorkPool::ReplaceStuck() {
+bool WorkPool::ReplaceStuck() {
   const std::lock_guard<std::mutex> lock(state_->mutex);
   const Clock::time_point now = Clock::now();
   std::vector<std::shared_ptr<Worker>>& workers = state_->workers;
@@ -144,8 +141,9 @@ void WorkPool::ReplaceStuck() {
     pthread_detach(worker->thread);
     workers.erase(workers.begin() + static_cast<std::ptrdiff_t>(i));
   }
-  if (state_->given_up >= kMostGivenUp) return;
+  if (state_->given_up >= kMostGivenUp) return !workers.empty();
   while (workers.size() < std::min(threads_, state_->jobs.size())) Start();
+  return true;
 }
 
 }  // namespace skywork_rt::grammar

@@ -28,8 +28,13 @@ class WorkPool {
   /// Runs `job`, which must not throw, after those that came before. Throws kCapacity when the system refuses the
   /// first thread, kBusy when too many jobs have been given up.
   void Post(Job job);
-  /// Gives up what has run longer than the longest job may.
-  void ReplaceStuck();
+  /// Gives up what has run longer than the longest job may. False when too many have been given up, so that nothing
+  /// that waits will ever run.
+  bool ReplaceStuck();
+
+  /// What those are told.
+  static constexpr const char* kAllStuck =
+      "too many grammars did not end compiling, and hold all threads for grammars: open the model again";
 
  private:
   struct State;

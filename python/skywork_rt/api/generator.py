@@ -6,8 +6,8 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from types import TracebackType
 from functools import partial
+from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
 
 import numpy as np

@@ -26,7 +26,7 @@ _STATS = (
     "waits",
 )  # fmt: skip
 
-_library_text = lru_cache(maxsize=256)(library_text)
+_library_text = lru_cache(maxsize=64)(library_text)
 
 
 class GrammarDesk:
@@ -65,8 +65,8 @@ class GrammarDesk:
         path = self._vocabulary()
         if not path:
             raise UnsupportedError(
-                "a grammar is about text, but this bundle has no vocabulary to turn tokens into text: export the bundle "
-                "with its tokenizer"
+                "a grammar is about text, but this bundle has no vocabulary to turn tokens into text: export the "
+                "bundle with its tokenizer"
             )
         with needs_extra("grammar"):
             from llguidance import _lib

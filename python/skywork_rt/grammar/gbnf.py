@@ -82,11 +82,12 @@ class _Parser:
         rules: dict[str, str] = {}
         self._skip_lines()
         while self._here.kind != "end":
-            name = self._take("name", "is no rule; a rule is such as: root ::= \"yes\" | \"no\"")
+            name = self._take("name", 'is no rule; a rule is such as: root ::= "yes" | "no"')
             self._take("define", "comes after a rule's name, but ::= must")
             if name.text in rules:
                 _refuse(name, "is defined twice")
             self._skip_lines()
+            self._name(name.text)
             self._uses[name.text] = self._used = set()
             rules[name.text] = self._alternatives()
             self._skip_lines()

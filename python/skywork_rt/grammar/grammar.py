@@ -127,7 +127,9 @@ def _check_choices(options: object) -> None:
         raise InvalidArgumentError("a choice has no options: give at least one str")
     for index, option in enumerate(options):
         if not isinstance(option, str):
-            raise InvalidArgumentError(f"choice[{index}] is {option!r:.60} ({type(option).__name__}), but must be a str")
+            raise InvalidArgumentError(
+                f"choice[{index}] is {option!r:.60} ({type(option).__name__}), but must be a str"
+            )
         if not option:
             raise InvalidArgumentError(f"choice[{index}] is empty: every option has at least one character")
 

@@ -28,11 +28,14 @@ def any_object() -> str:
 
 def with_bounded_space(schema: str) -> str:
     """The schema, whose outputs have little white space; unless it says itself what they have."""
-    value = json.loads(schema)
-    check_bounds(value)
-    if _OPTIONS not in value:
-        value = {_OPTIONS: {"whitespace_pattern": _SPACE}, **value}
-    return json.dumps(value, ensure_ascii=False)
+    try:
+        value = json.loads(schema)
+        check_bounds(value)
+        if _OPTIONS not in value:
+            value = {_OPTIONS: {"whitespace_pattern": _SPACE}, **value}
+        return json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        raise InvalidArgumentError("the JSON schema is nested too deeply") from None
 
 
 def check_bounds(schema: Any) -> None:

@@ -327,7 +327,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"logit_bias": {"99999999": 1}}, "logit_bias", "99999999"),
     ({"stop": ["a", 1]}, r"stop[1]", "valid string"),
     ({"stream_options": {"include_usage": True}}, "stream_options", "set stream"),
-    ({"response_format": {"type": "json_object"}}, "response_format", "not there yet"),
+    ({"response_format": {"type": "xml"}}, "response_format.type", "must be text, json_object or json_schema"),
     ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools", "does not write tools"),
     ({"reasoning_effort": "high"}, "reasoning_effort", "chat_template_kwargs"),
     ({"extra_body": {"tempreture": 1}}, "tempreture", "Did you mean temperature"),
@@ -355,7 +355,8 @@ def test_fields_of_responses_are_named_as_the_client_names_them(client: openai.O
         ({"input": [{"role": "wizard", "content": "x"}]}, "input[0].role", "must be one of"),
         ({"input": [{"role": "user", "content": "x", "contant": "y"}]}, "input[0].contant", "Unknown field"),
         ({"input": [{"type": "reasoning"}]}, "input[0]", "only messages"),
-        ({"text": {"format": {"type": "json_object"}}}, "text.format", "not there yet"),
+        ({"text": {"format": {"type": "xml"}}}, "text.format.type", "must be text, json_object or json_schema"),
+        ({"text": {"verbosity": "high"}}, "text.verbosity", "is not there"),
     ]
     for change, param, reason in wrong:
         arguments: dict[str, Any] = {"model": "tiny", "input": "x", **change}

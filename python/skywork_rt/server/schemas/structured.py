@@ -118,6 +118,8 @@ def wanted_format(value: Any, field: str, *, nested: bool) -> Wanted | None:
     return _named_schema(_object(value["json_schema"], place) if nested else value, place, nested)
 
 
+_OFF = ("disable_additional_properties", "disable_fallback")
+"""vLLM's own, which ask for nothing where they are false, as clients that send all fields have them."""
 _TYPE, _VALUE = "invalid_type", "invalid_value"
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
@@ -143,7 +145,11 @@ def _all_wanted(request: Structured) -> list[Wanted]:
 def _of_structured(value: Any) -> list[Wanted | None]:
     """vLLM's object, one of whose fields is the grammar."""
     field = "structured_outputs"
-    given = {name: item for name, item in _object(value, field).items() if item is not None}
+    given = {
+        name: item
+        for name, item in _object(value, field).items()
+        if item is not None and not (name in _OFF and item is False)
+    }
     _refuse_unknown(given, {*_MAKERS, "json_object", "disable_any_whitespace", "whitespace_pattern"}, field)
     space = _space(given)
     found: list[Wanted | None] = []
