@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include "bindings/grammar.h"
 #include "bindings/mailbox.h"
 #include "bindings/options.h"
 #include "bindings/python_backend.h"
@@ -105,7 +106,7 @@ Result GetResult(RequestHandle& handle) {
 
 Request MakeRequest(const Generator& generator, const IdArray& prompt, const py::dict& params, int priority,
                     std::optional<double> deadline, std::size_t prompt_logprobs_from, bool begins_text,
-                    bool clip_max_tokens, const std::string& cache_salt) {
+                    bool clip_max_tokens, const std::string& cache_salt, const std::optional<GrammarOrder>& grammar) {
   Request request;
   request.prompt = ToTokens(prompt, generator.model().vocab_size);
   request.sampling = ReadSamplingParams(params);
@@ -120,6 +121,12 @@ Request MakeRequest(const Generator& generator, const IdArray& prompt, const py:
       throw Error(ErrorCode::kInvalidArgument, StrCat("deadline is ", *deadline, " seconds, but must be in (0, 1e9]"));
     }
     request.deadline = milliseconds(std::max<std::int64_t>(1, static_cast<std::int64_t>(*deadline * 1e3)));
+  }
+  if (grammar.has_value()) {
+    const auto& [compiler, type, text] = *grammar;
+    const Span<const TokenId> before = begins_text ? Span<const TokenId>() : Span<const TokenId>(request.prompt);
+    const py::gil_scoped_release release;
+    request.mask = compiler->Mask(type, text, &request.sampling, before);
   }
   return request;
 }
@@ -339,7 +346,8 @@ void BindGeneratorClass(py::module_& module) {
       .def("stats", [](const Generator& g) { return ToDict(g.stats()); })
       .def("request", &MakeRequest, py::arg("prompt"), py::arg("params"), py::arg("priority") = 0,
            py::arg("deadline") = py::none(), py::arg("prompt_logprobs_from") = 1, py::arg("begins_text") = false,
-           py::arg("clip_max_tokens") = false, py::arg("cache_salt") = "", "A request for this model, not checked yet.")
+           py::arg("clip_max_tokens") = false, py::arg("cache_salt") = "", py::arg("grammar") = py::none(),
+           "A request for this model, not checked yet. `grammar`: a compiler, and the type and text that it takes.")
       .def("check", &Generator::Check, py::arg("request"), py::call_guard<py::gil_scoped_release>(),
            "Raises what submit would, but BusyError. Starts nothing.")
       .def("submit", &Submit, py::arg("request"), py::arg("mailbox") = py::none(), py::arg("key") = 0,

@@ -4,6 +4,7 @@
 #include "bindings/build_info.h"
 #include "bindings/errors.h"
 #include "bindings/generator.h"
+#include "bindings/grammar.h"
 #include "bindings/host.h"
 #include "bindings/log.h"
 #include "bindings/opening.h"
@@ -20,6 +21,7 @@ PYBIND11_MODULE(_core, module) {
   skywork_rt::bindings::BindOptions(module);
   skywork_rt::bindings::BindTables(module);
   skywork_rt::bindings::BindHost(module);
+  skywork_rt::bindings::BindGrammar(module);
   skywork_rt::bindings::BindGenerator(module);
   skywork_rt::bindings::BindLog(module);
   skywork_rt::bindings::BindRawBackend(module);

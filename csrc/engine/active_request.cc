@@ -28,7 +28,7 @@ ActiveRequest::ActiveRequest(std::shared_ptr<internal::RequestState> state, cons
 std::optional<TextStream> ActiveRequest::NewText() const {
   if (vocabulary_ == nullptr) return std::nullopt;
   TextStream text(*vocabulary_, Span<const std::string>(params_.stop), params_.include_stop_str_in_output,
-                  params_.skip_special_tokens);
+                  params_.skip_special_tokens, Span<const TokenId>(params_.shown_special_token_ids));
   if (!state_->request().begins_text) text.Continue(Span<const TokenId>(state_->request().prompt));
   return text;
 }
@@ -46,7 +46,7 @@ void ActiveRequest::MakeStreams(const ModelSpec& model) {
   const LogitsMask* mask = state_->request().mask.get();
   streams_.reserve(static_cast<std::size_t>(params_.n));
   for (int i = 0; i < params_.n; ++i) {
-    streams_.push_back(Stream{first.Fork(i), text, mask != nullptr ? mask->Fork() : nullptr});
+    streams_.push_back(Stream{first.Fork(i), text, mask != nullptr ? mask->Fork() : nullptr, {}});
   }
 }
 
@@ -73,17 +73,30 @@ ActiveRequest::Outcome ActiveRequest::Next(int sample, Span<float> logits, Sampl
   return Take(sample, choice.token, choice.logprobs);
 }
 
-bool ActiveRequest::MayChoose(int sample, std::size_t end) const {
-  if (uses_beams() || streams_[static_cast<std::size_t>(sample)].mask != nullptr) return false;
-  if (!result_.samples[static_cast<std::size_t>(sample)].token_ids.empty()) return true;
-  return params_.n == 1 && end == state_->request().prompt.size();  // n samples share the row behind the prompt
+bool ActiveRequest::MayChoose(int sample, std::size_t end, const std::function<void()>& wake) {
+  if (uses_beams()) return false;
+  // n samples share the row behind the prompt
+  const bool first = result_.samples[static_cast<std::size_t>(sample)].token_ids.empty();
+  if (first && (params_.n != 1 || end != state_->request().prompt.size())) return false;
+  return AskMask(&streams_[static_cast<std::size_t>(sample)], wake);
+}
+
+// A mask that fails does so again when its row's turn comes.
+bool ActiveRequest::AskMask(Stream* stream, const std::function<void()>& wake) {
+  if (stream->mask == nullptr) return true;
+  try {
+    if (!stream->mask->Ready(wake)) return false;
+    stream->allowed = stream->mask->Allowed();
+    return true;
+  } catch (...) {
+    return false;
+  }
 }
 
 Choice ActiveRequest::Choose(int sample, Span<float> logits, SamplingScratch* scratch) const {
   const Stream& stream = streams_[static_cast<std::size_t>(sample)];
-  const Span<const std::uint32_t> allowed =
-      stream.mask != nullptr ? stream.mask->Allowed() : Span<const std::uint32_t>();
-  return stream.sampler.Sample(logits, scratch, allowed);
+  const bool ask = stream.mask != nullptr && stream.allowed.empty();
+  return stream.sampler.Sample(logits, scratch, ask ? stream.mask->Allowed() : stream.allowed);
 }
 
 ActiveRequest::Outcome ActiveRequest::Take(int index, TokenId token, Span<const TokenLogprob> logprobs) {
@@ -103,6 +116,7 @@ ActiveRequest::Outcome ActiveRequest::Take(int index, TokenId token, Span<const 
   }
   const bool stop_id = stream.sampler.IsStop(token);
   stream.sampler.Accept(token);
+  stream.allowed = {};
   if (stream.mask != nullptr) stream.mask->Accept(token);
   EndSample(&stream.text, &sample, token, stop_id);
   update_.finish_reason = sample.finish_reason;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -43,8 +44,9 @@ class ActiveRequest {
   Outcome Next(int sample, Span<float> logits, SamplingScratch* scratch);
 
   /// Whether Choose may come before Take, on any thread: the row of logits behind `end` tokens is this sample's alone,
-  /// and no mask has a say, as that is asked on the engine's thread only.
-  bool MayChoose(int sample, std::size_t end) const;
+  /// and its mask, which is asked here and on the engine's thread only, is ready and has not failed. `wake` as in
+  /// MaskReady.
+  bool MayChoose(int sample, std::size_t end, const std::function<void()>& wake);
   /// Whether nothing but the largest logit is asked for.
   bool chooses_plainly() const { return params_.temperature == 0.0f && !params_.reports_logprobs(); }
   /// The two halves of Next. Choose changes nothing but logits, which are as before on return, and scratch: different
@@ -66,10 +68,12 @@ class ActiveRequest {
   struct Stream {
     Sampler sampler;
     std::optional<TextStream> text;
-    std::unique_ptr<LogitsMask> mask;  // nullptr: every token may come
+    std::unique_ptr<LogitsMask> mask;     // nullptr: every token may come
+    Span<const std::uint32_t> allowed{};  // what the mask said of the next token, if it was asked already
   };
 
   std::optional<TextStream> NewText() const;
+  bool AskMask(Stream* stream, const std::function<void()>& wake);
   void MakeStreams(const ModelSpec& model);
   void MakeBeams(const ModelSpec& model);
   void EndSample(std::optional<TextStream>* text, Sample* sample, TokenId token, bool stop_id);

@@ -279,7 +279,7 @@ std::size_t Engine::GatherRows() {
   for (Work& work : work_) {
     if (work.logit_rows != 1) continue;
     const auto entry = entries_.find(work.id);
-    if (entry == entries_.end() || !entry->second.active->MayChoose(work.row, work.end)) continue;
+    if (entry == entries_.end() || !entry->second.active->MayChoose(work.row, work.end, wake_)) continue;
     work.chosen = rows_ahead_.size();
     rows_ahead_.push_back(
         {entry->second.active.get(), work.row, Span<float>(logits_.data() + work.first_logit * vocab, vocab)});

@@ -28,13 +28,13 @@ LogitsProcessor::LogitsProcessor(std::shared_ptr<const SamplingParams> params, c
   for (const TokenId token : prompt) AddToHistory(token);
 }
 
-void LogitsProcessor::Apply(Span<float> logits, LogitChanges* changes) const {
+void LogitsProcessor::Apply(Span<float> logits, LogitChanges* changes, bool may_end_early) const {
   changes->Forget();
   for (const auto& [token, bias] : params_->logit_bias) {
     changes->Set(logits, token, logits[static_cast<std::size_t>(token)] + bias);
   }
   ApplyBadWords(logits, changes);
-  ApplyMinTokens(logits, changes);
+  if (!may_end_early) ApplyMinTokens(logits, changes);
   if (counts_tokens_) ApplyPenalties(logits, changes);
   if (bans_ngrams_) ApplyNoRepeatNgram(logits, changes);
 }

@@ -22,8 +22,9 @@ class LogitsProcessor {
   LogitsProcessor() = default;
   LogitsProcessor(std::shared_ptr<const SamplingParams> params, const ModelSpec& model, Span<const TokenId> prompt);
 
-  /// Changes the row for the next position; `changes`, forgotten before, holds what it was.
-  void Apply(Span<float> logits, LogitChanges* changes) const;
+  /// Changes the row for the next position; `changes`, forgotten before, holds what it was. `may_end_early`: min_tokens
+  /// is not kept, because nothing but the end may come.
+  void Apply(Span<float> logits, LogitChanges* changes, bool may_end_early = false) const;
   /// Appends a token of the output.
   void Accept(TokenId token);
 

@@ -1,5 +1,6 @@
 #include "sampling/sampler.h"
 
+#include <algorithm>
 #include <limits>
 #include <optional>
 #include <vector>
@@ -21,12 +22,28 @@ Span<float> Masked(Span<const float> logits, Span<const std::uint32_t> allowed, 
                 StrCat("a mask has ", allowed.size() * 32, " bits for ", logits.size(), " tokens"));
   }
   CheckedMax(logits, nullptr);  // a row that is damaged is refused whatever the mask hides
-  masked->resize(logits.size());
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    const bool in = (allowed[i / 32] >> (i % 32) & 1U) != 0;
-    (*masked)[i] = in ? logits[i] : kOut;
+  masked->assign(logits.size(), kOut);
+  for (std::size_t first = 0; first < logits.size(); first += 32) {  // most words are all zeros or all ones
+    const std::uint32_t word = allowed[first / 32];
+    if (word == 0) continue;
+    const std::size_t count = std::min<std::size_t>(32, logits.size() - first);
+    for (std::size_t i = 0; i < count; ++i) {
+      if ((word >> i & 1U) != 0) (*masked)[first + i] = logits[first + i];
+    }
   }
   return Span<float>(*masked);
+}
+
+/// Whether a mask leaves nothing but ids that end the output.
+bool AllowsOnlyEnds(Span<const std::uint32_t> allowed, std::size_t vocab_size, const StopIds& stop_ids) {
+  for (std::size_t i = 0; i < vocab_size; ++i) {
+    if (allowed[i / 32] == 0) {
+      i |= 31U;  // the rest of this word
+    } else if ((allowed[i / 32] >> (i % 32) & 1U) != 0 && !stop_ids.Contains(static_cast<TokenId>(i))) {
+      return false;
+    }
+  }
+  return true;
 }
 
 /// nullopt when every logit is -inf, as of Sampler::Draw.
@@ -63,7 +80,7 @@ Choice Sampler::Sample(Span<float> logits, SamplingScratch* scratch, Span<const 
   try {
     Choice choice;
     if (!allowed.empty()) row = Masked(logits, allowed, &scratch->masked);
-    choice.token = ChooseFrom(row, !allowed.empty(), scratch);
+    choice.token = ChooseFrom(row, allowed, scratch);
     scratch->changes.Undo(row);
     if (params_->reports_logprobs()) {
       scratch->ranker.Rank(logits, choice.token, params_->logprobs.value_or(0), &scratch->logprobs,
@@ -79,9 +96,13 @@ Choice Sampler::Sample(Span<float> logits, SamplingScratch* scratch, Span<const 
   }
 }
 
-// `masked`: a mask has hidden some of the row. The changes of the row are left for the caller to undo.
-TokenId Sampler::ChooseFrom(Span<float> row, bool masked, SamplingScratch* scratch) const {
-  processor_.Apply(row, &scratch->changes);
+// `allowed`: the mask that has hidden some of the row, if there is one. The changes of the row are left for the caller
+// to undo.
+TokenId Sampler::ChooseFrom(Span<float> row, Span<const std::uint32_t> allowed, SamplingScratch* scratch) const {
+  const bool masked = !allowed.empty();
+  const bool early = masked && position_ < static_cast<std::size_t>(params_->min_tokens);
+  const bool may_end_early = early && AllowsOnlyEnds(allowed, vocab_size_, stop_ids_);
+  processor_.Apply(row, &scratch->changes, may_end_early);
   const std::optional<TokenId> token = params_->temperature == 0.0f ? Best(row) : Draw(row, &scratch->distribution);
   if (token.has_value()) return *token;
   if (scratch->changes.empty() && !masked) {

@@ -61,7 +61,7 @@ class SKYWORK_RT_API Sampler {
   bool IsStop(TokenId token) const { return stop_ids_.Contains(token); }
 
  private:
-  TokenId ChooseFrom(Span<float> row, bool masked, SamplingScratch* scratch) const;
+  TokenId ChooseFrom(Span<float> row, Span<const std::uint32_t> allowed, SamplingScratch* scratch) const;
   std::optional<TokenId> Draw(Span<const float> logits, Distribution* distribution) const;
   static Error Blame(const Error& error, Span<const float> untouched);
 

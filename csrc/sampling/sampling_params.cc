@@ -47,6 +47,7 @@ void CheckListLengths(const SamplingParams& p, int vocab_size) {
   CheckCount("logit_bias", p.logit_bias.size(), vocabulary, "entries");
   CheckCount("stop_token_ids", p.stop_token_ids.size(), vocabulary, "ids");
   CheckCount("logprob_token_ids", p.logprob_token_ids.size(), vocabulary, "ids");
+  CheckCount("shown_special_token_ids", p.shown_special_token_ids.size(), vocabulary, "ids");
   CheckCount("bad_words_ids", p.bad_words_ids.size(), kMostBadWords, "sequences");
   for (std::size_t i = 0; i < p.bad_words_ids.size(); ++i) {
     CheckCount(Indexed("bad_words_ids", i), p.bad_words_ids[i].size(), kMostBadWordTokens, "ids");
@@ -73,6 +74,9 @@ void CheckTokens(const SamplingParams& p, int vocab_size) {
   }
   for (std::size_t i = 0; i < p.logprob_token_ids.size(); ++i) {
     CheckToken(Indexed("logprob_token_ids", i), p.logprob_token_ids[i], vocab_size);
+  }
+  for (std::size_t i = 0; i < p.shown_special_token_ids.size(); ++i) {
+    CheckToken(Indexed("shown_special_token_ids", i), p.shown_special_token_ids[i], vocab_size);
   }
 }
 

@@ -1,10 +1,15 @@
 #include "text/incremental_decoder.h"
 
+#include <algorithm>
 #include <string_view>
 
 #include "support/utf8.h"
 
 namespace skywork_rt {
+
+bool IncrementalDecoder::IsSkipped(TokenId token) const {
+  return skip_special_ && vocabulary_->special(token) && std::find(shown_.begin(), shown_.end(), token) == shown_.end();
+}
 
 void IncrementalDecoder::Continue(Span<const TokenId> prompt) {
   for (std::size_t i = 0; i < prompt.size() && at_start_; ++i) {

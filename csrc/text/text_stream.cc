@@ -17,8 +17,9 @@ bool SpellsSpecial(const Vocabulary& vocabulary, const std::string& text) {
 
 }  // namespace
 
-TextStream::TextStream(const Vocabulary& vocabulary, Span<const std::string> stop, bool include_stop, bool skip_special)
-    : vocabulary_(&vocabulary), decoder_(vocabulary, skip_special), matcher_(include_stop) {
+TextStream::TextStream(const Vocabulary& vocabulary, Span<const std::string> stop, bool include_stop, bool skip_special,
+                       Span<const TokenId> shown)
+    : vocabulary_(&vocabulary), decoder_(vocabulary, skip_special, shown), matcher_(include_stop) {
   for (const std::string& text : stop) {
     const bool spells_special = skip_special && SpellsSpecial(vocabulary, text);
     matches_special_ = matches_special_ || spells_special;
@@ -34,7 +35,7 @@ void TextStream::Push(TokenId token, std::string* text) {
   if (stopped()) return;
   decoded_.clear();
   decoder_.Push(token, &decoded_);
-  if (matches_special_ && vocabulary_->special(token)) matcher_.PushHidden(vocabulary_->bytes(token), text);
+  if (matches_special_ && decoder_.IsSkipped(token)) matcher_.PushHidden(vocabulary_->bytes(token), text);
   matcher_.Push(decoded_, text);
 }
 

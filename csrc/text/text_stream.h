@@ -21,8 +21,10 @@ namespace skywork_rt {
 /// Copies go on independently.
 class SKYWORK_RT_API TextStream {
  public:
-  /// `vocabulary` outlives the stream. `stop`: valid UTF-8, none empty (Validate checks).
-  TextStream(const Vocabulary& vocabulary, Span<const std::string> stop, bool include_stop, bool skip_special);
+  /// `vocabulary` outlives the stream. `stop`: valid UTF-8, none empty (Validate checks). `shown`: special tokens that
+  /// stay in the text though the others are skipped.
+  TextStream(const Vocabulary& vocabulary, Span<const std::string> stop, bool include_stop, bool skip_special,
+             Span<const TokenId> shown = {});
 
   /// The output goes on after `prompt`: before the first Push. Without it the output is a text of its own.
   void Continue(Span<const TokenId> prompt);

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
         SkyworkError,
         UnsupportedError,
     )
+    from skywork_rt.grammar.grammar import Grammar
+    from skywork_rt.tool_calls.parser import ParsedAnswer, ToolCall, ToolCallParser, parse_tool_calls
 
 __all__ = [
     "AsyncGenerator",
@@ -53,9 +55,11 @@ __all__ = [
     "DeadlineExceededError",
     "Generator",
     "GeneratorOptions",
+    "Grammar",
     "InternalError",
     "InvalidArgumentError",
     "Logprob",
+    "ParsedAnswer",
     "Piece",
     "RequestOutput",
     "SamplingParams",
@@ -63,12 +67,19 @@ __all__ = [
     "SkyworkError",
     "Stream",
     "Timings",
+    "ToolCall",
+    "ToolCallParser",
     "UnsupportedError",
     "__version__",
     "build_info",
+    "parse_tool_calls",
 ]
 
 _HOMES = {
+    "ParsedAnswer": "tool_calls.parser",
+    "ToolCall": "tool_calls.parser",
+    "ToolCallParser": "tool_calls.parser",
+    "parse_tool_calls": "tool_calls.parser",
     "__version__": "_core",
     "build_info": "_core",
     "AsyncGenerator": "api.async_generator",
@@ -76,6 +87,7 @@ _HOMES = {
     "Stream": "api.stream",
     "GeneratorOptions": "api.options",
     "SamplingParams": "api.params",
+    "Grammar": "grammar.grammar",
     "CompletionOutput": "api.results",
     "Logprob": "api.results",
     "Piece": "api.results",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -75,6 +76,18 @@ def tiny_source(directory: Path, kind: Tokenizer = "byte-level", **changes: Any)
     write_random_hf(directory, with_changes(preset("tiny"), **changes), SEED, tokenizer=kind)
     if kind != "none":
         (directory / "chat_template.jinja").write_text(CHAT_TEMPLATE)
+    return directory
+
+
+def wide_source(directory: Path, tokenizer: str) -> Path:
+    """The random model `tiny` with the vocabulary of SmolLM2, and 100 rows more than that has: `tokenizer` is the path
+    of its tokenizer.json."""
+    config = with_changes(preset("tiny"), vocab_size=49252, max_length=2048)
+    write_random_hf(directory, config, SEED, tokenizer="none")
+    shutil.copyfile(tokenizer, directory / "tokenizer.json")
+    settings = {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}
+    (directory / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    (directory / "chat_template.jinja").write_text(CHAT_TEMPLATE)
     return directory
 
 

@@ -26,7 +26,7 @@ from skywork_rt.support.mindspore_import import choose_protobuf  # noqa: E402
 
 choose_protobuf()  # some tests import MindSpore, after whatever protobuf others have imported
 
-from bundles import BACKENDS, bundle_of, smollm2_source, tiny_source  # noqa: E402
+from bundles import BACKENDS, bundle_of, smollm2_source, tiny_source, wide_source  # noqa: E402
 from skywork_rt.checkpoints.samples import smollm2  # noqa: E402
 
 # What takes longest goes first, so that no worker is left with a long file at the end.
@@ -67,6 +67,13 @@ def endless_bundle() -> Path:
 def smollm2_bundle() -> Path:
     """SmolLM2-135M-Instruct for every backend."""
     return bundle_of("smollm2", smollm2_source, ("int4", "int8"))
+
+
+@pytest.fixture(scope="session")
+def wide_bundle(smollm2_bundle: Path) -> Path:
+    """The tiny model with SmolLM2's vocabulary of 49152 tokens, for the native backend."""
+    tokenizer = str(smollm2_bundle / "tokenizer.json")
+    return bundle_of("tiny-wide", wide_source, ("f32",), targets=("native",), tokenizer=tokenizer)
 
 
 @pytest.fixture(scope="session", params=BACKENDS)

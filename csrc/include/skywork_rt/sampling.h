@@ -22,7 +22,7 @@ namespace skywork_rt {
 struct SamplingParams {
   /// Most tokens to produce, the ending eos included. None: as many as the maximum length leaves.
   std::optional<int> max_tokens = 256;
-  /// No eos or stop id is produced before this many tokens.
+  /// No eos or stop id is produced before this many tokens, unless a grammar lets nothing else follow.
   int min_tokens = 0;
   /// Divides the logits. 0: greedy (the best logit, the lowest id among equals).
   float temperature = 1.0f;
@@ -56,6 +56,9 @@ struct SamplingParams {
   bool ignore_eos = false;
   /// Leave special tokens out of the text.
   bool skip_special_tokens = true;
+  /// Special tokens that stay in the text though skip_special_tokens leaves the others out, such as the one that begins
+  /// a tool call.
+  std::vector<TokenId> shown_special_token_ids;
   /// Independent samples of one prompt; they share its prefill.
   int n = 1;
   /// Random stream of this request (Philox4x32-10, keyed by seed, sample and position), 0 <= seed < 2**64. None: drawn
@@ -102,6 +105,8 @@ struct SamplingParams {
     visit("include_stop_str_in_output", params.include_stop_str_in_output, Range::Any());
     visit("ignore_eos", params.ignore_eos, Range::Any());
     visit("skip_special_tokens", params.skip_special_tokens, Range::Any());
+    visit("shown_special_token_ids", params.shown_special_token_ids,
+          Range::Any().Said("at most as many token ids as the vocabulary has"));
     visit("n", params.n, Range::AtLeast(1));
     visit("seed", params.seed, Range::AtLeast(0).Said("from 0 to 2**64 - 1"));
     visit("logprobs", params.logprobs, Range::AtLeast(0).Said("from 0 to the generator's max_logprobs"));

@@ -25,6 +25,7 @@ from skywork_rt.api.requests import Terms, to_request
 from skywork_rt.api.results import RequestOutput
 from skywork_rt.api.submission_thread import SubmissionThread
 from skywork_rt.errors import InvalidArgumentError
+from skywork_rt.grammar.desk import GrammarDesk
 from skywork_rt.text.chat_template import Message
 
 __all__ = ["AsyncGenerator", "AsyncStream"]
@@ -145,7 +146,7 @@ class AsyncGenerator:
         await self.close()
 
     def _call(self, params: SamplingParams | None, options: dict[str, Any]) -> _Call:
-        return _Call(self._generator._core, *self._generator._prepare_one(params, options))
+        return _Call(self._generator._core, self._generator._grammars, *self._generator._prepare_one(params, options))
 
     def _start(self, call: _Call, make_prompt: Callable[[], Prompt]) -> AsyncStream:
         """Has the prompt made on the thread for that, and submitted in its turn."""
@@ -202,6 +203,7 @@ class _Call:
     """What is asked of one prompt."""
 
     core: _core.Generator
+    grammars: GrammarDesk
     params: SamplingParams
     terms: Terms
 
@@ -210,7 +212,7 @@ class _Call:
         self.core.check(self.request(Prompt(None, np.zeros(1, dtype=np.int64))))
 
     def request(self, prompt: Prompt) -> _core.Request:
-        return to_request(self.core, prompt, self.params, self.terms)
+        return to_request(self.core, self.grammars, prompt, self.params, self.terms)
 
 
 async def _finished(stream: AsyncStream) -> RequestOutput:

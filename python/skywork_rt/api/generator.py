@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from skywork_rt import _core
 from skywork_rt.api.core_log import forward_core_log
-from skywork_rt.api.opening import open_model
+from skywork_rt.api.opening import open_model, vocabulary_path
 from skywork_rt.api.options import GeneratorOptions, with_options_documented
 from skywork_rt.api.params import SamplingParams
 from skywork_rt.api.prompts import Prompt, PromptInput, check_single, parse_ids, parse_prompts
@@ -22,6 +23,8 @@ from skywork_rt.api.requests import Batch, Terms, submit
 from skywork_rt.api.results import RequestOutput, Score
 from skywork_rt.api.stream import Stream
 from skywork_rt.errors import InvalidArgumentError, UnsupportedError
+from skywork_rt.grammar.desk import GrammarDesk
+from skywork_rt.grammar.grammar import Grammar
 from skywork_rt.support.suggest import refuse_unknown
 from skywork_rt.text.chat_template import ChatArguments, ChatTemplates, Message, load_chat_templates, render_chat
 from skywork_rt.text.tokenizer import Tokenizer, load_tokenizer
@@ -50,6 +53,7 @@ class Generator:
         self._opened = open_model(bundle, options)
         self._core = self._opened.core
         self._bundle = self._opened.bundle
+        self._grammars = GrammarDesk(self._core.model, partial(vocabulary_path, self._bundle))
         self._tokenizer: Tokenizer | None = None
         self._tokenizer_loaded = False
         self._defaults: SamplingParams | None = None
@@ -79,6 +83,17 @@ class Generator:
     def stats(self) -> dict[str, Any]:
         """Counters since the generator was opened, and what is in it now."""
         return self._core.stats()
+
+    def compile_grammar(self, grammar: Grammar) -> bool:
+        """Begins to compile a grammar, and says whether that is done. Requests do this by themselves; ask before to
+        know that a grammar is right, or to have it ready. Raises InvalidArgumentError with what is wrong with it,
+        UnsupportedError without llguidance or without a tokenizer."""
+        return self._grammars.compiled(grammar)
+
+    def grammar_stats(self) -> dict[str, Any]:
+        """What grammars have cost: how many were compiled, failed or reused; masks, one a token; seconds that both took
+        on threads of their own; waits, how often a row sat a step out because its mask was not there."""
+        return self._grammars.stats()
 
     @property
     def tokenizer(self) -> Tokenizer | None:
@@ -266,7 +281,7 @@ class Generator:
             parsed.append(Prompt(None, ids, start))
             starts.append(start)
         params = SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=0)
-        batch = Batch(self._core, parsed, [params] * len(parsed), Terms())
+        batch = Batch(self._core, self._grammars, parsed, [params] * len(parsed), Terms())
         with _reporter(progress, len(parsed)) as report:
             results = batch.run(report)
         scores = [_to_score(result, start) for result, start in zip(results, starts, strict=True)]
@@ -329,13 +344,13 @@ class Generator:
     ) -> list[RequestOutput]:
         terms = Terms.take(options)
         each = self._params_for(len(prompts), params, options)
-        batch = Batch(self._core, prompts, each, terms)
+        batch = Batch(self._core, self._grammars, prompts, each, terms)
         with _reporter(progress, len(prompts)) as report:
             return batch.run(report)
 
     def _stream(self, prompt: Prompt, params: SamplingParams | None, options: dict[str, Any]) -> Stream:
         chosen, terms = self._prepare_one(params, options)
-        return Stream(submit(self._core, prompt, chosen, terms), prompt, chosen)
+        return Stream(submit(self._core, self._grammars, prompt, chosen, terms), prompt, chosen)
 
     def _prepare_one(self, params: SamplingParams | None, options: dict[str, Any]) -> tuple[SamplingParams, Terms]:
         """What is submitted with one prompt."""

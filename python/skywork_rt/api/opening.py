@@ -18,7 +18,7 @@ from skywork_rt.backends import PythonBackend
 from skywork_rt.bundle.info import BundleInfo
 from skywork_rt.errors import InvalidArgumentError, SkyworkError
 
-__all__ = ["Opened", "open_model"]
+__all__ = ["Opened", "open_model", "vocabulary_path"]
 
 MINDSPORE = "mindspore"
 
@@ -66,7 +66,7 @@ def on_backend(
     backend: PythonBackend, options: Mapping[str, Any], bundle: BundleInfo, *, keep: object = None
 ) -> Opened:
     """A core on a backend in Python; what text is made with comes from `bundle`."""
-    core = _core.Generator.on_backend(backend, dict(options), _vocabulary(bundle))
+    core = _core.Generator.on_backend(backend, dict(options), vocabulary_path(bundle))
     opened = Opened(core, bundle, keep)
     # Python's last moments are no time to compute: the process's exit waits for the step that runs, and ends the rest.
     # Registered once the backend has loaded its libraries, so that this comes before what they do at exit.
@@ -103,7 +103,7 @@ def _checked_bundle(path: str) -> BundleInfo:
     return BundleInfo.open(path)
 
 
-def _vocabulary(bundle: BundleInfo) -> str:
+def vocabulary_path(bundle: BundleInfo) -> str:
     """Path of vocab.bin, its SHA-256 checked; empty when there is none."""
     for name, entry in bundle.section("files").items():
         if entry.get("role") == "vocabulary":

@@ -9,12 +9,22 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from skywork_rt import _core
+from skywork_rt.api.constraint import Constraint
 from skywork_rt.api.generation_config import from_generation_config
 from skywork_rt.support.suggest import refuse_unknown, refuses_unknown_fields
 
 __all__ = ["SamplingParams"]
 
 T = TypeVar("T")
+
+_NONE_IS_EMPTY = (
+    "logit_bias",
+    "bad_words_ids",
+    "stop",
+    "stop_token_ids",
+    "shown_special_token_ids",
+    "logprob_token_ids",
+)
 
 
 def _remembers_chosen(cls: type[T]) -> type[T]:
@@ -33,12 +43,12 @@ def _remembers_chosen(cls: type[T]) -> type[T]:
 @_remembers_chosen
 @refuses_unknown_fields
 @dataclass(frozen=True, kw_only=True)
-class SamplingParams:
+class SamplingParams(Constraint):
     """How the next token is chosen and when a sequence ends.
 
     Names and meanings are vLLM's, with beam search in transformers' names. Ranges are checked when an object is made;
     token ids are checked against the vocabulary when it is used. Raises InvalidArgumentError, which names the field,
-    its value and the range.
+    its value and the range. `grammar` says what the output must look like: a skywork_rt.Grammar; none by default.
 
     Order: logit_bias, bad_words_ids and min_tokens; repetition, presence and frequency penalties and
     no_repeat_ngram_size; temperature; top_k; top_p; min_p; typical_p; draw.
@@ -47,7 +57,7 @@ class SamplingParams:
     max_tokens: int | None = 256
     """Most tokens to produce, the ending eos included. None: as many as the maximum length leaves."""
     min_tokens: int = 0
-    """No eos or stop id is produced before this many tokens."""
+    """No eos or stop id is produced before this many tokens, unless a grammar lets nothing else follow."""
     temperature: float = 1.0
     """Divides the logits. 0: greedy (the best logit, the lowest id among equals)."""
     top_k: int = 0
@@ -80,6 +90,9 @@ class SamplingParams:
     """The model's eos ids do not end the output."""
     skip_special_tokens: bool = True
     """Leave special tokens out of the text."""
+    shown_special_token_ids: Sequence[int] | None = None
+    """Special tokens that stay in the text though skip_special_tokens leaves the others out, such as the one that
+    begins a tool call."""
     n: int = 1
     """Independent samples of one prompt; they share its prefill."""
     seed: int | None = None
@@ -102,12 +115,14 @@ class SamplingParams:
     """Beam search ends when num_beams hypotheses are finished, without asking whether a better one may come."""
 
     def __post_init__(self) -> None:
+        self.check_grammar(self.num_beams)
         _core.validate_sampling_params(self.to_core())
 
     def to_core(self) -> dict[str, Any]:
-        """The fields that are set, by name, as the core reads them."""
+        """The fields that are set, by name, as the core reads them. A grammar goes there compiled, apart from these."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        for name in ("logit_bias", "bad_words_ids", "stop", "stop_token_ids", "logprob_token_ids"):
+        del values["grammar"]
+        for name in _NONE_IS_EMPTY:
             if values[name] is None:
                 del values[name]
         if isinstance(self.logit_bias, Mapping):

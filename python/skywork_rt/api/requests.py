@@ -13,6 +13,7 @@ from skywork_rt.api.params import SamplingParams
 from skywork_rt.api.prompts import Prompt
 from skywork_rt.api.results import Piece, RequestOutput, logprob_dicts, to_request_output
 from skywork_rt.errors import ClosedError, InvalidArgumentError, SkyworkError
+from skywork_rt.grammar.desk import GrammarDesk
 
 __all__ = ["Batch", "Terms", "finish", "submit", "to_piece", "to_request"]
 
@@ -60,11 +61,13 @@ class Batch:
     def __init__(
         self,
         core: _core.Generator,
+        grammars: GrammarDesk,
         prompts: Sequence[Prompt],
         params: Sequence[SamplingParams],
         terms: Terms,
     ) -> None:
         self._core = core
+        self._grammars = grammars
         self._prompts = prompts
         self._params = params
         self._terms = terms
@@ -85,7 +88,7 @@ class Batch:
 
     def _checked(self, index: int) -> _core.Request:
         try:
-            request = to_request(self._core, self._prompts[index], self._params[index], self._terms)
+            request = to_request(self._core, self._grammars, self._prompts[index], self._params[index], self._terms)
             if len(self._prompts) > 1:  # submitting checks a single one
                 self._core.check(request)
         except SkyworkError as error:
@@ -140,8 +143,10 @@ def to_piece(update: _core.Update, wants_logprobs: bool) -> Piece:
     )
 
 
-def to_request(core: _core.Generator, prompt: Prompt, params: SamplingParams, terms: Terms) -> _core.Request:
-    """What the core runs, not checked against model and options yet."""
+def to_request(
+    core: _core.Generator, grammars: GrammarDesk, prompt: Prompt, params: SamplingParams, terms: Terms
+) -> _core.Request:
+    """What the core runs, not checked against model and options yet. A grammar begins to be compiled."""
     return core.request(
         prompt.ids,
         params.to_core(),
@@ -151,12 +156,15 @@ def to_request(core: _core.Generator, prompt: Prompt, params: SamplingParams, te
         prompt.begins_text,
         not params.sets("max_tokens"),
         terms.cache_salt,
+        grammars.order(params.grammar),
     )
 
 
-def submit(core: _core.Generator, prompt: Prompt, params: SamplingParams, terms: Terms) -> _core.RequestHandle:
+def submit(
+    core: _core.Generator, grammars: GrammarDesk, prompt: Prompt, params: SamplingParams, terms: Terms
+) -> _core.RequestHandle:
     """Queues one request, which the core checks in full first."""
-    return core.submit(to_request(core, prompt, params, terms))
+    return core.submit(to_request(core, grammars, prompt, params, terms))
 
 
 def finish(handle: _core.RequestHandle, prompt: Prompt, params: SamplingParams) -> RequestOutput:

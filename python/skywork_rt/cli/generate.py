@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from skywork_rt.cli import options as opt
+from skywork_rt.cli.grammar_options import GrammarOptions
 from skywork_rt.cli.terminal import read_stdin
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def generate(
         typer.Argument(help="One or more prompts; - reads one from standard input, without the line break at its end."),
     ],
     sampling: opt.SamplingOptions,
+    form: GrammarOptions,
     model: opt.ModelOptions,
     stream: Annotated[bool, typer.Option(help="Print text as it comes (one prompt).")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a prompt and line.")] = False,
@@ -33,7 +35,7 @@ def generate(
     """Continue one prompt or many."""
     from skywork_rt.api.params import SamplingParams
 
-    given = sampling.given()
+    given = sampling.given() | form.given()
     SamplingParams(**given)  # wrong values are told before the model is loaded
     texts = [read_stdin() if prompt == "-" else prompt for prompt in prompts]
     with model.open(bundle) as generator:

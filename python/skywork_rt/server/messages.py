@@ -24,13 +24,17 @@ _TYPES = ("text", "message")
 """lm-eval and OpenAI's newer shapes give messages such a `type`."""
 
 
-def template_messages(messages: Sequence[Any], field: str, template: str, *, lenient: bool) -> list[dict[str, Any]]:
-    """The messages of the request's `field` for a template, with the roles that it knows.
+def template_messages(
+    messages: Sequence[Any], field: str, template: str, *, lenient: bool, in_words: bool = False
+) -> list[dict[str, Any]]:
+    """The messages of the request's `field` for a template, with the roles that it knows; `in_words`: calls and results
+    are put in words before they come to the template.
 
     Raises ApiError for a role that nobody knows, for fields of OpenAI that the template does not write, and for other
     fields, which `lenient` ignores.
     """
-    return [_message(said, f"{field}[{index}]", template, lenient) for index, said in enumerate(messages)]
+    known = template + " 'tool' tool_calls" if in_words else template
+    return [_message(said, f"{field}[{index}]", known, lenient) for index, said in enumerate(messages)]
 
 
 def _message(said: Any, where: str, template: str, lenient: bool) -> dict[str, Any]:
@@ -40,7 +44,9 @@ def _message(said: Any, where: str, template: str, lenient: bool) -> dict[str, A
     for name, value in said.items():
         if name in message or value in _NOTHING or (name == "type" and value in _TYPES):
             continue
-        if name in _ALWAYS or re.search(rf"\b{re.escape(name)}\b", template):
+        written = name in _ALWAYS or re.search(rf"\b{re.escape(name)}\b", template)
+        # A template that does not write the id writes the result at its place, which says as much.
+        if written or (name == "tool_call_id" and message["role"] == "tool"):
             message[name] = value
         elif name in _OPENAI:
             raise ApiError(

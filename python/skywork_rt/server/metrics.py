@@ -107,6 +107,16 @@ _COUNTERS = (
 )
 
 
+_GRAMMARS = (
+    ("grammar_compilations", "Grammars compiled, those that failed included.", "compiled"),
+    ("grammar_compilations_failed", "Grammars that were wrong, or took too long.", "failed"),
+    ("grammar_compile_seconds", "Seconds of compiling, on threads of its own.", "compile_seconds"),
+    ("grammar_masks", "Masks filled: a token of a constrained answer each.", "masks"),
+    ("grammar_mask_seconds", "Seconds of filling them, on threads of its own.", "mask_seconds"),
+    ("grammar_waits", "Times that a row sat a step out because its mask was not there yet.", "waits"),
+)
+
+
 def _usage(stats: dict[str, Any]) -> float:
     capacity = float(stats["cache_capacity"])
     return float(stats["cached_tokens"]) / capacity if capacity else 0.0
@@ -128,6 +138,9 @@ class _Engines(Collector):
             yield self._filled(GaugeMetricFamily(_PREFIX + name, text, labels=("model_name",)), all_stats, value)
         for name, text, value in _COUNTERS:
             yield self._filled(CounterMetricFamily(_PREFIX + name, text, labels=("model_name",)), all_stats, value)
+        for name, text, key in _GRAMMARS:
+            family = CounterMetricFamily(_PREFIX + name, text, labels=("model_name",))
+            yield self._filled(family, all_stats, lambda stats, key=key: stats["grammar"][key])
 
     @staticmethod
     def _filled(

@@ -74,8 +74,10 @@ class Model:
         return self._open.tokens
 
     def stats(self) -> dict[str, Any]:
-        """As `Generator.stats`; empty while the model is not open."""
-        return self._open.engine.stats() if self._open is not None else {}
+        """As `Generator.stats`, with `Generator.grammar_stats` as `grammar`; empty while the model is not open."""
+        if self._open is None:
+            return {}
+        return {**self._open.engine.stats(), "grammar": self._open.engine.generator.grammar_stats()}
 
     async def open(self) -> None:
         """Opens it and runs a few tokens, so that the first request finds everything in its place. Who waits for this

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,14 +19,16 @@ from skywork_rt.errors import InvalidArgumentError, SkyworkError
 from skywork_rt.server.errors import ApiError, api_error
 from skywork_rt.server.json_body import parse_object
 from skywork_rt.server.limits import check_prompt, check_samples, read_body
-from skywork_rt.server.messages import template_messages
 from skywork_rt.server.models import Model
 from skywork_rt.server.schemas.base import Schema, parse
 from skywork_rt.server.schemas.chat import Conversation, chat_arguments
 from skywork_rt.server.schemas.generation import Generation, check_generation, terms_of
 from skywork_rt.server.schemas.sampling import sampling_values
+from skywork_rt.server.schemas.structured import Wanted, wanted_of
 from skywork_rt.server.state import Server, server_of
 from skywork_rt.server.ticket import Ticket, ticket_of
+from skywork_rt.server.tools.turns import Turns, turns_of
+from skywork_rt.server.tools.use import ToolUse
 from skywork_rt.server.work import Work
 
 __all__ = ["Call", "object_of", "opened", "parsed_as", "read"]
@@ -44,11 +47,18 @@ class Call:
     server: Server
     model: Model
     ticket: Ticket
+    grammar_field: str | None = None
+    """What asks for a grammar that the request does not name itself."""
 
     @cached_property
     def fields(self) -> frozenset[str]:
         """Names of the request's fields, to name the one at fault."""
         return frozenset(type(self.request).model_fields)
+
+    @cached_property
+    def wanted(self) -> Wanted | None:
+        """What the answer must look like, if the request says so. Raises ApiError."""
+        return wanted_of(self.request)
 
     @property
     def names(self) -> Mapping[str, str]:
@@ -61,6 +71,8 @@ class Call:
         something else. Raises InvalidArgumentError."""
         values = {name: value for name, value in sampling_values(self.request).items() if name not in without}
         values.update({name: value for name, value in changes.items() if value is not None or name == "max_tokens"})
+        if self.wanted is not None:
+            values.setdefault("grammar", self.wanted.grammar)
         if self.request.use_beam_search:
             values.setdefault("num_beams", values.get("n", 1))
             values.setdefault("temperature", 0.0)
@@ -73,21 +85,22 @@ class Call:
         wanted = self.request.add_special_tokens
         return await self._prompt(field, self.model.generator.prompt, prompt, add_special_tokens=wanted)
 
-    async def chat_prompt(self, conversation: Conversation) -> Prompt:
+    async def chat_prompt(self, conversation: Conversation, tools: ToolUse | None = None) -> Prompt:
         """The prompt of a conversation, within the bounds."""
-        messages = self.said(conversation.messages, "messages")
-        arguments = chat_arguments(conversation)
-        return await self._prompt("messages", self.model.generator.chat_prompt, messages, **arguments)
+        turns = self.turns(conversation.messages, "messages", tools)
+        return await self._prompt("messages", turns.prompt, self.model.generator, chat_arguments(conversation))
 
-    async def prompt_of_messages(self, messages: list[Any], field: str, template_args: dict[str, Any] | None) -> Prompt:
+    async def prompt_of_messages(
+        self, messages: list[Any], field: str, template_args: dict[str, Any] | None, tools: ToolUse | None
+    ) -> Prompt:
         """The same of messages that have no other fields beside them."""
-        said = self.said(messages, field)
-        return await self._prompt(field, self.model.generator.chat_prompt, said, template_args=template_args)
+        turns = self.turns(messages, field, tools)
+        return await self._prompt(field, turns.prompt, self.model.generator, {"template_args": template_args})
 
-    def said(self, messages: list[Any], field: str, tools: Any = None) -> list[dict[str, Any]]:
-        """The messages of a field as the model's template takes them. Raises ApiError, UnsupportedError."""
-        template = self.model.generator.chat_templates.choose(tools)
-        return template_messages(messages, field, template, lenient=self.server.settings.lenient)
+    def turns(self, messages: list[Any], field: str, tools: ToolUse | None) -> Turns:
+        """The messages of a field, and tools, as the model's template takes them. Raises ApiError, UnsupportedError."""
+        settings = self.server.settings
+        return turns_of(self.model.generator, messages, field, tools, settings.tool_parser, lenient=settings.lenient)
 
     def work(self, prompts: list[Prompt], params: SamplingParams) -> Work:
         """What runs: prompts that all use the same parameters."""
@@ -151,4 +164,16 @@ async def opened(request: Request, parsed: Schema) -> AsyncIterator[Call]:
         async with server.models.use(model):
             yield call
     except (SkyworkError, ApiError) as error:
-        raise api_error(error, call.fields, call.names) from error
+        raise _told(error, call) from error
+
+
+def _told(error: SkyworkError | ApiError, call: Call) -> ApiError:
+    """An error with the field that is at fault; the words of a message about a grammar are those of its library."""
+    told = api_error(error, call.fields, call.names)
+    if isinstance(error, InvalidArgumentError) and _ABOUT_GRAMMAR.search(told.message):
+        wanted = call.__dict__.get("wanted")
+        told.param = wanted.field if wanted is not None else call.grammar_field
+    return told
+
+
+_ABOUT_GRAMMAR = re.compile(r"^(the|compiling the|following the) (grammar|JSON schema)\b")

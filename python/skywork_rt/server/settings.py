@@ -8,6 +8,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from skywork_rt.errors import InvalidArgumentError
 from skywork_rt.support.suggest import refuses_unknown_fields
+from skywork_rt.tool_calls.table import format_named
 
 __all__ = ["ServeOptions", "ServerSettings"]
 
@@ -55,6 +56,9 @@ class ServeOptions:
     longest unused one is closed for another. None: no bound, and nothing is closed."""
     model_seconds: float = 60.0
     """How long a request waits for a model for which there is no memory while others are in use."""
+    tool_parser: str | None = None
+    """How the models write tool calls: hermes, llama3, mistral, mistral_args or smollm2. None: as each model's chat
+    template says."""
     log_prompts: bool = False
     """Write prompts and answers to the log."""
     uvloop: bool = False
@@ -78,6 +82,8 @@ class ServerSettings(ServeOptions):
             value = getattr(self, name)
             if value is not None:
                 _check(name, value, least, most)
+        if self.tool_parser is not None:
+            format_named(self.tool_parser)
 
     @property
     def keys(self) -> tuple[str, ...]:

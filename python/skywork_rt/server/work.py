@@ -35,8 +35,9 @@ class Work:
         return sum(len(prompt.ids) for prompt in self.prompts)
 
     async def start(self) -> None:
-        """Queues all prompts, or none. Raises what refuses one."""
+        """Queues all prompts, or none. Raises what refuses one, and what is wrong with the grammar."""
         try:
+            await self._compiled()
             for prompt in self.prompts:
                 self._streams.append(self.model.engine.stream(prompt, self.params, **self.terms))
             for stream in self._streams:
@@ -44,6 +45,13 @@ class Work:
         except BaseException:
             await self.stop()
             raise
+
+    async def _compiled(self) -> None:
+        """Waits for the grammar, so that one that is wrong is told before a stream has begun."""
+        grammar, pause = self.params.grammar, 0.001
+        while grammar is not None and not self.model.generator.compile_grammar(grammar):
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 0.05)
 
     async def results(self) -> list[RequestOutput]:
         """All results, in order. Raises the first error, which ends the others."""

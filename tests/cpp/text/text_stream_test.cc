@@ -207,6 +207,27 @@ TEST(TextStream, NeverLeaksHalfAStopText) {
   EXPECT_EQ(text, "theE");
 }
 
+TEST(TextStream, ShowsTheSpecialTokensThatAreNamedAndSkipsTheOthers) {
+  for (const Vocabulary& vocabulary : Vocabularies()) {
+    const std::vector<TokenId>& special = vocabulary.special_ids();
+    ASSERT_GE(special.size(), 2u);
+    const TokenId shown = special[0];
+    const TokenId hidden = special[1];
+    const std::string seen(vocabulary.bytes(shown));
+    const std::string unseen(vocabulary.bytes(hidden));
+    // A stop text is found in tokens that are shown, and in those that are hidden.
+    for (const std::string& stop : {std::string(), seen, unseen}) {
+      const std::vector<std::string> stops = stop.empty() ? std::vector<std::string>{} : std::vector<std::string>{stop};
+      TextStream stream(vocabulary, stops, false, true, std::vector<TokenId>{shown});
+      std::string text;
+      for (const TokenId id : {shown, hidden, shown}) stream.Push(id, &text);
+      stream.Finish(&text);
+      EXPECT_EQ(text, stop.empty() ? seen + seen : stop == seen ? "" : seen);
+      EXPECT_EQ(stream.stopped(), !stop.empty());
+    }
+  }
+}
+
 TEST(TextStream, NamesAnIdThatIsNotInTheVocabulary) {
   const Vocabulary vocabulary = ByteLevelFile().Parse();
   TextStream stream(vocabulary, {}, false, true);

@@ -80,6 +80,8 @@ def test_types_and_defaults_are_the_cores(name: str) -> None:
         assert optional or field.annotation == core[field.name]["type"], field.name
     if name == "SamplingParams":
         for known in dataclasses.fields(SamplingParams):
+            if known.name == "grammar":  # Python's alone: C++ gets a LogitsMask
+                continue
             default = core[known.name]["default"]
             assert known.default == default or (known.default is None and not default), known.name
 

@@ -57,6 +57,22 @@ def test_hello_prints_the_ids_that_python_generates(
     assert [int(word) for word in done.stdout.splitlines()[-1].split()] == expected[0]
 
 
+def test_a_mask_of_ones_own_leaves_the_choice_to_the_model(tmp_path: Path, tiny_bundle: Path) -> None:
+    """It takes the choice that begins with the likelier token, and ends with it."""
+    program = _build("cpp_choices", tmp_path)
+    choices = [[40, 41], [50], [50, 51, 52]]
+    with skywork_rt.Generator(tiny_bundle) as generator:
+        params = skywork_rt.SamplingParams(temperature=0, max_tokens=1, logprob_token_ids=[40, 50])
+        (rows,) = generator.generate(PROMPTS[0], params).outputs[0].logprobs or []
+        eos = generator.model.eos_ids
+    command = [str(program), str(tiny_bundle), *(",".join(map(str, ids)) for ids in [PROMPTS[0], *choices])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    *chosen, end = [int(word) for word in done.stdout.split()]
+    assert chosen in choices and end in eos
+    assert chosen[0] == (40 if rows[40].logprob > rows[50].logprob else 50)
+
+
 @pytest.fixture(scope="module")
 def at_exit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program that exits with its generator alive."""

@@ -78,13 +78,19 @@ VALUES: list[Any] = [
     None, True, False, 0, -1, 1, 10**30, -(2**31), 2**31, 0.5, -1e308, 1e-320, "", "x", "x" * 3000, [], {}, [[]],
     [None], [1, "a"], ["a", 1], {"1": 1}, {"a": []}, [[1, 2], "a"], [[[1]]], {"type": "text"}, [0] * 3000, "\u0000",
     [{"role": "user", "content": None}], [{"role": "user"}], [{"role": 1, "content": "x"}], [{}], "😀" * 100,
+    [{"type": "function", "function": {"name": "f"}}], [{"type": "function", "name": "f", "parameters": {"a": [1]}}],
+    [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": 3}}}], "required",
+    [{"role": "assistant", "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{}"}}]}],
+    [{"role": "tool", "tool_call_id": "a", "content": "x"}], {"type": "function", "function": {"name": "f"}},
+    [{"type": "function_call", "call_id": 3}], [{"type": "function_call_output", "output": []}],
 ]  # fmt: skip
 NAMES = [
     "prompt", "messages", "max_tokens", "temperature", "top_p", "top_k", "n", "best_of", "stop", "stop_token_ids",
     "logprobs", "top_logprobs", "logit_bias", "seed", "echo", "stream", "stream_options", "prompt_logprobs",
     "min_tokens",
     "bad_words_ids", "num_beams", "use_beam_search", "chat_template_kwargs", "documents", "cache_salt", "priority",
-    "response_format", "tools", "unknown", "model", "input", "instructions", "include", "text", "tokens",
+    "response_format", "tools", "tool_choice", "parallel_tool_calls", "unknown",
+    "model", "input", "instructions", "include", "text", "tokens",
     "continue_final_message", "add_generation_prompt", "no_repeat_ngram_size", "typical_p", "repetition_penalty",
 ]  # fmt: skip
 GOOD: dict[str, dict[str, Any]] = {

@@ -304,6 +304,7 @@ async def test_many_asynchronous_clients_get_their_own_answers(tiny_server: Serv
         assert text == tiny.chat(MESSAGES, tiny.default_params.replace(max_tokens=10, temperature=1, seed=seed)).text
 
 
+CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"temperature": -1}, "temperature", "at least 0"),
     ({"temperature": "hot"}, "temperature", "valid number"),
@@ -319,15 +320,15 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"messages": [{"content": "x"}]}, "messages[0].role", "must be a text"),
     ({"messages": ["x"]}, "messages[0]", "role and content"),
     ({"messages": [{"role": "user", "content": "x", "contant": "y"}]}, "messages[0].contant", "Unknown field"),
-    ({"messages": [{"role": "assistant", "tool_calls": [{"id": "1"}]}]}, "messages[0].tool_calls", "does not write it"),
+    ({"messages": [{"role": "assistant", "tool_calls": [CALL]}]}, "messages[0].tool_calls", "does not write it"),
     ({"top_logprobs": 3}, "top_logprobs", "set logprobs"),
     ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "at most 20"),
     ({"logit_bias": {"x": 1}}, "logit_bias", "no token id"),
     ({"logit_bias": {"99999999": 1}}, "logit_bias", "99999999"),
     ({"stop": ["a", 1]}, r"stop[1]", "valid string"),
     ({"stream_options": {"include_usage": True}}, "stream_options", "set stream"),
-    ({"response_format": {"type": "json_object"}}, "response_format", "not there yet"),
-    ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools", "not there yet"),
+    ({"response_format": {"type": "xml"}}, "response_format.type", "must be text, json_object or json_schema"),
+    ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools", "does not write tools"),
     ({"reasoning_effort": "high"}, "reasoning_effort", "chat_template_kwargs"),
     ({"extra_body": {"tempreture": 1}}, "tempreture", "Did you mean temperature"),
     ({"extra_body": {"priority": 3}}, "priority", "--allow-priority"),
@@ -353,8 +354,9 @@ def test_fields_of_responses_are_named_as_the_client_names_them(client: openai.O
         ({"input": []}, "input", "input is empty"),
         ({"input": [{"role": "wizard", "content": "x"}]}, "input[0].role", "must be one of"),
         ({"input": [{"role": "user", "content": "x", "contant": "y"}]}, "input[0].contant", "Unknown field"),
-        ({"input": [{"type": "function_call_output"}]}, "input[0]", "only messages"),
-        ({"text": {"format": {"type": "json_object"}}}, "text.format", "not there yet"),
+        ({"input": [{"type": "reasoning"}]}, "input[0]", "only messages"),
+        ({"text": {"format": {"type": "xml"}}}, "text.format.type", "must be text, json_object or json_schema"),
+        ({"text": {"verbosity": "high"}}, "text.verbosity", "is not there"),
     ]
     for change, param, reason in wrong:
         arguments: dict[str, Any] = {"model": "tiny", "input": "x", **change}

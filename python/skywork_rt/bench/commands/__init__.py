@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from skywork_rt.bench.commands import host, prediction, questions, run, sampling, serve_sim, stall, width
+from skywork_rt.bench.commands import grammar, host, prediction, questions, run, sampling, serve_sim, stall, width
 from skywork_rt.bench.serving import commands as serving
 
 __all__ = ["app"]
@@ -34,6 +34,7 @@ app.command("eval")(questions.eval_questions)
 app.command("plan")(prediction.plan)
 app.command("sampling")(sampling.sampling)
 app.command("host")(host.host)
+app.command("grammar")(grammar.grammar)
 app.command("serve")(serving.serve)
 app.command("serve-load")(serving.serve_load)
 app.command("routing")(serving.routing)

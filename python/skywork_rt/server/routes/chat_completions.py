@@ -21,6 +21,8 @@ from skywork_rt.server.shapes.chunks import Chunks
 from skywork_rt.server.shapes.heading import heading
 from skywork_rt.server.shapes.logprobs import Shown, chat_logprobs, prompt_logprobs
 from skywork_rt.server.shapes.usage import usage, usage_of
+from skywork_rt.server.tools.answer import Calls, CallStream, calls_of
+from skywork_rt.server.tools.use import tool_use
 from skywork_rt.server.work import Work
 
 __all__ = ["chat_completions", "most_tokens"]
@@ -63,15 +65,20 @@ class _Answer:
     shown: Shown | None
     """Tokens whose log-probabilities are shown, if any."""
     chunks: Chunks
+    calls: Calls | None
+    """How the calls of its answers are read; None without tools."""
 
     @classmethod
     async def prepared(cls, call: Call, request: ChatFields) -> _Answer:
         """Checks everything, and tokenises."""
         params, shown = _params(call, request)
-        prompt = await call.chat_prompt(request)
+        calls = calls_of(call, tool_use(request.tools, request.tool_choice, request.parallel_tool_calls))
+        if calls is not None:
+            params = calls.params(params)
+        prompt = await call.chat_prompt(request, calls.use if calls is not None else None)
         kind = "chat.completion.chunk" if request.stream else "chat.completion"
         chunks = Chunks(heading(call.model, "chatcmpl", kind), request.stream_options)
-        return cls(call, request, call.work([prompt], params), shown, chunks)
+        return cls(call, request, call.work([prompt], params), shown, chunks, calls)
 
     async def whole(self) -> dict[str, Any]:
         (result,) = await self.work.results()
@@ -87,38 +94,51 @@ class _Answer:
     async def events(self) -> AsyncGenerator[bytes, None]:
         """For each choice its role, and then an event a piece."""
         produced, prompt = 0, self.work.prompt_tokens
-        begun: set[int] = set()
+        begun: dict[int, CallStream | None] = {}
         async for _, piece in self.work.pieces():
             if piece.index not in begun:
-                begun.add(piece.index)
-                first = {"role": "assistant", "content": ""}
+                begun[piece.index] = self.calls.stream(self.work.params) if self.calls is not None else None
+                first = {"role": "assistant", "content": "" if self.calls is None else None}
                 yield self.chunks.next(_delta(piece.index, first), usage(prompt, produced))
             produced += len(piece.token_ids)
-            yield self.chunks.next(self._piece(piece), usage(prompt, produced))
+            for choice in self._pieces(piece, begun[piece.index]):
+                yield self.chunks.next(choice, usage(prompt, produced))
         results = await self.work.results()
         if self.chunks.ends_with_usage:
             yield self.chunks.last(usage_of(results))
         yield DONE
 
-    def _piece(self, piece: Piece) -> dict[str, Any]:
-        choice = _delta(piece.index, {"content": piece.text} if piece.text else {})
-        choice["finish_reason"] = piece.finish_reason
+    def _pieces(self, piece: Piece, calls: CallStream | None) -> list[dict[str, Any]]:
+        """The choices that a piece makes: one, or with tools one for each thing that it tells. The first one has its
+        log-probabilities, the last one says how it ended."""
+        if calls is None:
+            deltas = [{"content": piece.text} if piece.text else {}]
+            reason: str | None = piece.finish_reason
+        else:
+            deltas = calls.deltas(piece.text, piece.finish_reason)
+            reason = calls.reason(piece.finish_reason)
+        choices = [_delta(piece.index, delta) for delta in deltas]
+        choices[-1]["finish_reason"] = reason
         if self.shown is not None and piece.logprobs is not None:
             tokens = self.call.model.tokens
             content = chat_logprobs(tokens, piece.logprobs, piece.token_ids, self.shown)
-            choice["logprobs"] = {"content": content, "refusal": None}
-        return choice
+            choices[0]["logprobs"] = {"content": content, "refusal": None}
+        return choices
 
     def _choice(self, output: CompletionOutput) -> dict[str, Any]:
         logprobs = None
         if self.shown is not None and output.logprobs is not None:
             content = chat_logprobs(self.call.model.tokens, output.logprobs, output.token_ids, self.shown)
             logprobs = {"content": content, "refusal": None}
+        message: dict[str, Any] = {"role": "assistant", "content": output.text, "refusal": None}
+        reason: str = output.finish_reason
+        if self.calls is not None:
+            message, reason = self.calls.message(self.work.params, output.text, output.finish_reason)
         return {
             "index": output.index,
-            "message": {"role": "assistant", "content": output.text, "refusal": None},
+            "message": message,
             "logprobs": logprobs,
-            "finish_reason": output.finish_reason,
+            "finish_reason": reason,
             "stop_reason": output.stop_reason,
         }
 

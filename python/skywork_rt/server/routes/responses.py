@@ -15,6 +15,8 @@ from skywork_rt.server.request import Call, opened, read
 from skywork_rt.server.routes.chat_completions import most_tokens
 from skywork_rt.server.schemas.responses import ResponseFields, ResponseRequest, messages_of
 from skywork_rt.server.shapes.response import ResponseShape
+from skywork_rt.server.tools.answer import calls_of
+from skywork_rt.server.tools.use import tool_use
 from skywork_rt.server.work import Work
 
 __all__ = ["responses", "stored_response"]
@@ -26,15 +28,19 @@ async def responses(request: Request) -> Response:
     async with AsyncExitStack() as stack:
         call = await stack.enter_async_context(opened(request, parsed))
         params = _params(call, parsed)
-        messages = messages_of(parsed)
-        work = call.work([await call.prompt_of_messages(messages, "input", parsed.chat_template_kwargs)], params)
-        shape = ResponseShape(call.model, parsed, params)
+        calls = calls_of(call, tool_use(parsed.tools, parsed.tool_choice, parsed.parallel_tool_calls))
+        if calls is not None:
+            params = calls.params(params)
+        messages, use = messages_of(parsed), calls.use if calls is not None else None
+        prompt = await call.prompt_of_messages(messages, "input", parsed.chat_template_kwargs, use)
+        work = call.work([prompt], params)
+        shape = ResponseShape(call.model, parsed, params, calls)
         stack.push_async_callback(work.stop)
         await work.start()
         if parsed.stream:
             return EventStream(_events(work, shape), stack.pop_all(), error_event=shape.failed)
         (result,) = await work.results()
-        return Json(shape.finished(result))
+        return Json(shape.whole(result))
 
 
 async def stored_response(request: Request) -> Response:
@@ -47,8 +53,8 @@ async def _events(work: Work, shape: ResponseShape) -> AsyncGenerator[bytes, Non
     for chunk in shape.opening():
         yield chunk
     async for _, piece in work.pieces():
-        if piece.text or piece.logprobs:
-            yield shape.delta(piece)
+        for chunk in shape.piece(piece):
+            yield chunk
     (result,) = await work.results()
     for chunk in shape.closing(result):
         yield chunk

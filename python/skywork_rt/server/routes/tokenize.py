@@ -14,6 +14,7 @@ from skywork_rt.server.answers import Json
 from skywork_rt.server.request import Call, object_of, opened, parsed_as
 from skywork_rt.server.schemas.chat import chat_arguments
 from skywork_rt.server.schemas.tokenize import TokenizeChatRequest, TokenizeFields, TokenizeTextRequest
+from skywork_rt.server.tools.use import tool_use
 
 __all__ = ["tokenize"]
 
@@ -36,8 +37,8 @@ def _ids(call: Call) -> list[int]:
         return generator.encode(
             request.prompt, add_special_tokens=False if request.add_special_tokens is False else None
         )
-    said = call.said(request.messages, "messages", request.tools)
-    return generator.encode_chat(said, **chat_arguments(request), tools=request.tools)
+    turns = call.turns(request.messages, "messages", tool_use(request.tools, None, None))
+    return turns.ids(generator, chat_arguments(request))
 
 
 def _strings(generator: Generator, ids: list[int]) -> list[str]:

@@ -33,10 +33,12 @@ def parse(schema: type[S], given: Mapping[str, Any], *, lenient: bool) -> S:
     """The object as its schema reads it; null counts as not given. Raises ApiError 400 that names the field."""
     values = {}
     for name, value in given.items():
-        if value is None or name in HARMLESS:
+        if value is None:
             continue
         if name in schema.model_fields:
             values[name] = value
+        elif name in HARMLESS:
+            continue
         elif name in REFUSED:
             _refuse(name, value)
         elif not lenient:

@@ -12,6 +12,8 @@ from skywork_rt.errors import InvalidArgumentError
 from skywork_rt.server.schemas.base import Schema
 from skywork_rt.server.schemas.generation import Generation
 from skywork_rt.server.schemas.sampling import with_sampling
+from skywork_rt.server.schemas.structured import RESPONSE_FORMAT
+from skywork_rt.server.schemas.tools import CALL, TOOL_CHOICE, TOOLS
 
 __all__ = ["ChatFields", "ChatRequest", "Conversation", "chat_arguments"]
 
@@ -20,9 +22,11 @@ _MESSAGES: JsonDict = {
     "minItems": 1,
     "items": {
         "type": "object",
-        "required": ["role", "content"],
+        "required": ["role"],
         "properties": {
-            "role": {"enum": ["system", "developer", "user", "assistant"]},
+            "role": {"enum": ["system", "developer", "user", "assistant", "tool"]},
+            "tool_calls": {"type": "array", "items": CALL},
+            "tool_call_id": {"type": "string"},
             "content": {
                 "anyOf": [
                     {"type": "string"},
@@ -55,6 +59,7 @@ class Conversation(Schema):
         None, description='More names for the template, such as {"enable_thinking": false}.'
     )
     documents: list[dict[str, Any]] | None = Field(None, description="What the template may quote.")
+    tools: list[Any] | None = Field(None, description="The functions that the model may call.", json_schema_extra=TOOLS)
 
 
 class ChatFields(Conversation, Generation):
@@ -62,12 +67,23 @@ class ChatFields(Conversation, Generation):
 
     engine_names: ClassVar[Mapping[str, str]] = {"max_tokens": "max_completion_tokens", "logprobs": "top_logprobs"}
 
+    response_format: RESPONSE_FORMAT = Field(
+        None, description="What the answer must look like: text, json_object or json_schema."
+    )
     logprobs: bool | None = Field(None, description="Report the log-probability of each token.")
     top_logprobs: int | None = Field(
         None, ge=0, description="With logprobs: this many of the likeliest tokens at each place."
     )
     max_completion_tokens: int | None = Field(
         None, description="Most tokens of an answer. Not given: as many as the model's length leaves."
+    )
+    tool_choice: Any = Field(
+        None,
+        description="auto: the model chooses whether it calls; required: it calls; none: it does not; or one function.",
+        json_schema_extra=TOOL_CHOICE,
+    )
+    parallel_tool_calls: bool | None = Field(
+        None, description="Whether an answer may have several calls. Default: true."
     )
 
 

@@ -8,6 +8,7 @@ from pydantic import Field, WithJsonSchema
 
 from skywork_rt.server.schemas.generation import Generation
 from skywork_rt.server.schemas.sampling import with_sampling
+from skywork_rt.server.schemas.structured import RESPONSE_FORMAT
 
 __all__ = ["CompletionFields", "CompletionRequest"]
 
@@ -27,6 +28,9 @@ class CompletionFields(Generation):
 
     prompt: Annotated[Any, WithJsonSchema(_PROMPT)] = Field(
         description="A text, token ids, or a list of either. Answers come in their order, n to each."
+    )
+    response_format: RESPONSE_FORMAT = Field(
+        None, description="What the answer must look like: text, json_object or json_schema (vLLM's)."
     )
     best_of: int | None = Field(None, description="Make so many answers, and give the n likeliest. Not with stream.")
     echo: bool | None = Field(

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from skywork_rt.server.errors import ApiError
-from skywork_rt.server.schemas.base import Schema
+from skywork_rt.server.schemas.structured import Structured
 
 __all__ = ["Generation", "StreamOptions", "check_generation", "terms_of"]
 
@@ -22,7 +22,7 @@ class StreamOptions(BaseModel):
     include_obfuscation: bool | None = Field(None, description="Accepted, and without effect.")
 
 
-class Generation(Schema):
+class Generation(Structured):
     """Fields of every request for text."""
 
     stream: bool | None = Field(None, description="Answer by server-sent events, as the text comes.")

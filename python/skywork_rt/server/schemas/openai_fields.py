@@ -21,8 +21,7 @@ HARMLESS: frozenset[str] = frozenset(
         "prompt_cache_key",  # hints for a cache; ours finds prompts that begin alike by itself
         "prompt_cache_options",
         "prompt_cache_retention",
-        "parallel_tool_calls",  # how many tools a model may call at once: there are none yet
-        "max_tool_calls",
+        "max_tool_calls",  # of tools that the server itself has: there are none
         "access_programs",  # what an account may use
     }
 )
@@ -37,16 +36,18 @@ class Refusal:
     neutral: tuple[Any, ...] = ()
 
 
-_NOT_YET = "structured outputs and tools are not there yet; leave it out."
+_CHATS = "tools are for chats and responses; leave it out, or send it to one of these routes."
+_OLDER = "the older form of tools is not there; send tools and tool_choice instead."
 _NOT_OURS = "these models read and write text only; leave it out."
 _NO_STORE = "nothing is stored here; send the whole conversation, and leave it out."
 
 REFUSED: Mapping[str, Refusal] = {
-    "response_format": Refusal(_NOT_YET, ({"type": "text"},)),
-    "tools": Refusal(_NOT_YET, ([],)),
-    "tool_choice": Refusal(_NOT_YET, ("none", "auto")),
-    "functions": Refusal(_NOT_YET, ([],)),
-    "function_call": Refusal(_NOT_YET, ("none", "auto")),
+    "response_format": Refusal("this route has text.format instead; leave it out.", ({"type": "text"},)),
+    "tools": Refusal(_CHATS, ([],)),
+    "tool_choice": Refusal(_CHATS, ("none", "auto")),
+    "parallel_tool_calls": Refusal(_CHATS, (True, False)),
+    "functions": Refusal(_OLDER, ([],)),
+    "function_call": Refusal(_OLDER, ("none", "auto")),
     "suffix": Refusal("these models write on from a prompt and fill no gaps; leave it out.", ("",)),
     "audio": Refusal(_NOT_OURS),
     "image": Refusal(_NOT_OURS),

@@ -1,4 +1,4 @@
-"""The request to /v1/responses, as far as text goes."""
+"""The request to /v1/responses, as far as text and functions go."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic import Field, WithJsonSchema
 from skywork_rt.server.errors import ApiError
 from skywork_rt.server.schemas.generation import Generation
 from skywork_rt.server.schemas.sampling import with_sampling
+from skywork_rt.server.schemas.tools import FLAT_TOOL_CHOICE, FLAT_TOOLS
 
 __all__ = ["ResponseFields", "ResponseRequest", "messages_of"]
 
@@ -22,11 +23,14 @@ _INPUT = {
             "minItems": 1,
             "items": {
                 "type": "object",
-                "required": ["role", "content"],
                 "properties": {
-                    "type": {"const": "message"},
+                    "type": {"enum": ["message", "function_call", "function_call_output"]},
                     "role": {"enum": ["system", "developer", "user", "assistant"]},
                     "content": {"type": "string"},
+                    "call_id": {"type": "string"},
+                    "name": {"type": "string"},
+                    "arguments": {"type": "string"},
+                    "output": {"type": "string"},
                 },
             },
         },
@@ -50,9 +54,23 @@ class ResponseFields(Generation):
     )
     top_logprobs: int | None = Field(None, description="Report each token, with this many of the likeliest.")
     include: list[str] | None = Field(None, description=f"May hold {_LOGPROBS}.")
-    text: dict[str, Any] | None = Field(None, description='Only {"format": {"type": "text"}} yet.')
+    text: dict[str, Any] | None = Field(
+        None, description='{"format": …}: what the answer must look like: text, json_object or json_schema.'
+    )
     chat_template_kwargs: dict[str, Any] | None = Field(
         None, description='More names for the template, such as {"enable_thinking": false}.'
+    )
+
+    tools: list[Any] | None = Field(
+        None, description="The functions that the model may call.", json_schema_extra=FLAT_TOOLS
+    )
+    tool_choice: Any = Field(
+        None,
+        description="auto: the model chooses whether it calls; required: it calls; none: it does not; or one function.",
+        json_schema_extra=FLAT_TOOL_CHOICE,
+    )
+    parallel_tool_calls: bool | None = Field(
+        None, description="Whether an answer may have several calls. Default: true."
     )
 
     @property
@@ -77,7 +95,9 @@ def messages_of(request: ResponseFields) -> list[dict[str, Any]]:
         return [*said, {"role": "user", "content": request.input}]
     if not isinstance(request.input, list):
         raise ApiError(400, "input must be a text or a list of messages", param="input", code="invalid_type")
-    return [*said, *(_message(item, f"input[{index}]") for index, item in enumerate(request.input))]
+    for index, item in enumerate(request.input):
+        _append(said, item, f"input[{index}]")
+    return said
 
 
 def _check(request: ResponseFields) -> None:
@@ -86,28 +106,52 @@ def _check(request: ResponseFields) -> None:
             raise ApiError(400, f"include: {name!r:.100} is not there; only {_LOGPROBS} is", param="include")
     text = request.text or {}
     for name, value in text.items():
-        if (name, value) not in (
-            ("format", {"type": "text"}),
-            ("format", None),
-            ("verbosity", "medium"),
-            ("verbosity", None),
-        ):
+        if name != "format" and (name, value) not in (("verbosity", "medium"), ("verbosity", None)):
             raise ApiError(
                 400,
-                f"text.{name:.100}: structured outputs are not there yet; leave it out.",
+                f"text.{name:.100} is not there; leave it out.",
                 param=f"text.{name:.100}",
                 code="unsupported_parameter",
             )
 
 
-def _message(item: Any, where: str) -> dict[str, Any]:
+def _append(said: list[dict[str, Any]], item: Any, where: str) -> None:
+    """A call belongs to the message of the assistant before it, if there is one."""
     if not isinstance(item, dict):
         raise ApiError(400, f"{where} must be an object of role and content", param=where, code="invalid_type")
     kind = item.get("type", "message")
-    if kind != "message":
+    if kind == "function_call":
+        if not said or said[-1].get("role") != "assistant":
+            said.append({"role": "assistant", "content": None})
+        said[-1].setdefault("tool_calls", []).append(_call(item))
+    elif kind == "function_call_output":
+        said.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": _output(item, where)})
+    elif kind == "message":
+        said.append(_message(item, where))
+    else:
         raise ApiError(
-            400, f"{where} is of type {kind!r:.100}; only messages are there", param=where, code="unsupported_parameter"
+            400,
+            f"{where} is of type {kind!r:.100}; only messages, function_call and function_call_output are there",
+            param=where,
+            code="unsupported_parameter",
         )
+
+
+def _call(item: dict[str, Any]) -> dict[str, Any]:
+    function = {"name": item.get("name"), "arguments": item.get("arguments")}
+    return {"id": item.get("call_id"), "type": "function", "function": function}
+
+
+def _output(item: dict[str, Any], where: str) -> Any:
+    output = item.get("output")
+    if isinstance(output, list):
+        return [_part(part, f"{where}.output[{index}]") for index, part in enumerate(output)]
+    if not isinstance(output, str):
+        raise ApiError(400, f"{where}.output must be a text", param=f"{where}.output", code="invalid_type")
+    return output
+
+
+def _message(item: dict[str, Any], where: str) -> dict[str, Any]:
     content = item.get("content")
     if isinstance(content, list):
         content = [_part(part, f"{where}.content[{index}]") for index, part in enumerate(content)]

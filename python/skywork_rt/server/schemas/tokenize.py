@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import FailFast, Field
 
@@ -29,7 +29,6 @@ class TokenizeChatRequest(Conversation, TokenizeFields):
     """A conversation, through the model's chat template."""
 
     add_special_tokens: bool | None = Field(None, description="Accepted; the template alone writes special tokens.")
-    tools: list[dict[str, Any]] | None = Field(None, description="What the template may offer to the model.")
 
 
 class DetokenizeRequest(Schema):

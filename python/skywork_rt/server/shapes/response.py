@@ -1,4 +1,4 @@
-"""The answer of /v1/responses: one message of one text, whole or by events."""
+"""The answer of /v1/responses, whole or by events: a message, and calls of functions."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from skywork_rt.api.params import SamplingParams
-from skywork_rt.api.results import CompletionOutput, Piece, RequestOutput
+from skywork_rt.api.results import Piece, RequestOutput
 from skywork_rt.server.answers import event
 from skywork_rt.server.errors import ApiError
 from skywork_rt.server.models import Model
 from skywork_rt.server.schemas.responses import ResponseFields
 from skywork_rt.server.shapes.logprobs import Shown, chat_logprobs
+from skywork_rt.server.shapes.response_items import Items
+from skywork_rt.server.tools.answer import Calls
+from skywork_rt.tool_calls.events import ContentText, Event, without_withdrawn
 
 __all__ = ["ResponseShape"]
 
@@ -21,73 +24,74 @@ __all__ = ["ResponseShape"]
 class ResponseShape:
     """Writes one answer; events are numbered in the order in which they are made."""
 
-    def __init__(self, model: Model, request: ResponseFields, params: SamplingParams) -> None:
+    def __init__(self, model: Model, request: ResponseFields, params: SamplingParams, calls: Calls | None) -> None:
         self._model = model
         self._request = request
         self._params = params
+        self._calls = calls
+        self._parser = calls.parser(params) if calls is not None else None
         self._id = f"resp_{uuid.uuid4().hex}"
-        self._message_id = f"msg_{uuid.uuid4().hex}"
         self._created = time.time()
         self._number = 0
+        self._items = Items(self._event, calls.style.format.new_id if calls is not None else str)
 
-    def finished(self, result: RequestOutput) -> dict[str, Any]:
-        """The whole answer. One that ended by length is incomplete."""
+    def whole(self, result: RequestOutput) -> dict[str, Any]:
+        """The whole answer."""
         output = result.outputs[0]
-        cut = output.finish_reason == "length"
-        return {
-            **self._heading("incomplete" if cut else "completed", [self._message(output)]),
-            "completed_at": time.time(),
-            "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
-            "usage": _usage(result),
-        }
+        found = without_withdrawn(self._found(output.text, output.finish_reason))
+        for _ in self._items.take(found, self._logprobs(output.logprobs, output.token_ids)):
+            pass
+        for _ in self.closing(result):
+            pass
+        return self._finished(result)
 
     def opening(self) -> Iterator[bytes]:
-        """The events before the text."""
+        """The events before anything is said."""
         yield self._event("response.created", response=self._heading("in_progress", []))
         yield self._event("response.in_progress", response=self._heading("in_progress", []))
-        item = {"id": self._message_id, "type": "message", "role": "assistant", "status": "in_progress", "content": []}
-        yield self._event("response.output_item.added", output_index=0, item=item)
-        yield self._event("response.content_part.added", **self._place(), part=self._part("", []))
+        if self._parser is None:
+            yield from self._items.begin_message()
 
-    def delta(self, piece: Piece) -> bytes:
-        """A piece of the text."""
+    def piece(self, piece: Piece) -> Iterator[bytes]:
+        """The events of a piece."""
+        found = self._found(piece.text, piece.finish_reason)
         logprobs = self._logprobs(piece.logprobs, piece.token_ids)
-        return self._event("response.output_text.delta", **self._place(), delta=piece.text, logprobs=logprobs)
+        if self._parser is None and not found and logprobs:
+            found = [ContentText("")]
+        return self._items.take(found, logprobs)
 
     def closing(self, result: RequestOutput) -> Iterator[bytes]:
-        """The events behind the text."""
-        output, answer = result.outputs[0], self.finished(result)
-        message = self._message(output)
-        part = message["content"][0]
-        logprobs = part["logprobs"]
-        yield self._event("response.output_text.done", **self._place(), text=output.text, logprobs=logprobs)
-        yield self._event("response.content_part.done", **self._place(), part=part)
-        yield self._event("response.output_item.done", output_index=0, item=message)
+        """The events behind everything."""
+        if not self._items.all:
+            yield from self._items.begin_message()
+        yield from self._items.end(_status(result))
+        answer = self._finished(result)
         yield self._event(f"response.{answer['status']}", response=answer)
 
     def failed(self, error: ApiError) -> bytes:
         """The event that ends a stream early."""
         return self._event("error", message=error.message, param=error.param, code=error.code)
 
+    def _found(self, text: str, finish_reason: str | None) -> list[Event]:
+        """What a piece of text, or all of it, tells."""
+        if self._parser is None:
+            return [ContentText(text)] if text else []
+        found = self._parser.feed(text)
+        return found if finish_reason is None else [*found, *self._parser.finish(cut=finish_reason == "length")]
+
+    def _finished(self, result: RequestOutput) -> dict[str, Any]:
+        """The whole answer. One that ended by length is incomplete."""
+        status = _status(result)
+        return {
+            **self._heading(status, self._items.all),
+            "completed_at": time.time(),
+            "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
+            "usage": _usage(result),
+        }
+
     def _event(self, kind: str, **fields: Any) -> bytes:
         self._number += 1
         return event({"type": kind, "sequence_number": self._number - 1, **fields}, kind)
-
-    def _place(self) -> dict[str, Any]:
-        return {"item_id": self._message_id, "output_index": 0, "content_index": 0}
-
-    def _message(self, output: CompletionOutput) -> dict[str, Any]:
-        return {
-            "id": self._message_id,
-            "type": "message",
-            "role": "assistant",
-            "status": "incomplete" if output.finish_reason == "length" else "completed",
-            "content": [self._part(output.text, self._logprobs(output.logprobs, output.token_ids))],
-        }
-
-    @staticmethod
-    def _part(text: str, logprobs: list[dict[str, Any]]) -> dict[str, Any]:
-        return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
 
     def _logprobs(self, rows: Any, ids: list[int]) -> list[dict[str, Any]]:
         shown = Shown.of(self._request.top, self._params)
@@ -108,18 +112,22 @@ class ResponseShape:
             "metadata": {},
             "model": self._model.name,
             "output": output,
-            "parallel_tool_calls": False,
+            "parallel_tool_calls": request.parallel_tool_calls is not False,
             "previous_response_id": None,
             "store": False,
             "temperature": params.temperature,
-            "text": {"format": {"type": "text"}},
-            "tool_choice": "none",
-            "tools": [],
+            "text": {"format": (request.text or {}).get("format") or {"type": "text"}},
+            "tool_choice": request.tool_choice or "auto",
+            "tools": request.tools or [],
             "top_logprobs": request.top,
             "top_p": params.top_p,
             "truncation": "disabled",
             "usage": None,
         }
+
+
+def _status(result: RequestOutput) -> str:
+    return "incomplete" if result.outputs[0].finish_reason == "length" else "completed"
 
 
 def _usage(result: RequestOutput) -> dict[str, Any]:

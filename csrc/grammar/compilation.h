@@ -1,0 +1,77 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "grammar/workshop.h"
+#include "skywork_rt/error.h"
+
+namespace skywork_rt::grammar {
+
+/// Something that a thread of the workshop makes, and that a row of the engine waits for. The engine never waits: it
+/// asks, and is woken.
+class Pending {
+ public:
+  /// Whether it is there or has failed; if not, `wake` is called when it is. What has taken too long has failed. Who
+  /// asks later replaces who asked before: all rows of a model are one engine's. nullptr: nobody is to be woken.
+  bool Ready(Workshop* workshop, std::function<void()> wake);
+  /// Throws what it failed with.
+  void Check() const;
+  /// nullopt: it is there, or on its way.
+  std::optional<ErrorCode> failure() const;
+
+ protected:
+  using Clock = WorkPool::Clock;
+
+  /// `what` is made, in messages.
+  explicit Pending(const char* what) : what_(what) {}
+  ~Pending() = default;
+
+  void Expect();                          // it is asked for
+  void Begin();                           // a thread is at it
+  void End(std::optional<Error> failed);  // it is there; wakes who waits
+  bool GivenUp() const;
+
+ private:
+  const char* const what_;
+  mutable std::mutex mutex_;
+  bool pending_ = false;
+  bool given_up_ = false;
+  std::optional<Clock::time_point> since_;
+  std::optional<Error> failed_;
+  std::function<void()> wake_;
+};
+
+/// A grammar that is being compiled, or has been: rows with this grammar begin with a clone of its matcher.
+class Compilation : public Pending, public std::enable_shared_from_this<Compilation> {
+ public:
+  Compilation(std::shared_ptr<Workshop> workshop, std::string type, std::string text);
+
+  /// Once. Posts the work.
+  void Start();
+
+  // When it is Ready and Check has not thrown.
+
+  /// What may come first: one bit an id of the token table.
+  const std::vector<std::uint32_t>& first() const { return first_; }
+  std::unique_ptr<Matcher> NewMatcher() const;
+
+  const std::shared_ptr<Workshop>& workshop() const { return workshop_; }
+
+ private:
+  void Run();
+
+  const std::shared_ptr<Workshop> workshop_;
+  const std::string type_;
+  const std::string text_;
+  mutable std::mutex matcher_mutex_;
+  std::unique_ptr<Matcher> matcher_;
+  std::vector<std::uint32_t> first_;
+};
+
+}  // namespace skywork_rt::grammar

@@ -1,0 +1,155 @@
+#include "grammar/grammar_mask.h"
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <utility>
+
+#include "support/current_error.h"
+
+namespace skywork_rt::grammar {
+namespace {
+
+bool Has(const std::vector<std::uint32_t>& bits, TokenId id) {
+  const auto i = static_cast<std::size_t>(id);
+  return (bits[i / 32] >> (i % 32) & 1U) != 0;
+}
+
+void Set(std::vector<std::uint32_t>* bits, TokenId id) {
+  const auto i = static_cast<std::size_t>(id);
+  (*bits)[i / 32] |= 1U << (i % 32);
+}
+
+void Clear(std::vector<std::uint32_t>* bits, TokenId id) {
+  const auto i = static_cast<std::size_t>(id);
+  (*bits)[i / 32] &= ~(1U << (i % 32));
+}
+
+}  // namespace
+
+/// The matcher of one sample, which jobs on the workshop's threads move along, one job at a time. It lives as long as
+/// its mask or a job of it.
+class GrammarMask::Row : public Pending, public std::enable_shared_from_this<Row> {
+ public:
+  explicit Row(std::shared_ptr<Compilation> compilation)
+      : Pending("following the grammar to its next token"), compilation_(std::move(compilation)) {}
+
+  /// Moves on by tokens, of which `position` come after it in all.
+  void Advance(std::vector<TokenId> tokens, std::size_t position) {
+    Expect();
+    compilation_->workshop()->pool().Post([self = shared_from_this(), tokens = std::move(tokens), position] {
+      if (!self->unwanted_) self->Run(tokens, position);
+    });
+  }
+
+  /// What may come next, when it is Ready and Check has not thrown.
+  const std::vector<std::uint32_t>& raw() const { return raw_; }
+
+  /// Its mask is gone: what has not begun need not.
+  void Drop() { unwanted_ = true; }
+
+ private:
+  void Run(const std::vector<TokenId>& tokens, std::size_t position) {
+    Begin();
+    std::optional<Error> failed;
+    const auto began = Clock::now();
+    try {
+      failed = Move(tokens, position);
+    } catch (...) {
+      failed = CurrentError(ErrorCode::kInternal);
+    }
+    compilation_->workshop()->masks.Add(Clock::now() - began);
+    End(std::move(failed));
+  }
+
+  std::optional<Error> Move(const std::vector<TokenId>& tokens, std::size_t position) {
+    if (matcher_ == nullptr) matcher_ = compilation_->NewMatcher();
+    for (const TokenId token : tokens) {
+      if (!matcher_->Consume(token)) return WrongAfter(position, matcher_->error());
+    }
+    std::vector<std::uint32_t> raw;
+    if (!matcher_->ComputeMask(&raw)) return WrongAfter(position, matcher_->error());
+    if (!GivenUp()) raw_ = std::move(raw);
+    return std::nullopt;
+  }
+
+  const std::shared_ptr<Compilation> compilation_;
+  std::atomic<bool> unwanted_{false};
+  // Between Expect and End the jobs', otherwise the mask's.
+  std::unique_ptr<Matcher> matcher_;
+  std::vector<std::uint32_t> raw_;
+};
+
+GrammarMask::GrammarMask(std::shared_ptr<Compilation> compilation, std::shared_ptr<const MaskTerms> terms,
+                         IncrementalDecoder text)
+    : compilation_(std::move(compilation)), terms_(std::move(terms)), text_(std::move(text)) {}
+
+GrammarMask::~GrammarMask() {
+  if (row_ != nullptr) row_->Drop();
+}
+
+bool GrammarMask::Ready(std::function<void()> wake) {
+  Workshop* workshop = compilation_->workshop().get();
+  return row_ != nullptr ? row_->Ready(workshop, std::move(wake)) : compilation_->Ready(workshop, std::move(wake));
+}
+
+Span<const std::uint32_t> GrammarMask::Allowed() {
+  if (row_ != nullptr) {
+    row_->Check();
+  } else {
+    compilation_->Check();
+  }
+  const std::vector<std::uint32_t>& raw = row_ != nullptr ? row_->raw() : compilation_->first();
+  const TokenTable& tokens = compilation_->workshop()->tokens();
+  const std::size_t rows = tokens.rows();
+  bits_.assign(raw.begin(), raw.begin() + static_cast<std::ptrdiff_t>((rows + 31) / 32));
+  if (rows % 32 != 0) bits_.back() &= (1U << (rows % 32)) - 1;
+  if (text_.strips_next()) AllowTwins(raw);
+  AllowEnds(Has(raw, tokens.end()));
+  return Span<const std::uint32_t>(bits_);
+}
+
+// Where the text loses a leading space, a piece that has one counts as what is left of it.
+void GrammarMask::AllowTwins(const std::vector<std::uint32_t>& raw) {
+  for (const TokenTable::Twin& twin : compilation_->workshop()->tokens().twins()) {
+    Clear(&bits_, twin.id);
+    if (twin.stripped >= 0 && Has(raw, twin.stripped)) Set(&bits_, twin.id);
+  }
+}
+
+void GrammarMask::AllowEnds(bool may_end) {
+  if (!may_end) return;
+  const bool complete = std::all_of(bits_.begin(), bits_.end(), [](std::uint32_t word) { return word == 0; });
+  const std::vector<TokenId>& ends = terms_->ignores_eos && !complete ? terms_->own_ends : terms_->ends;
+  for (const TokenId id : ends) Set(&bits_, id);
+}
+
+void GrammarMask::Accept(TokenId token) {
+  if (std::binary_search(terms_->ends.begin(), terms_->ends.end(), token)) return;  // nothing comes after it
+  Follow(text_.strips_next() ? compilation_->workshop()->tokens().AtStart(token) : token);
+  if (text_.at_start()) {
+    std::string ignored;
+    text_.Push(token, &ignored);
+  }
+}
+
+void GrammarMask::Follow(TokenId token) {
+  history_.push_back(token);
+  std::vector<TokenId> tokens{token};
+  if (row_ == nullptr) {
+    row_ = std::make_shared<Row>(compilation_);
+    tokens = history_;
+  }
+  row_->Advance(std::move(tokens), history_.size());
+}
+
+std::unique_ptr<LogitsMask> GrammarMask::Fork() const {
+  auto fork = std::make_unique<GrammarMask>(compilation_, terms_, text_);
+  if (history_.empty()) return fork;
+  fork->history_ = history_;
+  fork->row_ = std::make_shared<Row>(compilation_);
+  fork->row_->Advance(history_, history_.size());
+  return fork;
+}
+
+}  // namespace skywork_rt::grammar

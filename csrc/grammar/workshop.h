@@ -1,0 +1,93 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "grammar/llguidance.h"
+#include "grammar/token_table.h"
+#include "grammar/work_pool.h"
+#include "grammar/work_times.h"
+#include "skywork_rt/error.h"
+#include "text/vocabulary.h"
+
+namespace skywork_rt::grammar {
+
+/// What bounds a grammar's work. Tests make them small.
+struct Bounds {
+  std::size_t threads = 2;
+  /// Longest compilation, and longest mask of one token. What takes longer is given up.
+  std::chrono::steady_clock::duration longest_job = std::chrono::seconds(10);
+  /// Compiled grammars that are kept for requests with the same text.
+  std::size_t kept = 64;
+  LlgParserLimits limits;
+};
+
+/// A matcher of the library's, which follows one sample. Its own memory, and the workshop's thread alone uses it.
+class Matcher {
+ public:
+  /// `matcher` is owned. nullptr: none.
+  Matcher(std::shared_ptr<const LlguidanceFunctions> library, LlgMatcher* matcher)
+      : library_(std::move(library)), matcher_(matcher) {}
+  ~Matcher() {
+    if (matcher_ != nullptr) library_->free_matcher(matcher_);
+  }
+  Matcher(const Matcher&) = delete;
+  Matcher& operator=(const Matcher&) = delete;
+
+  std::unique_ptr<Matcher> Clone() const {
+    return std::make_unique<Matcher>(library_, library_->clone_matcher(matcher_));
+  }
+  /// What the library says is wrong; empty when nothing is.
+  std::string error() const;
+  /// false: wrong.
+  bool Consume(TokenId token) { return library_->consume_token(matcher_, static_cast<std::uint32_t>(token)) == 0; }
+  /// One bit an id of the token table. false: wrong.
+  bool ComputeMask(std::vector<std::uint32_t>* mask);
+
+ private:
+  std::shared_ptr<const LlguidanceFunctions> library_;
+  LlgMatcher* matcher_;
+};
+
+/// What all grammars of one model share: the library, the model's tokens as it knows them, threads, counters.
+class Workshop {
+ public:
+  Workshop(std::shared_ptr<const LlguidanceFunctions> library, std::shared_ptr<const Vocabulary> vocabulary,
+           std::size_t rows, const Bounds& bounds);
+  ~Workshop();
+  Workshop(const Workshop&) = delete;
+  Workshop& operator=(const Workshop&) = delete;
+
+  /// Compiles a grammar: slow, and without bounds on its time. Never nullptr; its error() says what is wrong with it.
+  std::unique_ptr<Matcher> Compile(const std::string& type, const std::string& text) const;
+
+  const Vocabulary& vocabulary() const { return *vocabulary_; }
+  const TokenTable& tokens() const { return tokens_; }
+  const Bounds& bounds() const { return bounds_; }
+  WorkPool& pool() { return pool_; }
+
+  WorkTimes compiling;
+  WorkTimes masks;
+  std::atomic<std::uint64_t> failed{0};  // grammars that do not compile
+  std::atomic<std::uint64_t> reused{0};  // requests whose grammar was compiled before
+  std::atomic<std::uint64_t> waits{0};   // rows that sat a step out
+
+ private:
+  const std::shared_ptr<const LlguidanceFunctions> library_;
+  const std::shared_ptr<const Vocabulary> vocabulary_;
+  const TokenTable tokens_;
+  const Bounds bounds_;
+  LlgTokenizer* tokenizer_ = nullptr;
+  WorkPool pool_;
+};
+
+/// The library's own words about a dead end are a code; everything else is told as it is.
+Error WrongAfter(std::size_t position, const std::string& message);
+
+}  // namespace skywork_rt::grammar
