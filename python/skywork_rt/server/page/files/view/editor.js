@@ -1,0 +1,43 @@
+/** A field that grows with its text, and the one that stands in place of a message that is edited. */
+
+import { el } from "../dom.js";
+
+/** Makes a textarea as high as its text; CSS bounds it. */
+export function growing(area) {
+  const fit = () => {
+    area.style.blockSize = "auto";
+    area.style.blockSize = `${area.scrollHeight + 2}px`;
+  };
+  area.addEventListener("input", fit);
+  return fit;
+}
+
+/** Enter saves, Shift+Enter breaks the line, Escape leaves. `save` gives whether it has taken the text. */
+export function editor({ text, label, action, save, leave }) {
+  const area = el("textarea", { value: text, "aria-label": label, rows: 1 });
+  const fit = growing(area);
+  const done = () => save(area.value) && leave();
+  area.addEventListener("keydown", (event) => {
+    if (event.isComposing) return;
+    if (event.key === "Enter" && !event.shiftKey) {
+      event.preventDefault();
+      done();
+    } else if (event.key === "Escape") {
+      event.stopPropagation();
+      leave();
+    }
+  });
+  const buttons = el(
+    "div",
+    { class: "row end" },
+    el("button", { type: "button", on: { click: leave } }, "Cancel"),
+    el("button", { type: "button", class: "primary", on: { click: done } }, action),
+  );
+  const node = el("div", { class: "editor" }, area, buttons);
+  requestAnimationFrame(() => {
+    fit();
+    area.focus();
+    area.setSelectionRange(text.length, text.length);
+  });
+  return node;
+}
