@@ -50,7 +50,7 @@ export class Chat extends EventTarget {
         return;
       }
       this.isAway = true;
-      this.tell("notice", `${error.message} ${error.advice}`);
+      this.tell("notice", `${error.message} The page looks for it every ${RETRY_MS / 1000} seconds.`);
       this.retry = setTimeout(() => this.connect(), RETRY_MS);
     }
   }

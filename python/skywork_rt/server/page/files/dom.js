@@ -48,6 +48,7 @@ export function icon(name) {
   const path = document.createElementNS(space, "path");
   svg.setAttribute("viewBox", "0 0 16 16");
   svg.setAttribute("class", "icon");
+  svg.dataset.shape = name;
   svg.setAttribute("aria-hidden", "true");
   path.setAttribute("d", ICONS[name]);
   svg.append(path);

@@ -4,7 +4,7 @@
  */
 
 const FENCE = /^ {0,3}(`{3,}|~{3,})\s*([^`]*)$/;
-const HEADING = /^ {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$/;
+const HEADING = /^ {0,3}(#{1,6})(?:[ \t]+(.*))?$/;
 const RULE = /^ {0,3}([-*_])(?:[ \t]*\1){2,}[ \t]*$/;
 const QUOTE = /^ {0,3}>[ \t]?/;
 const ITEM = /^( *)([-*+]|\d{1,9}[.)])(?:( +)(?=\S)|[ \t]*$)/;
@@ -35,12 +35,16 @@ function blockAt(lines, at, depth) {
   const line = lines[at];
   let match;
   if ((match = FENCE.exec(line))) return code(lines, at, match);
-  if ((match = HEADING.exec(line))) return [{ type: "heading", level: match[1].length, text: match[2] ?? "" }, at + 1];
+  if ((match = HEADING.exec(line))) return [heading(match), at + 1];
   if (RULE.test(line)) return [{ type: "rule" }, at + 1];
   if (depth < DEEPEST && QUOTE.test(line)) return quote(lines, at, depth);
   if (depth < DEEPEST && ITEM.test(line)) return list(lines, at, depth);
   if (startsTable(lines, at)) return table(lines, at);
   return paragraph(lines, at);
+}
+
+function heading([, marks, text = ""]) {
+  return { type: "heading", level: marks.length, text: text.trim().replace(/(^|[ \t])#+$/, "").trim() };
 }
 
 function code(lines, at, [, fence, info]) {
@@ -58,6 +62,17 @@ function quote(lines, at, depth) {
   return [{ type: "quote", blocks: parse(inner.join("\n"), depth + 1) }, end];
 }
 
+/** Its blocks are looked at when it is drawn only: of a long list that grows, no item but the last one is. */
+class Item {
+  constructor(source, depth) {
+    Object.assign(this, { source, depth });
+  }
+
+  get blocks() {
+    return (this.parsed ??= parse(this.source, this.depth));
+  }
+}
+
 /** Items of one kind; an item is its first line, and what is indented behind it. */
 function list(lines, at, depth) {
   const [, indent, mark] = ITEM.exec(lines[at]);
@@ -69,7 +84,7 @@ function list(lines, at, depth) {
     const end = itemEnd(lines, at, match);
     const width = match[0].length;
     const inner = [lines[at].slice(width), ...lines.slice(at + 1, end).map((line) => outdented(line, width))];
-    items.push({ source: inner.join("\n"), blocks: parse(inner.join("\n"), depth + 1) });
+    items.push(new Item(inner.join("\n"), depth + 1));
     at = end;
     const next = firstFilled(lines, at);
     if (next < lines.length && ITEM.test(lines[next])) at = next;
@@ -84,7 +99,7 @@ function itemEnd(lines, at, match) {
     const line = lines[next];
     if (line.trim() === "") continue;
     const indent = line.length - line.trimStart().length;
-    const lazy = next === end && !interrupts(lines, next);
+    const lazy = next === end && !ITEM.test(line) && !interrupts(lines, next);
     if (indent < least && !lazy) break;
     end = next + 1;
   }

@@ -47,6 +47,7 @@ export class Drawer {
       this.wide = open;
       this.keep?.(open);
     }
+    if (open) this.opened?.();
     if (byHand && open) this.node.querySelector("button, input, textarea")?.focus();
     this.node.classList.toggle("narrow", this.small.matches);
     find("veil").hidden = !document.querySelector(".drawer.narrow:not(.closed)");

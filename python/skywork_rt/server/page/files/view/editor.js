@@ -2,11 +2,11 @@
 
 import { el } from "../dom.js";
 
-/** Makes a textarea as high as its text; CSS bounds it. */
+/** Makes a textarea as high as its text, which cannot be told while it is hidden; CSS bounds it. */
 export function growing(area) {
   const fit = () => {
     area.style.blockSize = "auto";
-    area.style.blockSize = `${area.scrollHeight + 2}px`;
+    if (area.scrollHeight) area.style.blockSize = `${area.scrollHeight + 2}px`;
   };
   area.addEventListener("input", fit);
   return fit;

@@ -29,7 +29,7 @@ export class MessageView {
   refresh() {
     this.grow();
     this.showTrouble();
-    this.foot.replaceChildren(...[this.siblings(), this.facts(), this.actions()].filter(Boolean));
+    this.foot.replaceChildren(...[this.siblings(), this.actions(), this.facts()].filter(Boolean));
     this.node.classList.toggle("running", this.message.status === "running");
     this.node.setAttribute("aria-busy", String(this.message.status === "running"));
   }

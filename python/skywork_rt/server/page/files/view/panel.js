@@ -12,6 +12,7 @@ export class Panel {
     Object.assign(this, { chat, drawer });
     this.system = find("system");
     this.fit = growing(this.system);
+    drawer.opened = this.fit;
     this.fields = new Map();
     this.system.addEventListener("change", () => chat.setSystem(this.system.value));
     this.system.addEventListener("input", () => chat.setSystem(this.system.value));
