@@ -52,7 +52,7 @@ class Visit:
         self.asked: list[Any] = []
         self.said: list[str] = []
         self.broken: list[str] = []
-        self.page.on("request", self.asked.append)
+        self.page.on("request", lambda request: self.asked.append(request))
         self.page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
         self.page.on("pageerror", lambda error: self.broken.append(str(error)))
         self.page.on("dialog", lambda dialog: (self.broken.append(f"dialog {dialog.message}"), dialog.dismiss()))

@@ -20,7 +20,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def server(smollm2_bundle: Path, endless_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     bundles = (f"small={smollm2_bundle}", f"endless={endless_bundle}")
-    options = ("--weights", "auto", "--max-batch", "4", "--max-length", "8192")
+    options = ("--max-batch", "4", "--max-length", "8192")
     with serving(tmp_path_factory.mktemp("page"), *bundles, *options) as opened:
         yield opened
 

@@ -12,8 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 
 LENGTH = 50_000
-PIECE = 12  # characters of an event: some tokens, as a quick server sends them
-PIECES_PER_SECOND = 1500
+PIECE = 16  # characters of an event: some tokens, as a quick server sends them
+PIECES_PER_SECOND = 1000
 
 _CHAPTER = """\
 ## Chapter {number}
@@ -62,7 +62,7 @@ def long_answer(real: str) -> Iterator[LongAnswer]:
             pass
 
         def do_GET(self) -> None:
-            found = httpx.get(real + self.path, headers={"accept-encoding": "identity"})
+            found = client.get(self.path, headers={"accept-encoding": "identity"})
             self.send_response(found.status_code)
             for name, value in found.headers.items():
                 if name not in ("date", "server", "transfer-encoding", "content-length"):
@@ -89,6 +89,7 @@ def long_answer(real: str) -> Iterator[LongAnswer]:
             chunk = {"choices": [{"index": 0, **choice}], "usage": usage}
             self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
 
+    client = httpx.Client(base_url=real)
     served = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     served.daemon_threads = True
     said = LongAnswer(f"http://127.0.0.1:{served.server_address[1]}")
@@ -99,3 +100,4 @@ def long_answer(real: str) -> Iterator[LongAnswer]:
     finally:
         served.shutdown()
         served.server_close()
+        client.close()

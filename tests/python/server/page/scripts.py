@@ -31,9 +31,9 @@ FAINT = """() => {
   return faint;
 }"""
 
-#: Id, name and outline of what has the focus.
-FOCUS = """[document.activeElement.id, document.activeElement.getAttribute('aria-label'),
-  getComputedStyle(document.activeElement).outlineStyle]"""
+#: Id, name and outline of what has the focus; of nothing "body".
+FOCUS = """(({ id, tagName, ariaLabel }, style) => [id || ariaLabel || tagName.toLowerCase(), style.outlineStyle])(
+  document.activeElement, getComputedStyle(document.activeElement))"""
 
 #: Counts the nodes that are put into the column of messages, as `made`.
 COUNT_NODES = """() => {

@@ -269,14 +269,14 @@ def test_an_export_comes_back_as_it_was(browser: Any, server: Serving, seen: Vis
         return path
 
     seen.page.click("#files")
-    assert "of the" in seen.text("dialog .note:last-of-type"), "the room is told"
+    seen.page.wait_for_selector("dialog >> text=/They take .* of the .* that it allows/")
     whole, readable = downloaded("#export-json"), downloaded("#export-markdown")
     assert whole.name == "Hello-there.json"
     assert readable.read_text().startswith(
         "# Hello *there*\n\n**System**\n\nBe short.\n\n**You**\n\nHello *there*\n\n**small**\n\n"
     )
     seen.page.click("#delete-all")
-    seen.page.get_by_role("button", name="Delete all").click()
+    seen.page.get_by_role("dialog", name="Delete all conversations?").get_by_role("button", name="Delete all").click()
     seen.page.wait_for_selector("#conversations li", state="detached")
     assert seen.stored() == []
     with visit(browser, server.url) as other:
@@ -285,6 +285,7 @@ def test_an_export_comes_back_as_it_was(browser: Any, server: Serving, seen: Vis
         other.page.wait_for_selector("dialog", state="detached")
         after = other.stored()[0]
         assert {**after, "id": before["id"]} == before, "all of it, with every version, parameter and probability"
+        other.page.click("#tokens-switch")
         other.page.get_by_role("button", name="Version before").click()
         assert other.answer() == answer
         assert other.page.input_value("#parameter-seed") == "3"

@@ -19,12 +19,18 @@ from serving import Serving, serving
 
 pytestmark = pytest.mark.slow
 
-HOSTILE = (
-    "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 2'><svg onload=alert(3)></svg>"
-    "<iframe srcdoc='<script>parent.pwned = 4</script>'></iframe><style>body { display: none }</style>"
+HOSTILE = "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 2'>"
+WORSE = (
+    "<svg onload=alert(3)></svg><iframe srcdoc='<script>parent.pwned = 4</script>'></iframe>"
+    "<style>body { display: none }</style><base href='http://elsewhere.example/'>"
 )
+ORDER = (
+    "new", "search", "files", "key-button", "theme", "menu", "model", "tokens-switch", "settings", "Copy", "Regenerate",
+    "input",
+)  # fmt: skip
 MARKDOWN = (
-    f"# {HOSTILE}\n\n{HOSTILE}\n\n- {HOSTILE}\n\n> {HOSTILE}\n\n| {HOSTILE} | b |\n|---|---|\n| x | {HOSTILE} |\n\n"
+    f"# {HOSTILE}\n\n{HOSTILE}{WORSE}\n\n- {HOSTILE}\n\n> {HOSTILE}\n\n"
+    f"| {HOSTILE} | b |\n|---|---|\n| x | {HOSTILE} |\n\n"
     f"```html\n{HOSTILE}\n```\n\n`{HOSTILE}` **{HOSTILE}** [a](javascript:window.pwned=5) [b](JaVaScRiPt:alert(6)) "
     "[c](data:text/html,<script>window.pwned=7</script>) ![d](http://elsewhere.example/x.png) <javascript:alert(8)> "
     '[e](https://good.example/?q="onmouseover=alert(9)) https://bare.example/x'
@@ -86,7 +92,8 @@ def test_html_and_scripts_are_inert_wherever_they_come_from(seen: Visit, tmp_pat
     seen.page.locator(".token").hover()
     assert "<script>" in seen.text("#token-card")
     seen.page.click("#tokens-switch")
-    # The model itself goes on with it, so that it comes through the stream, too.
+    # A model goes on with it, so that it is sent, and drawn as it grows.
+    seen.page.select_option("#model", "endless")
     seen.settings(stop="", max_tokens=8)
     seen.last("Go on with this answer")
     seen.answered()
@@ -138,7 +145,7 @@ def test_a_key_is_asked_for_a_busy_server_is_waited_for_and_a_dead_one_leaves_wh
         again = seen.page.locator(".trouble button").first
         again.wait_for()
         assert "try again" in seen.text(".trouble").lower()
-        assert seen.page.locator(".trouble button:disabled", has_text="Try again in").count() == 1, "Retry-After counts"
+        seen.page.wait_for_selector(".trouble button:disabled >> text=Try again in")  # Retry-After counts
         other.close()
         stack.close()
         again.click()  # once it is enabled
@@ -190,7 +197,7 @@ def test_a_phone_shows_everything_without_scrolling_sideways(browser: Any, serve
         page.locator("#parameter-early_stopping").scroll_into_view_if_needed()
         page.get_by_role("button", name="Close the settings").click()
         assert page.locator("#panel").is_hidden()
-        page.select_option("#model", "small")
+        page.select_option("#model", "endless")
         seen.settings(temperature=0, max_tokens=4)
         page.get_by_role("button", name="Close the settings").click()
         assert seen.say("Hello")
@@ -231,28 +238,11 @@ def test_everything_by_keyboard_with_the_focus_in_sight(seen: Visit) -> None:
         passed.append(page.evaluate(FOCUS))
         if passed[-1][0] == "input":
             break
-    names = [identity or label for identity, label, _ in passed]
-    order = [
-        "new",
-        "search",
-        "files",
-        "key-button",
-        "theme",
-        "menu",
-        "model",
-        "tokens-switch",
-        "settings",
-        "Copy",
-        "Regenerate",
-        "input",
-    ]
-    assert [name for name in names if name in order] == sorted(
-        [name for name in names if name in order], key=order.index
-    ), names
-    assert set(order) <= set(names), names
-    unseen = [
-        name for name, (_, _, outline) in zip(names, passed, strict=True) if outline == "none" and name != "input"
-    ]
+    names = [name for name, _ in passed]
+    known = [name for name in names if name in ORDER]
+    assert known == sorted(known, key=ORDER.index), names
+    assert set(ORDER) <= set(names), names
+    unseen = [name for name, outline in passed if outline == "none" and name not in ("input", "body")]
     assert unseen == [], "every stop shows the focus"
     keyboard.press("ArrowUp")
     assert page.locator(".editor textarea").evaluate("(node) => node === document.activeElement")
@@ -300,7 +290,7 @@ def test_readers_of_the_screen_hear_names_and_the_end_but_not_every_token(seen: 
     assert len(parts) > 40
     assert [node for node in parts if not node.get("name", {}).get("value")] == []
     for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         assert page.evaluate(FAINT) == [], f"text of too little contrast ({scheme})"
 
 
@@ -331,11 +321,11 @@ def test_a_very_long_answer_is_drawn_by_what_is_new_and_scrolls_with_the_reader_
         assert page.evaluate("document.querySelector('#scroller').scrollTop") == place, "who reads above stays there"
         page.click("#latest")
         answer = seen.answered()
-        assert len(answer) > 45_000
+        assert len(answer) > 40_000
         assert page.evaluate("document.querySelector('.prose > *').kept"), "what is finished is not drawn again"
         nodes = page.evaluate("document.querySelectorAll('#messages *').length")
         made = page.evaluate("window.made")
-        assert made - first < 25 * nodes, f"{made} nodes were made for {nodes}"
+        assert made - first < 5 * nodes, f"{made} nodes were made for {nodes}"
         seen.until(f"({TO_THE_END}) < 60")
         kept = [each for each in seen.stored()[0]["messages"].values() if each["role"] == "assistant"]
         assert kept[0]["text"] == long.text

@@ -202,8 +202,11 @@ export class Chat extends EventTarget {
     if (this.mayAnswer()) this.answer(message.role === "user" ? message.id : message.parent);
   }
 
+  /** An imported answer may be of a model that this server lacks. */
   goOn(message) {
-    if (this.mayAnswer()) this.run(message, true);
+    if (!this.mayAnswer()) return;
+    if (!this.models.some((model) => model.id === message.model)) message.model = this.model.id;
+    this.run(message, true);
   }
 
   show(message) {
@@ -268,7 +271,7 @@ function asLeft(conversation) {
     if (message.status !== "running") continue;
     message.status = "failed";
     const advice = "What came is kept. Go on with it, or regenerate the answer.";
-    message.error = { kind: "cut", text: "The page was closed while this answer came.", advice, param: null, wait: 0 };
+    message.error = { kind: "cut", text: "The page was closed while this answer came.", advice, param: null, wait: 0, at: 0 };
   }
   return conversation;
 }

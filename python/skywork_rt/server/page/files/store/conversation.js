@@ -5,7 +5,7 @@
  * conversation: id, title, named (whether by hand), created, updated (ms), model, system, parameters,
  *   messages (by id), shown (parent's id or "" -> the child that is shown)
  * message: id, parent (id or ""), role (user or assistant), text, created (ms); an answer also has
- *   model, status (running, done, stopped, failed), finish, error {kind, text, advice, param, wait},
+ *   model, status (running, done, stopped, failed), finish, error {kind, text, advice, param, wait, at},
  *   usage {prompt, answer, earlier}, ttft and seconds, tokens [[text, logprob, [[text, logprob], …]], …]
  */
 

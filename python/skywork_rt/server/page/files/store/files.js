@@ -109,6 +109,7 @@ const checkedError = (given) => ({
   advice: text(given.advice),
   param: text(given.param) || null,
   wait: 0,
+  at: 0,
 });
 
 function refuseCircles(messages, where) {

@@ -75,7 +75,7 @@ function settle(message, error, signal) {
   }
   const known = error instanceof ServerError ? error : message.text ? cut() : away();
   message.status = "failed";
-  message.error = { kind: known.kind, text: known.message, advice: known.advice, param: known.param, wait: known.wait };
+  message.error = { kind: known.kind, text: known.message, advice: known.advice, param: known.param, wait: known.wait, at: Date.now() };
 }
 
 /** An event of a stream has no status; its code says the same. */

@@ -20,7 +20,12 @@ export class Composer {
     });
     for (const name of ["state", "models"]) chat.addEventListener(name, () => this.refresh());
     chat.addEventListener("conversation", () => this.change());
-    chat.addEventListener("answer", () => this.showUsage());
+    chat.addEventListener("answer", () => {
+      this.soon ??= requestAnimationFrame(() => {
+        this.soon = null;
+        this.showUsage();
+      });
+    });
     this.change();
   }
 

@@ -20,9 +20,11 @@ function shown(title, ...content) {
 
 const choices = (...buttons) => el("div", { class: "row end" }, buttons);
 const choice = (value, label, kind = "") => el("button", { value, class: kind }, label);
+/** No button of the form's own, which Enter would take. */
+const cancel = () => el("button", { type: "button", on: { click: (event) => event.target.closest("dialog").close("") } }, "Cancel");
 
 export async function confirmed(title, text, action) {
-  return (await shown(title, el("p", {}, text), choices(choice("", "Cancel"), choice("yes", action, "danger")))) === "yes";
+  return (await shown(title, el("p", {}, text), choices(cancel(), choice("yes", action, "danger")))) === "yes";
 }
 
 /** Asks for the API key; whether one was given. */
@@ -36,7 +38,7 @@ export async function askForKey(why) {
     el("label", { htmlFor: "key" }, "Key"),
     field,
     el("label", { class: "check" }, keep, "Keep it in this browser. Else it is forgotten with this tab."),
-    choices(choice("", "Cancel"), choice("use", "Use this key", "primary")),
+    choices(cancel(), choice("use", "Use this key", "primary")),
   );
   if (used !== "use") return false;
   key.set(field.value.trim(), keep.checked);

@@ -12,8 +12,8 @@ export function growing(area) {
   return fit;
 }
 
-/** Enter saves, Shift+Enter breaks the line, Escape leaves. `save` gives whether it has taken the text. */
-export function editor({ text, label, action, save, leave }) {
+/** Takes the place of what `parent` has. Enter saves, Shift+Enter breaks the line, Escape leaves. `save` gives whether it has taken the text. */
+export function openEditor(parent, { text, label, action, save, leave }) {
   const area = el("textarea", { value: text, "aria-label": label, rows: 1 });
   const fit = growing(area);
   const done = () => save(area.value) && leave();
@@ -33,11 +33,8 @@ export function editor({ text, label, action, save, leave }) {
     el("button", { type: "button", on: { click: leave } }, "Cancel"),
     el("button", { type: "button", class: "primary", on: { click: done } }, action),
   );
-  const node = el("div", { class: "editor" }, area, buttons);
-  requestAnimationFrame(() => {
-    fit();
-    area.focus();
-    area.setSelectionRange(text.length, text.length);
-  });
-  return node;
+  parent.replaceChildren(el("div", { class: "editor" }, area, buttons));
+  fit();
+  area.focus();
+  area.setSelectionRange(text.length, text.length);
 }

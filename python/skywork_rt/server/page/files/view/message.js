@@ -1,11 +1,11 @@
 /** One message: its text, what can be done with it, and for an answer how it was made and what went wrong. */
 
-import { copyText, el, iconButton } from "../dom.js";
+import { copyText, el, find, iconButton } from "../dom.js";
 import { LiveMarkdown } from "../markdown/live.js";
 import { children } from "../store/conversation.js";
 import { preferences } from "../store/preferences.js";
 import { speed } from "../talk/answer.js";
-import { editor } from "./editor.js";
+import { openEditor } from "./editor.js";
 import { TokenText } from "./probabilities.js";
 
 export class MessageView {
@@ -28,10 +28,23 @@ export class MessageView {
   /** All of it: the branch, the state or a preference has changed. */
   refresh() {
     this.grow();
+    const { status, error, finish, text } = this.message;
+    const versions = children(this.chat.current, this.message.parent).length;
+    const state = JSON.stringify([status, error, finish, text !== "", versions, this.chat.isRunning(), this.isAnswer && this.factsText()]);
+    if (state === this.state) return; // what has the focus keeps it
+    this.state = state;
     this.showTrouble();
     this.foot.replaceChildren(...[this.siblings(), this.actions(), this.facts()].filter(Boolean));
     this.node.classList.toggle("running", this.message.status === "running");
     this.node.setAttribute("aria-busy", String(this.message.status === "running"));
+  }
+
+  /** What a button does; with the keyboard the focus goes on to the message field, since the button does not last. */
+  then(work) {
+    return (event) => {
+      work();
+      if (event.detail === 0) find("input").focus();
+    };
   }
 
   /** The text alone, which has grown. */
@@ -118,8 +131,8 @@ export class MessageView {
       { class: "actions" },
       copy,
       iconButton("edit", isAnswer ? "Edit the answer" : "Edit, and ask again", () => this.edit(), { disabled: busy }),
-      isAnswer && iconButton("again", "Regenerate", () => chat.regenerate(message), { disabled: busy }),
-      unfinished && iconButton("more", "Go on with this answer", () => chat.goOn(message), { disabled: busy }),
+      isAnswer && iconButton("again", "Regenerate", this.then(() => chat.regenerate(message)), { disabled: busy }),
+      unfinished && iconButton("more", "Go on with this answer", this.then(() => chat.goOn(message)), { disabled: busy }),
     );
   }
 
@@ -128,8 +141,8 @@ export class MessageView {
     this.trouble.replaceChildren();
     clearInterval(this.countdown);
     if (!error || status === "running") return;
-    const again = el("button", { type: "button", on: { click: () => this.chat.regenerate(this.message) } }, "Try again");
-    const more = el("button", { type: "button", on: { click: () => this.chat.goOn(this.message) } }, "Go on");
+    const again = el("button", { type: "button", on: { click: this.then(() => this.chat.regenerate(this.message)) } }, "Try again");
+    const more = el("button", { type: "button", on: { click: this.then(() => this.chat.goOn(this.message)) } }, "Go on");
     this.trouble.append(
       el(
         "div",
@@ -139,12 +152,11 @@ export class MessageView {
         el("div", { class: "row" }, again, this.message.text && error.kind !== "refused" ? more : null),
       ),
     );
-    if (error.wait > 0) this.waitBefore(again, error.wait);
+    if (error.wait > 0) this.waitBefore(again, error.at + error.wait * 1000);
   }
 
   /** Counts the seconds down that the server asked for (Retry-After). */
-  waitBefore(button, seconds) {
-    const until = this.message.created + seconds * 1000;
+  waitBefore(button, until) {
     const left = () => Math.ceil((until - Date.now()) / 1000);
     const tick = () => {
       button.disabled = left() > 0;
@@ -159,6 +171,7 @@ export class MessageView {
     const { message, chat } = this;
     const leave = () => {
       this.editing = false;
+      this.state = null;
       this.node.classList.remove("editing");
       this.markdown = this.tokens = null;
       this.refresh();
@@ -167,14 +180,12 @@ export class MessageView {
     this.editing = true;
     this.node.classList.add("editing");
     this.foot.replaceChildren();
-    this.body.replaceChildren(
-      editor({
-        text: message.text,
-        label: this.isAnswer ? "The answer's text" : "Your message",
-        action: this.isAnswer ? "Save as a new version" : "Ask again",
-        save: (text) => text === message.text || chat.edit(message, text),
-        leave,
-      }),
-    );
+    openEditor(this.body, {
+      text: message.text,
+      label: this.isAnswer ? "The answer's text" : "Your message",
+      action: this.isAnswer ? "Save as a new version" : "Ask again",
+      save: (text) => text === message.text || chat.edit(message, text),
+      leave,
+    });
   }
 }

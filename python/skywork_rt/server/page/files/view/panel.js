@@ -19,6 +19,9 @@ export class Panel {
     find("reset").addEventListener("click", () => this.reset());
     chat.addEventListener("models", () => this.build());
     chat.addEventListener("conversation", () => this.fill());
+    chat.addEventListener("state", () => {
+      if (chat.isRunning()) for (const field of this.fields.values()) field.check();
+    });
     chat.addEventListener("invalid", (event) => this.complain(event.detail));
   }
 
@@ -77,7 +80,13 @@ class Field {
     const said = standard === null || standard === undefined ? "not set" : String(standard);
     if (this.kind === "bool") this.input.options[0].textContent = `default (${standard ? "on" : "off"})`;
     else this.input.placeholder = this.row.name === "max_tokens" && standard === null ? "what the length leaves" : said;
-    if (this.input !== document.activeElement) this.input.value = written(this.row, value);
+    const text = written(this.row, value);
+    if (this.input === document.activeElement || this.input.value === text) return; // what the server said of it stays
+    this.input.value = text;
+    this.check();
+  }
+
+  check() {
     this.complain(read(this.row, this.input.value).problem);
   }
 
