@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import httpx
 import pytest
 from browser import Visit, visit
 from long_answer import LongAnswer, long_answer
+from markdown_cases import CASES, DRAW, PIECES
 from scripts import BOXES, COUNT_NODES, FAINT, FOCUS, LISTEN, TO_THE_END
 from serving import Serving, serving
 
@@ -200,7 +202,12 @@ def test_a_phone_shows_everything_without_scrolling_sideways(browser: Any, serve
         page.select_option("#model", "endless")
         seen.settings(temperature=0, max_tokens=4)
         page.get_by_role("button", name="Close the settings").click()
-        assert seen.say("Hello")
+        page.fill("#input", "Hello")
+        page.press("#input", "Enter")
+        page.press("#input", "w")
+        assert page.input_value("#input") == "Hello\nw", "a phone's keyboard has no Shift+Enter"
+        page.tap("#send")
+        assert seen.answered()
 
 
 def test_light_and_dark_by_the_system_and_by_the_switch(browser: Any, server: Serving) -> None:
@@ -336,3 +343,36 @@ def test_a_very_long_answer_is_drawn_by_what_is_new_and_scrolls_with_the_reader_
         whole = page.evaluate("document.querySelector('.prose').innerHTML")
         bare = [text.replace('<div class="tail">', "").replace("</div>", "") for text in (live, whole)]
         assert bare[0] == bare[1], "drawn in pieces or at once, it is the same"
+
+
+def test_markdown_is_drawn_as_it_is_meant_and_the_same_letter_by_letter(seen: Visit) -> None:
+    drawn = seen.page.evaluate(DRAW, [text for text, _ in CASES])
+    assert [whole for whole, _, _ in drawn] == [expected for _, expected in CASES]
+    assert [grown for _, grown, _ in drawn] == [whole for whole, _, _ in drawn]
+    chance = random.Random(20)
+    texts = ["".join(chance.choices(PIECES, k=chance.randint(2, 14))) for _ in range(300)]
+    for text, (whole, grown, _) in zip(texts, seen.page.evaluate(DRAW, texts), strict=True):
+        assert grown == whole, repr(text)
+
+
+def test_code_and_tables_keep_their_text_and_code_is_copied(seen: Visit) -> None:
+    code = "def f(x):\n\n    return '<b>' * x  # **no**\n"
+    text = f"```python\n{code}```\n\n| a | b\\|c | `d|e` |\n|:-|:-:|-:|\n| 1 | **2** |\n"
+    (whole, _, said), = seen.page.evaluate(DRAW, [text])  # fmt: skip
+    assert code.rstrip("\n") in said
+    assert "<span>python</span>" in whole
+    assert '<th class="left">a</th><th class="center">b|c</th><th class="right"><code>d|e</code></th>' in whole
+    assert '<td class="left">1</td><td class="center"><strong>2</strong></td><td class="right"></td>' in whole
+    seen.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    seen.page.select_option("#model", "endless")
+    seen.settings(max_tokens=1)
+    seen.say("x")
+    seen.last("Edit the answer")
+    seen.page.locator(".editor textarea").fill(text)
+    seen.page.get_by_role("button", name="Save as a new version").click()
+    seen.page.locator(".code").get_by_role("button", name="Copy").click()
+    seen.page.wait_for_selector(".code >> text=Copied")
+    assert seen.page.evaluate("navigator.clipboard.readText()") == code.rstrip("\n")
+    seen.page.locator(".message.assistant footer").get_by_role("button", name="Copy").click()
+    seen.page.wait_for_selector("footer >> text=Copied")
+    assert seen.page.evaluate("navigator.clipboard.readText()") == text

@@ -74,9 +74,22 @@ export function flash(button, word) {
 
 export async function copyText(text, button) {
   try {
-    await navigator.clipboard.writeText(text);
+    if (navigator.clipboard) await navigator.clipboard.writeText(text);
+    else copySelected(text);
     flash(button, "Copied");
   } catch {
     flash(button, "Not allowed");
   }
+}
+
+/** Browsers give pages of other machines a clipboard by https only; by http this older way is left. */
+function copySelected(text) {
+  const area = el("textarea", { value: text, class: "unseen" });
+  const before = document.activeElement;
+  document.body.append(area);
+  area.select();
+  const done = document.execCommand("copy");
+  area.remove();
+  before?.focus();
+  if (!done) throw new Error("not allowed");
 }

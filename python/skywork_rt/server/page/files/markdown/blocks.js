@@ -113,8 +113,11 @@ function firstFilled(lines, at) {
   return at;
 }
 
-const startsTable = (lines, at) =>
-  lines[at].includes("|") && at + 1 < lines.length && lines[at + 1].includes("-") && DELIMITERS.test(lines[at + 1]);
+/** A row, and below it dashes for as many cells. */
+function startsTable(lines, at) {
+  const below = lines[at + 1] ?? "";
+  return lines[at].includes("|") && below.includes("-") && DELIMITERS.test(below) && cells(lines[at]).length === cells(below).length;
+}
 
 function table(lines, at) {
   const head = cells(lines[at]);

@@ -1,6 +1,6 @@
 /**
- * A Markdown text that grows. Whatever is not the last block is finished: it is never looked at again, so that a new token
- * costs by the length of the last block, not of the answer.
+ * A Markdown text that grows. What stands before the last block of its whole lines is finished: it is never looked at
+ * again, so that a new token costs by the length of the last block, not of the answer.
  */
 
 import { parse } from "./blocks.js";
@@ -28,13 +28,16 @@ export class LiveMarkdown {
     const blocks = parse(text.slice(this.finished));
     updateAll(this.tail, this.blocks, blocks);
     this.blocks = blocks;
-    if (blocks.length > 1) this.finish(blocks);
+    if (blocks.length > 1) this.finish();
   }
 
-  finish(blocks) {
-    const done = [...this.tail.childNodes].slice(0, -1);
-    this.tail.before(...done);
-    this.finished += blocks.at(-2).end;
-    this.blocks = parse(this.text.slice(this.finished));
+  /** Only whole lines tell that a block has ended: a line that has begun with - may become a rule, a list or a table's. */
+  finish() {
+    const whole = parse(this.text.slice(this.finished, this.text.lastIndexOf("\n") + 1));
+    const sure = whole.slice(0, -1);
+    if (!sure.length || sure.some((block, index) => block.source !== this.blocks[index]?.source)) return;
+    this.tail.before(...[...this.tail.childNodes].slice(0, sure.length));
+    this.finished += sure.at(-1).end;
+    this.blocks = this.blocks.slice(sure.length);
   }
 }

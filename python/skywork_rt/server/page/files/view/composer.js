@@ -12,6 +12,7 @@ export class Composer {
     this.button = find("send");
     this.usage = find("usage");
     this.drafts = new Map();
+    this.byTouch = matchMedia("(pointer: coarse)"); // keyboards of phones have no Shift+Enter: the button sends
     this.input.addEventListener("keydown", (event) => this.key(event));
     this.input.addEventListener("input", () => this.refresh());
     this.button.addEventListener("click", () => (chat.isRunning() ? chat.stop() : this.send()));
@@ -31,7 +32,7 @@ export class Composer {
 
   key(event) {
     if (event.isComposing) return;
-    if (event.key === "Enter" && !event.shiftKey) {
+    if (event.key === "Enter" && !event.shiftKey && !this.byTouch.matches) {
       event.preventDefault();
       this.send();
     } else if (event.key === "ArrowUp" && this.input.value === "") {

@@ -43,7 +43,9 @@ export class Thread {
       this.column.replaceChildren(...nodes);
     }
     for (const view of kept.values()) if (!view.editing) view.refresh();
-    if (other || this.chat.isRunning()) this.toEnd();
+    const last = path.at(-1);
+    if (other || (last?.status === "running" && last.id !== this.last)) this.toEnd();
+    this.last = last?.id;
   }
 
   welcome() {
