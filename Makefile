@@ -25,6 +25,8 @@ export CXX
 # What pip does not carry: a compiler, Python's venv, and GoogleTest for the C++ tests.
 DEBIAN_BUILD := g++ python3-venv
 DEBIAN_TEST := libgtest-dev libgmock-dev ccache
+# The browser that the tests of the server's page drive (14 seconds to install, 113 MB); without it they are skipped.
+DEBIAN_BROWSER := chromium
 # Clang with its sanitizers and libFuzzer; llvm brings the names of functions into their reports.
 DEBIAN_SANITIZE := clang libclang-rt-dev llvm
 
@@ -67,7 +69,7 @@ fuzz: $(VENV)/.cpp-sanitize  ## the fuzz targets alone, two at a time (FUZZ_SECO
 	$(BIN)/ctest --preset sanitize -L fuzz -j2
 
 .PHONY: test-python
-test-python: $(VENV)/.cpp-release $(VENV)/.requirements-test-recipe $(VENV)/.installed  ## install and run the Python tests
+test-python: $(VENV)/.cpp-release $(VENV)/.requirements-test-recipe $(VENV)/.installed | debian-browser  ## install and run the Python tests
 	$(BIN)/python -m pytest -q -m "not long" $(PYTEST_PARALLEL)
 
 .PHONY: test-long
@@ -94,11 +96,13 @@ tidy: $(VENV)/.cpp-release | debian-tidy  ## clang-tidy over the library and its
 clean:  ## remove the builds and the virtual environment (not the cache)
 	rm -rf build $(VENV)
 
-.PHONY: debian-build debian-test debian-sanitize debian-tidy
+.PHONY: debian-build debian-test debian-browser debian-sanitize debian-tidy
 debian-build:
 	@./cmake/scripts/debian_packages.sh $(DEBIAN_BUILD)
 debian-test:
 	@./cmake/scripts/debian_packages.sh $(DEBIAN_BUILD) $(DEBIAN_TEST)
+debian-browser:
+	@./cmake/scripts/debian_packages.sh $(DEBIAN_BROWSER)
 debian-sanitize:
 	@./cmake/scripts/debian_packages.sh $(DEBIAN_BUILD) $(DEBIAN_TEST) $(DEBIAN_SANITIZE)
 debian-tidy:

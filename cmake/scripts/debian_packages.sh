@@ -11,6 +11,7 @@ for package in "$@"; do
     clang | libclang-rt-dev)
       echo 'int main() {}' | clang++ -fsanitize=address,undefined -x c++ -o /dev/null - 2> /dev/null && continue ;;
     llvm) command -v llvm-symbolizer > /dev/null && continue ;;
+    chromium) command -v chromium > /dev/null && continue ;;
     python3-venv) "${PYTHON:-python3}" -c 'import venv, ensurepip' 2> /dev/null && continue ;;
   esac
   dpkg-query -W -f='${Status}' "$package" 2> /dev/null | grep -q 'ok installed' || missing+=("$package")

@@ -2,6 +2,7 @@
 
 #include <pybind11/stl.h>
 
+#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -61,7 +62,11 @@ const char* TypeName(const std::vector<std::pair<std::int32_t, float>>&) {
 template <typename Field>
 constexpr bool kReal = std::is_floating_point_v<Field>;
 
-/// The table of a struct: one dict a field, in order.
+py::object FiniteOrNone(double bound) {
+  return std::isfinite(bound) ? py::object(py::float_(bound)) : py::object(py::none());
+}
+
+/// The table of a struct: one dict a field, in order. `range` says in words what the three bounds say in numbers.
 template <typename Struct>
 py::list Fields() {
   py::list rows;
@@ -72,6 +77,9 @@ py::list Fields() {
     row["type"] = TypeName(field);
     row["default"] = field;
     row["range"] = DescribeRange(range, kReal<std::decay_t<decltype(field)>>);
+    row["least"] = FiniteOrNone(range.least);
+    row["most"] = FiniteOrNone(range.most);
+    row["without_least"] = range.without_least;
     rows.append(row);
   });
   return rows;
@@ -117,7 +125,8 @@ py::list WeightTypes() {
 
 void BindTables(py::module_& module) {
   module.def("sampling_fields", &Fields<SamplingParams>,
-             "Every field of SamplingParams, in order: a dict of name, type, default and range.");
+             "Every field of SamplingParams, in order: a dict of name, type, default, range in words, and its bounds "
+             "least, most (None: none) and without_least (whether least itself is outside).");
   module.def("generator_fields", &Fields<GeneratorOptions>, "The same of the options of Generator.");
   module.def("error_codes", &ErrorCodes, "(name, number) of every error code.");
   module.def("environment_variables", &EnvironmentVariables,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -18,6 +18,7 @@ from starlette.types import ExceptionHandler
 from skywork_rt.errors import SkyworkError
 from skywork_rt.server.answers import error_response
 from skywork_rt.server.description import describe
+from skywork_rt.server.endpoint import Endpoint
 from skywork_rt.server.errors import ApiError, ClientGone
 from skywork_rt.server.keys import all_keys
 from skywork_rt.server.log import log_event, note_failure
@@ -25,7 +26,7 @@ from skywork_rt.server.metrics import Metrics
 from skywork_rt.server.middleware import Keys, Origins, Tickets
 from skywork_rt.server.models import Models
 from skywork_rt.server.places import Places
-from skywork_rt.server.routes.table import ENDPOINTS
+from skywork_rt.server.routes.table import ENDPOINTS, PAGE_ENDPOINTS
 from skywork_rt.server.settings import ServerSettings
 from skywork_rt.server.state import Server
 from skywork_rt.server.ticket import ticket_of
@@ -42,10 +43,11 @@ def create_app(settings: ServerSettings) -> Starlette:
     """
     keys = all_keys(settings)
     server = Server(settings, Models(settings), Metrics())
+    endpoints = [*ENDPOINTS, *(PAGE_ENDPOINTS if settings.page else ())]
     server.metrics.watch(lambda: [(model.name, model.stats()) for model in server.models])
     app = Starlette(
-        routes=[Route(each.path, each.handler, methods=[each.method]) for each in ENDPOINTS],
-        middleware=_middleware(server, keys),
+        routes=[Route(each.path, each.handler, methods=[each.method]) for each in endpoints],
+        middleware=_middleware(server, keys, endpoints),
         exception_handlers=_HANDLERS,
         lifespan=_lifespan,
     )
@@ -54,9 +56,9 @@ def create_app(settings: ServerSettings) -> Starlette:
     return app
 
 
-def _middleware(server: Server, keys: list[str]) -> list[Middleware]:
+def _middleware(server: Server, keys: list[str], endpoints: Sequence[Endpoint]) -> list[Middleware]:
     settings = server.settings
-    chain = [Middleware(Tickets, server=server, paths=[each.path for each in ENDPOINTS])]
+    chain = [Middleware(Tickets, server=server, paths=[each.path for each in endpoints])]
     if settings.origins:
         chain.append(
             Middleware(
@@ -69,7 +71,7 @@ def _middleware(server: Server, keys: list[str]) -> list[Middleware]:
         )
     chain.append(Middleware(Origins, origins=settings.origins))
     if keys:
-        chain.append(Middleware(Keys, keys=keys, open_paths=[each.path for each in ENDPOINTS if each.open]))
+        chain.append(Middleware(Keys, keys=keys, open_paths=[each.path for each in endpoints if each.open]))
     chain.append(Middleware(Places, server=server, paths=[each.path for each in ENDPOINTS if each.works]))
     return chain
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from skywork_rt.api.async_generator import AsyncGenerator
+from skywork_rt.api.generation_config import from_generation_config
 from skywork_rt.api.generator import Generator
 from skywork_rt.bundle.info import BundleInfo
 from skywork_rt.errors import InvalidArgumentError, SkyworkError
@@ -25,13 +26,21 @@ class Model:
     """One named bundle, open or not."""
 
     def __init__(
-        self, name: str, path: str, options: Mapping[str, Any], need: Need, changed: Callable[[], None]
+        self,
+        name: str,
+        path: str,
+        options: Mapping[str, Any],
+        need: Need,
+        defaults: Mapping[str, Any],
+        changed: Callable[[], None],
     ) -> None:
-        """`changed` is told when it has opened, has failed to, or has closed, whoever still waits for that."""
+        """`defaults`: sampling parameters that its generation_config.json sets. `changed` is told when it has
+        opened, has failed to, or has closed, whoever still waits for that."""
         self.name = name
         self._length = need.length
         self.path = path
         self.created = int(time.time())
+        self.defaults = defaults
         self.need = need
         self.users = 0
         self.last_used = 0.0
@@ -185,11 +194,11 @@ class Models:
 
     def _prepared(self, name: str, path: str, settings: ServerSettings) -> Model:
         try:
-            BundleInfo.open(path)
+            config = BundleInfo.open(path).generation_config
             need, options = need_of(path, settings.generator, self._most)
         except SkyworkError as error:
             raise type(error)(f"model {name}: {error}") from error
-        return Model(name, path, options, need, self._note_change)
+        return Model(name, path, options, need, from_generation_config(config), self._note_change)
 
     async def _make_room_and_open(self, model: Model) -> None:
         try:

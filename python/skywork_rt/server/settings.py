@@ -22,11 +22,14 @@ class ServeOptions:
     port: int = 8000
     """Port to listen on. 0: a free one, which the first line of the log tells."""
     api_key: str | Sequence[str] | None = None
-    """Keys, one of which every request but those to /health must carry (Authorization: Bearer KEY)."""
+    """Keys, one of which every request must carry (Authorization: Bearer KEY), but those to /health and for the
+    files of the page."""
     api_key_file: str | None = None
     """File of such keys, one a line; they are added to the others and to those of SKYWORK_RT_API_KEYS."""
     cors_origin: str | Sequence[str] | None = None
     """Origins, such as https://app.example, whose pages may call the server from a browser. *: all."""
+    page: bool = True
+    """Serve the chat page at / to browsers."""
     lenient: bool = False
     """Ignore fields of a request that nobody knows, instead of refusing them."""
     allow_priority: bool = False

@@ -16,6 +16,9 @@ from installation import REPOSITORY, checked
 
 pytestmark = pytest.mark.slow
 
+#: The package's files: its modules, and those of the server's page.
+ENDINGS = (".py", ".pyi", "py.typed", ".html", ".js", ".css", ".svg")
+
 #: What pip is told where the C++ parts are of no interest: they are built once, for the wheel.
 PYTHON_ONLY = ("--no-build-isolation", "--no-deps", "--config-settings=wheel.cmake=false")
 
@@ -25,15 +28,15 @@ def tracked(*folders: str) -> set[str]:
     return set(checked(["git", "-C", REPOSITORY, "ls-files", *folders]).split())
 
 
-def python_files() -> set[str]:
-    """Every Python file of both halves of the package, by its path in an installation."""
-    files = {path for path in tracked("python", "export") if path.endswith((".py", ".pyi", "py.typed"))}
+def package_files() -> set[str]:
+    """Every such file of both halves of the package, by its path in an installation."""
+    files = {path for path in tracked("python", "export") if path.endswith(ENDINGS)}
     inside = {f"skywork_rt/{path}" for path in files if path.startswith("export/")}
     return inside | {path.removeprefix("python/") for path in files if path.startswith("python/")}
 
 
 def in_wheel(wheel: Path) -> set[str]:
-    return {name for name in zipfile.ZipFile(wheel).namelist() if name.endswith((".py", ".pyi", "py.typed"))}
+    return {name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(ENDINGS)}
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +49,8 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_holds_every_python_file(wheel: Path) -> None:
-    assert in_wheel(wheel) == python_files()
+def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
+    assert in_wheel(wheel) == package_files()
 
 
 def test_the_source_distribution_holds_every_source(sdist: Path) -> None:
@@ -58,10 +61,10 @@ def test_the_source_distribution_holds_every_source(sdist: Path) -> None:
     assert {path for path in tracked("python") if not (REPOSITORY / path).is_symlink()} - held == set()
 
 
-def test_a_wheel_made_of_the_source_distribution_holds_every_python_file(sdist: Path, tmp_path: Path) -> None:
+def test_a_wheel_made_of_the_source_distribution_holds_every_file_of_the_package(sdist: Path, tmp_path: Path) -> None:
     checked([sys.executable, "-m", "pip", "wheel", *PYTHON_ONLY, "-w", tmp_path, sdist])
     (wheel,) = tmp_path.glob("*.whl")
-    assert in_wheel(wheel) == python_files()
+    assert in_wheel(wheel) == package_files()
 
 
 def test_an_editable_install_finds_both_halves_in_the_repository(tmp_path: Path) -> None:

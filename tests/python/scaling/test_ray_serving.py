@@ -84,6 +84,17 @@ async def test_what_is_wrong_is_told_as_by_one_server(app: App, body: bytes, sta
     assert message in answer["error"]["message"]
 
 
+async def test_the_page_comes_through_the_ingress_with_its_policy(app: App) -> None:
+    async with aiohttp.ClientSession() as session:
+        for path, kind in (("/", "text/html"), ("/page/app.js", "text/javascript")):
+            async with session.get(app.url + path) as answer:
+                assert (answer.status, answer.content_type) == (200, kind)
+                assert "default-src 'none'" in answer.headers["content-security-policy"]
+                again = {"If-None-Match": answer.headers["etag"]}
+            async with session.get(app.url + path, headers=again) as answer:
+                assert answer.status == 304
+
+
 async def test_metrics_are_those_of_all_replicas(app: App) -> None:
     parser = pytest.importorskip("prometheus_client.parser")
     async with aiohttp.ClientSession() as session, session.get(app.url + "/metrics") as answer:

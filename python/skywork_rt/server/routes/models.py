@@ -33,5 +33,6 @@ def _card(model: Model) -> dict[str, Any]:
         "root": model.name,
         "parent": None,
         "max_model_len": model.max_length,
+        "default_sampling_params": model.defaults,
         "loaded": model.is_open,
     }

@@ -1,0 +1,77 @@
+/**
+ * A conversation: a tree of messages, and which branch is shown. An edit or another answer is a sibling, so nothing is
+ * ever lost. Plain data, as it is stored and exported.
+ *
+ * conversation: id, title, named (whether by hand), created, updated (ms), model, system, parameters,
+ *   messages (by id), shown (parent's id or "" -> the child that is shown)
+ * message: id, parent (id or ""), role (user or assistant), text, created (ms); an answer also has
+ *   model, status (running, done, stopped, failed), finish, error {kind, text, advice, param, wait, at},
+ *   usage {prompt, answer, earlier}, ttft and seconds, tokens [[text, logprob, [[text, logprob], …]], …]
+ */
+
+export function newConversation({ model = "", parameters = {}, system = "" } = {}) {
+  const now = Date.now();
+  return {
+    id: crypto.randomUUID?.() ?? fallbackId(),
+    title: "New conversation",
+    named: false,
+    created: now,
+    updated: now,
+    model,
+    system,
+    parameters: { ...parameters },
+    messages: {},
+    shown: {},
+  };
+}
+
+/** crypto.randomUUID is there on https and loopback only. */
+function fallbackId() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** Adds a message behind `parent` ("" for the first one) and shows it. */
+export function add(conversation, parent, role, text, more = {}) {
+  const id = crypto.randomUUID?.() ?? fallbackId();
+  const message = { id, parent, role, text, created: Date.now(), ...more };
+  conversation.messages[id] = message;
+  conversation.shown[parent] = id;
+  conversation.updated = message.created;
+  if (role === "user" && !conversation.named && parent === "") conversation.title = titleOf(text);
+  return message;
+}
+
+/** The children of a message, oldest first. */
+export function children(conversation, parent) {
+  return Object.values(conversation.messages).filter((message) => message.parent === parent);
+}
+
+/** The messages that are shown, from the first to the last. */
+export function branch(conversation) {
+  const path = [];
+  for (let at = ""; ; ) {
+    const next = conversation.messages[conversation.shown[at]] ?? children(conversation, at).at(-1);
+    if (!next) return path;
+    path.push(next);
+    at = next.id;
+  }
+}
+
+/** The messages from the first to this one. */
+export function pathTo(conversation, id) {
+  const path = [];
+  for (let message = conversation.messages[id]; message; message = conversation.messages[message.parent]) path.unshift(message);
+  return path;
+}
+
+/** What a model is sent: the system prompt and the messages. Answers that failed without a word are left out. */
+export function asRequest(conversation, path) {
+  const said = path.filter((message) => message.role === "user" || message.text !== "");
+  const system = conversation.system.trim() ? [{ role: "system", content: conversation.system }] : [];
+  return [...system, ...said.map((message) => ({ role: message.role, content: message.text }))];
+}
+
+export function titleOf(text) {
+  const line = text.trim().split("\n")[0].replace(/\s+/g, " ");
+  return line.length > 60 ? `${line.slice(0, 59).trimEnd()}…` : line || "New conversation";
+}
