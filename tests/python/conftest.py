@@ -21,6 +21,10 @@ TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS / "golden"), str(TESTS / "python"), str(TESTS / "python" / "export")]
 sys.path.append(str(TESTS.parent / "examples"))
 
+from cores import compute_numpy_on_one_core  # noqa: E402
+
+compute_numpy_on_one_core()
+
 import skywork_rt  # noqa: E402
 from skywork_rt.support.mindspore_import import choose_protobuf  # noqa: E402
 

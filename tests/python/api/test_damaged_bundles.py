@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from cores import ONE_CORE
 from skywork_rt import Generator, SamplingParams, SkyworkError
 
 CUTS = 50
@@ -27,7 +28,7 @@ GREEDY = SamplingParams(temperature=0, max_tokens=4, ignore_eos=True)
 
 
 def _run(bundle: Path, backend: str) -> Outcome:
-    with Generator(bundle, backend=backend, verify=True, max_batch=1) as generator:
+    with Generator(bundle, backend=backend, verify=True, max_batch=1, **ONE_CORE) as generator:
         ids = list(generator.generate(PROMPT, GREEDY).token_ids)
         return ids, generator.decode(ids), generator.encode(TEXT)
 

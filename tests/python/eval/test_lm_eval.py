@@ -16,12 +16,20 @@ from typing import Any
 
 import pytest
 
+from bundles import BACKENDS
+from cores import ONE_CORE
 from golden import GOLDEN
 from skywork_rt import Generator, InvalidArgumentError, SamplingParams, UnsupportedError
 
 TASKS = Path(__file__).parent / "tasks"
 EXPECTED: dict[str, Any] = json.loads((GOLDEN / "smollm2_tasks.json").read_text(encoding="utf-8"))
 LOGLIKELIHOOD, LONG_LOGLIKELIHOOD = 0.01, 0.05
+
+#: Of the 42 questions in the form of a chat: Lite takes three times as long, and has answered them all without a template.
+CHATS = {"lite": 14, "native": None}
+
+#: Likewise of the beam searches with stop texts, which the core does alone: one of each width but 2.
+BEAM_STOPS_ON_LITE = ("provinces", "emoji")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,18 +43,16 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 def model_args(bundle: Path, backend: str) -> dict[str, Any]:
     options: dict[str, Any] = {} if backend == "lite" else {"weights": "int4", "activations": "f32"}
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        options["threads"] = 1  # the other cores compute other files; two models that spin for one core are slower
-    return {"bundle": str(bundle), "backend": backend, "max_length": 1024, **options}
+    return {"bundle": str(bundle), "backend": backend, "max_length": 1024, **options, **ONE_CORE}
 
 
 def evaluate(model: Any, tasks: list[str], **options: Any) -> dict[str, Any]:
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
 
+    ours = TaskManager(include_path=str(TASKS), include_defaults=False)  # reading all of its own takes 6 s each time
     found = simple_evaluate(
-        model=model, tasks=tasks, task_manager=TaskManager(include_path=str(TASKS)), log_samples=True,
-        bootstrap_iters=0, **options,
+        model=model, tasks=tasks, task_manager=ours, log_samples=True, bootstrap_iters=0, **options,
     )  # fmt: skip
     assert found is not None
     return dict(found)
@@ -60,13 +66,14 @@ def responses(results: dict[str, Any], task: str) -> list[Any]:
     return [sample["filtered_resps"] for sample in sorted(results["samples"][task], key=lambda s: int(s["doc_id"]))]
 
 
-def assert_choices(results: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Equal accuracies; every answer's log-likelihood within LOGLIKELIHOOD, and its greedy flag equal."""
+def assert_choices(results: dict[str, Any], expected: dict[str, Any], limit: int | None = None) -> None:
+    """Every answer's log-likelihood within LOGLIKELIHOOD, its greedy flag equal; of all questions equal accuracies."""
     found = metrics(results, "skywork_facts")
-    assert {name: found[name] for name in ("acc", "acc_norm")} == pytest.approx(expected["metrics"], abs=1e-12)
+    if limit is None:
+        assert {name: found[name] for name in ("acc", "acc_norm")} == pytest.approx(expected["metrics"], abs=1e-12)
     answers = responses(results, "skywork_facts")
-    assert len(answers) == len(expected["responses"]) == 42
-    for document, wanted in zip(answers, expected["responses"], strict=True):
+    assert len(expected["responses"]) == 42
+    for document, wanted in zip(answers, expected["responses"][:limit], strict=True):
         assert [float(value) for value, _ in document] == pytest.approx(
             [float(value) for value, _ in wanted], abs=LOGLIKELIHOOD
         )
@@ -94,9 +101,14 @@ def test_a_multiple_choice_task_scores_as_with_transformers(smollm2_bundle: Path
 
 
 @pytest.mark.slow
-def test_a_chat_templates_prompts_score_as_with_transformers(model: Any) -> None:
-    results = evaluate(model, ["skywork_facts"], apply_chat_template=True)
-    assert_choices(results, EXPECTED["lm_eval_chat"]["skywork_facts"])
+def test_a_chat_templates_prompts_score_as_with_transformers(model: Any, backend: str) -> None:
+    """And the context of several answers is computed once."""
+    before, limit = model._generator.stats(), CHATS[backend]
+    results = evaluate(model, ["skywork_facts"], apply_chat_template=True, limit=limit)
+    assert_choices(results, EXPECTED["lm_eval_chat"]["skywork_facts"], limit)
+    after = model._generator.stats()
+    prompts = after["prompt_tokens"] - before["prompt_tokens"]
+    assert after["prefix_hit_tokens"] - before["prefix_hit_tokens"] > 0.6 * prompts
 
 
 @pytest.mark.slow
@@ -122,21 +134,17 @@ def test_generations_end_where_those_of_transformers_do(model: Any) -> None:
 
 
 @pytest.mark.slow
-def test_the_context_of_several_answers_is_computed_once(model: Any) -> None:
-    before = model._generator.stats()
-    evaluate(model, ["skywork_facts"], limit=8, apply_chat_template=True)
-    after = model._generator.stats()
-    prompts = after["prompt_tokens"] - before["prompt_tokens"]
-    assert after["prefix_hit_tokens"] - before["prefix_hit_tokens"] > 0.6 * prompts
+def test_beams_with_stop_texts_are_those_of_transformers(model: Any, backend: str) -> None:
+    for case in EXPECTED["beam_stops"]:
+        if backend != "lite" or case["prompt"] in BEAM_STOPS_ON_LITE:
+            assert_beams(model._generator, case)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("case", EXPECTED["beam_stops"], ids=lambda case: f"{case['prompt']}-{case['width']}")
-def test_beams_with_stop_texts_are_those_of_transformers(model: Any, case: dict[str, Any]) -> None:
+def assert_beams(generator: Generator, case: dict[str, Any]) -> None:
+    """The hypotheses of a search, their scores and texts, and where they end."""
     from golden import SmolGolden
 
     prompt = SmolGolden.load().prompts[case["prompt"]]
-    generator: Generator = model._generator
     result = generator.generate(
         prompt.ids, temperature=0, num_beams=case["width"], n=case["width"], max_tokens=case["max_tokens"],
         stop=case["stop"], logprobs=0,
@@ -254,8 +262,8 @@ def test_what_cannot_be_evaluated_is_refused_by_name(bare_bundle: Path, tmp_path
 
 
 @pytest.mark.slow
-def test_lm_evals_own_command_line_finds_the_model(smollm2_bundle: Path, backend: str, tmp_path: Path) -> None:
-    arguments = ",".join(f"{name}={value}" for name, value in model_args(smollm2_bundle, backend).items())
+def test_lm_evals_own_command_line_finds_the_model(smollm2_bundle: Path, tmp_path: Path) -> None:
+    arguments = ",".join(f"{name}={value}" for name, value in model_args(smollm2_bundle, BACKENDS[-1]).items())
     command = [
         sys.executable, "-m", "skywork_rt.lm_eval", "run", "--model", "skywork_rt", "--model_args", arguments,
         "--include_path", str(TASKS), "--tasks", "skywork_facts", "--limit", "3", "--output_path", str(tmp_path),

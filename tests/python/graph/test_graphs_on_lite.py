@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 from built_model import BuiltModel
-from random_models import SEED
+from random_models import CASES, SEED
 
 from golden import RandomGolden
 from skywork_rt.checkpoints.synthetic.source import SyntheticSource
+from skywork_rt.export.graph import build_graphs
 from skywork_rt.export.graph.cases import Case, Computed, compute, full_case, incremental_case
 from skywork_rt.export.graph.contract import FULL, INCREMENTAL, Sizes, input_specs, output_specs
 from skywork_rt.export.graph.reference import KvCache, ReferenceLlama
@@ -33,8 +35,15 @@ def check(tools: LiteTools, graph: Path, cases: list[Case]) -> None:
             assert difference.relative <= TOLERANCE, (difference, case.inputs["tokens"].shape)
 
 
-def sequences(source: SyntheticSource, *lengths: int) -> list[Computed]:
-    return compute(ReferenceLlama(source), lengths, np.random.default_rng(SEED))
+@cache
+def sequences(name: str, *lengths: int) -> list[Computed]:
+    """What the reference computes, once for all cases of these lengths."""
+    return compute(reference(name), lengths, np.random.default_rng(SEED))
+
+
+@cache
+def reference(name: str) -> ReferenceLlama:
+    return ReferenceLlama(SyntheticSource(CASES[name].config, SEED))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -44,7 +53,7 @@ def test_full_graph_prefills_chunks_and_decodes(name: str, built: BuiltModel, to
     cases = []
     for new in (*ROWS, 3, 17):
         for cached in (0, 1, 7, 40):
-            (sequence,) = sequences(source, cached + new)
+            (sequence,) = sequences(name, cached + new)
             wanted = sorted({0, new // 2, new - 1})
             cases.append(full_case(source.config, sequence, cached=cached, wanted=wanted, spare=1 + new % 3, rng=rng))
     check(tools, folder / "full.ms", cases)
@@ -55,7 +64,7 @@ def test_incremental_graph_decodes_rows_of_different_lengths(name: str, built: B
     source, folder = built(name)
     rng = np.random.default_rng(SEED)
     lengths = [1 + (7 * row) % 23 for row in range(max(ROWS))]
-    computed = sequences(source, *lengths)
+    computed = sequences(name, *lengths)
     cases = [
         incremental_case(source.config, computed[:rows], slots=max(lengths[:rows]) + spare, rng=rng)
         for rows in (*ROWS, 3, 1)
@@ -81,7 +90,7 @@ def test_full_graph_gives_the_logits_of_transformers(name: str, built: BuiltMode
 
 def test_rows_do_not_see_each_other_nor_the_slots_behind_their_masks(built: BuiltModel, tools: LiteTools) -> None:
     source, folder = built("gqa")
-    computed = sequences(source, 9, 3)
+    computed = sequences("gqa", 9, 3)
     cases = [
         incremental_case(source.config, computed, slots=12, rng=np.random.default_rng(garbage)) for garbage in (1, 2)
     ]
@@ -93,7 +102,7 @@ def test_rows_do_not_see_each_other_nor_the_slots_behind_their_masks(built: Buil
 def test_graphs_have_the_contracts_inputs_and_outputs(built: BuiltModel, tools: LiteTools) -> None:
     source, folder = built("qkv-bias")
     rng = np.random.default_rng(SEED)
-    computed = sequences(source, 7, 7, 7)
+    computed = sequences("qkv-bias", 7, 7, 7)
     full = full_case(source.config, computed[0], cached=3, wanted=[0, 3], spare=2, rng=rng)
     incremental = incremental_case(source.config, computed, slots=8, rng=rng)
     for contract, case, sizes, file in (
@@ -107,9 +116,12 @@ def test_graphs_have_the_contracts_inputs_and_outputs(built: BuiltModel, tools: 
         assert [value.shape for value in outputs] == [s.shape for s in output_specs(contract, source.config, sizes)]
 
 
-def test_the_two_graphs_share_one_file_of_weights_and_nothing_else_is_left_behind(built: BuiltModel) -> None:
-    source, folder = built("gqa")
-    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+def test_the_two_graphs_share_one_file_of_weights_and_nothing_else_is_left_behind(
+    tools: LiteTools, tmp_path: Path
+) -> None:
+    source = SyntheticSource(CASES["gqa"].config, SEED)
+    build_graphs(source, tmp_path)
+    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
     assert sorted(sizes) == ["full.ms", "graphs.msw", "incremental.ms"]
     stored = 4 * sum(math.prod(shape) for shape in source.config.tensor_shapes().values() if len(shape) > 1)
     tied = 4 * source.config.vocab_size * source.config.hidden_size

@@ -17,6 +17,7 @@ from checkpoints import GgufBuilder, small
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
 import skywork_rt
+from cores import ONE_CORE
 from kquant_files import kquant_file
 from skywork_rt._core import RawBackend
 from skywork_rt.bundle.weights_header import WeightsHeader
@@ -151,11 +152,11 @@ def test_real_k_quants_answer_as_transformers_does_with_the_same_file(tmp_path: 
     bundle = export(file, tmp_path / "out", targets=["native"], verify=False)
     golden = json.loads((GOLDEN / "smollm2_kquants.json").read_text())["files"][name]
     prompts = [answer["ids"] for answer in golden]
-    with skywork_rt.Generator(bundle) as generator:
+    with skywork_rt.Generator(bundle, **ONE_CORE) as generator:
         assert generator.options["weights"] == "gguf"
         results = generator.generate(prompts, temperature=0, max_tokens=20, ignore_eos=True)
     assert [list(result.token_ids) for result in results] == [answer["greedy"] for answer in golden]
-    backend = RawBackend(str(bundle), {"backend": "native"})
+    backend = RawBackend(str(bundle), {"backend": "native", **ONE_CORE})
     for answer in golden:
         ids = answer["ids"]
         row = backend.forward([(backend.open(len(ids)), ids, [len(ids) - 1])])[0]

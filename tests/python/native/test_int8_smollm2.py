@@ -13,6 +13,7 @@ import pytest
 from safetensors import safe_open
 
 from bundles import BACKENDS
+from cores import ONE_CORE
 from golden import SmolGolden
 from skywork_rt import Generator
 from skywork_rt._core import RawBackend
@@ -30,7 +31,7 @@ pytestmark = [
 GOLDEN = SmolGolden.load()
 PROMPTS = ("design", "emoji", "function", "provinces")
 NEW_TOKENS = 16
-OPTIONS = {"backend": "native", "weights": "int8", "activations": "f32", "max_length": 512}
+OPTIONS = {"backend": "native", "weights": "int8", "activations": "f32", "max_length": 512, **ONE_CORE}
 
 #: A step whose two best logits are nearer than this may go either way in another order of float32 sums.
 CLOSE = 1e-4
