@@ -47,7 +47,7 @@ def test_what_is_no_grammar_is_told_before_the_model_is_loaded(tmp_path: Path) -
         (("--regex", "a", "--num-beams", "2", "--temperature", "0"), "a grammar follows samples, not beams"),
     ):
         done = run("generate", str(nowhere), "a", *options)
-        assert done.returncode == 1 and re.search(reason, done.stderr), done.stderr
+        assert done.returncode == 2 and re.search(reason, done.stderr), done.stderr
 
 
 @pytest.mark.slow
