@@ -65,7 +65,8 @@ def sampling_parameters() -> str:
         "Sampling parameters",
         "Fields of `skywork_rt::SamplingParams` in C++ and `skywork_rt.SamplingParams` in Python, keywords of "
         "`generate`, `stream` and `chat`, and options of `skywork-rt generate` and `skywork-rt chat`. Without them the "
-        "command line takes the model's own generation_config.\n",
+        "command line takes the model's own generation_config. Python's class has one field more, `grammar` "
+        "([structured-outputs.md](../structured-outputs.md)), in place of which C++ has `Request::mask`.\n",
         order_of_processing() + "\n",
         fields("api/params.py", "SamplingParams", _core.sampling_fields()),
     )

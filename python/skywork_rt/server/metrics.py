@@ -122,6 +122,10 @@ def _usage(stats: dict[str, Any]) -> float:
     return float(stats["cached_tokens"]) / capacity if capacity else 0.0
 
 
+def _of_grammars(key: str) -> Callable[[dict[str, Any]], float]:
+    return lambda stats: float(stats["grammar"][key])
+
+
 class _Engines(Collector):
     """Reads the engines' own counters when somebody asks for them."""
 
@@ -140,7 +144,7 @@ class _Engines(Collector):
             yield self._filled(CounterMetricFamily(_PREFIX + name, text, labels=("model_name",)), all_stats, value)
         for name, text, key in _GRAMMARS:
             family = CounterMetricFamily(_PREFIX + name, text, labels=("model_name",))
-            yield self._filled(family, all_stats, lambda stats, key=key: stats["grammar"][key])
+            yield self._filled(family, all_stats, _of_grammars(key))
 
     @staticmethod
     def _filled(

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <optional>
 #include <thread>
 
 #include "engine/engine_fixture.h"
@@ -39,6 +40,18 @@ std::string TextOf(const Result& result, int sample = 0) {
   for (const TokenId id : result.samples[static_cast<std::size_t>(sample)].token_ids)
     text.push_back(static_cast<char>(id));
   return text;
+}
+
+/// The Error of a call. Its text is looked at when the engine is gone: until then the engine's thread may still hold
+/// the same text, whose counting of owners ThreadSanitizer does not see.
+template <typename Call>
+std::optional<Error> ErrorOf(const Call& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return error;
+  }
+  return std::nullopt;
 }
 
 class GrammarTest : public ::testing::Test {
@@ -116,26 +129,32 @@ TEST_F(GrammarTest, AMaskThatIsLateHoldsNobodyUp) {
 }
 
 TEST_F(GrammarTest, AWrongOneEndsItsRequestOnlyAndIsRememberedAsWrong) {
-  const auto engine = TextEngine();
+  auto engine = TextEngine();
   const auto other = engine->Submit(LongRequest(Counting(5), 30), {});
-  std::string message;
-  const auto ask = [&] {
-    engine->Submit(Constrained(GreedyRequest(Counting(5), 40), "wrong", "at 1(8): unknown name"), {})->Get();
-  };
+  std::vector<std::optional<Error>> errors;
   for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(CodeOf(ask, &message), ErrorCode::kInvalidArgument);
-    EXPECT_THAT(message, HasSubstr("the grammar (wrong) is wrong or not supported: at 1(8): unknown name"));
+    errors.push_back(ErrorOf([&] {
+      engine->Submit(Constrained(GreedyRequest(Counting(5), 40), "wrong", "at 1(8): unknown name"), {})->Get();
+    }));
   }
-  EXPECT_EQ(PretendLibrary::Compiled(), 1);
   EXPECT_EQ(other->Get().samples[0].token_ids.size(), 30u);
+  engine.reset();
+  EXPECT_EQ(PretendLibrary::Compiled(), 1);
+  for (const std::optional<Error>& error : errors) {
+    ASSERT_TRUE(error.has_value());
+    EXPECT_EQ(error->code(), ErrorCode::kInvalidArgument);
+    EXPECT_THAT(error->what(), HasSubstr("the grammar (wrong) is wrong or not supported: at 1(8): unknown name"));
+  }
 }
 
 TEST_F(GrammarTest, ADeadEndIsAnErrorOfItsRequest) {
-  const auto engine = TextEngine();
-  std::string message;
-  const auto ask = [&] { engine->Submit(Constrained(GreedyRequest(Counting(5), 40), "text", "AB~"), {})->Get(); };
-  EXPECT_EQ(CodeOf(ask, &message), ErrorCode::kInvalidArgument);
-  EXPECT_THAT(message, HasSubstr("at a dead end after 2 tokens"));
+  auto engine = TextEngine();
+  const auto error =
+      ErrorOf([&] { engine->Submit(Constrained(GreedyRequest(Counting(5), 40), "text", "AB~"), {})->Get(); });
+  engine.reset();
+  ASSERT_TRUE(error.has_value());
+  EXPECT_EQ(error->code(), ErrorCode::kInvalidArgument);
+  EXPECT_THAT(error->what(), HasSubstr("at a dead end after 2 tokens"));
 }
 
 TEST_F(GrammarTest, WhatTakesTooLongIsGivenUp) {
@@ -143,15 +162,20 @@ TEST_F(GrammarTest, WhatTakesTooLongIsGivenUp) {
   bounds.longest_job = milliseconds(20);
   compiler(bounds);
   PretendLibrary::Shut();
-  const auto engine = TextEngine();
-  std::string message;
+  auto engine = TextEngine();
+  std::vector<std::optional<Error>> errors;
   for (const char* type : {"gated", "stuck"}) {
-    const auto ask = [&] { engine->Submit(Constrained(GreedyRequest(Counting(5), 40), type, "ABC"), {})->Get(); };
-    EXPECT_EQ(CodeOf(ask, &message), ErrorCode::kInvalidArgument);
-    EXPECT_THAT(message, HasSubstr("takes longer than 20 ms, and is given up"));
+    errors.push_back(
+        ErrorOf([&] { engine->Submit(Constrained(GreedyRequest(Counting(5), 40), type, "ABC"), {})->Get(); }));
   }
   // Both threads are stuck, and others have come in their places.
   EXPECT_EQ(engine->Submit(Constrained(GreedyRequest(Counting(5), 40), "text", "OK"), {})->Get().samples[0].text, "OK");
+  engine.reset();
+  for (const std::optional<Error>& error : errors) {
+    ASSERT_TRUE(error.has_value());
+    EXPECT_EQ(error->code(), ErrorCode::kInvalidArgument);
+    EXPECT_THAT(error->what(), HasSubstr("takes longer than 20 ms, and is given up"));
+  }
 }
 
 TEST_F(GrammarTest, WhenEveryThreadIsStuckOthersAreTold) {
