@@ -127,6 +127,17 @@ def test_escape_stops_keeps_what_came_and_frees_the_server(seen: Visit, server: 
     ]
 
 
+def test_a_reload_in_the_middle_keeps_what_came_and_frees_the_server(seen: Visit, server: Serving) -> None:
+    seen.page.select_option("#model", "endless")
+    seen.settings(max_tokens=7000, ignore_eos=True)
+    seen.type("abc")
+    seen.page.wait_for_selector(".message.running .facts:has-text('tokens/s')")
+    seen.reload()
+    assert "The page was closed" in seen.text(".trouble")
+    assert len(seen.answer()) > 10
+    server.wait_until_idle()
+
+
 def test_a_model_that_is_not_open_says_so_and_opens_when_it_is_asked(
     browser: Any, seen: Visit, server: Serving
 ) -> None:

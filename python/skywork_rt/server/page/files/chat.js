@@ -121,6 +121,11 @@ export class Chat extends EventTarget {
     }
   }
 
+  /** What came so far, when the page is left. */
+  saveRunning() {
+    for (const id of this.running.keys()) this.save(this.conversations.get(id));
+  }
+
   async readAgain(id) {
     if (id && this.running.has(id)) return;
     const kept = this.current.id;
