@@ -12,7 +12,7 @@ import { readAll } from "./talk/parameters.js";
 import { listModels, listParameters } from "./talk/server.js";
 
 const RETRY_MS = 3000;
-const SAVE_MS = 2000;
+const SAVE_MS = 1000;
 const SAVE_TOKENS_MS = 6000;
 
 export class Chat extends EventTarget {
