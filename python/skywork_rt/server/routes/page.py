@@ -31,7 +31,6 @@ _HEADERS = {
     "content-security-policy": _POLICY,
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     # Kept by the browser, and asked about each time: an update of the server never meets modules of an older one.
     "cache-control": "no-cache",

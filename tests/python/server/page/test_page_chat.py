@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,20 @@ def test_escape_stops_keeps_what_came_and_frees_the_server(seen: Visit, server: 
     assert [(each["status"], len(each["text"]) > 10) for each in kept if each["role"] == "assistant"] == [
         ("stopped", True)
     ]
+
+
+def test_a_reload_in_the_middle_keeps_what_came_and_frees_the_server(seen: Visit, server: Serving) -> None:
+    seen.page.select_option("#model", "endless")
+    seen.settings(max_tokens=7000, ignore_eos=True)
+    seen.type("abc")
+    deadline = time.monotonic() + 20
+    while not any(len(each["text"]) > 10 for found in seen.stored() for each in found["messages"].values()):
+        assert time.monotonic() < deadline, "it is kept while it comes"
+        seen.page.wait_for_timeout(50)
+    seen.reload()
+    assert re.search("The page was closed|The stream was cut", seen.text(".trouble")), "and marked"
+    assert len(seen.answer()) > 10
+    server.wait_until_idle()
 
 
 def test_a_model_that_is_not_open_says_so_and_opens_when_it_is_asked(

@@ -268,7 +268,7 @@ def test_everything_by_keyboard_with_the_focus_in_sight(seen: Visit) -> None:
     keyboard.press("Enter")
     assert page.evaluate("document.querySelector('dialog').contains(document.activeElement)")
     keyboard.press("Escape")
-    assert page.locator("dialog").count() == 0
+    page.wait_for_selector("dialog", state="detached")
 
 
 def test_readers_of_the_screen_hear_names_and_the_end_but_not_every_token(seen: Visit) -> None:

@@ -44,6 +44,7 @@ for (const button of document.querySelectorAll("[data-closes]")) {
     drawer.button.focus();
   });
 }
+addEventListener("pagehide", () => chat.saveRunning());
 addEventListener("focus", () => !chat.isRunning() && chat.connect());
 
 await chat.start();

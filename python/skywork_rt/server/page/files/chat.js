@@ -12,7 +12,7 @@ import { readAll } from "./talk/parameters.js";
 import { listModels, listParameters } from "./talk/server.js";
 
 const RETRY_MS = 3000;
-const SAVE_MS = 2000;
+const SAVE_MS = 1000;
 const SAVE_TOKENS_MS = 6000;
 
 export class Chat extends EventTarget {
@@ -119,6 +119,11 @@ export class Chat extends EventTarget {
       const why = full ? "This browser's room for the page is full" : `The conversation could not be kept (${error?.name})`;
       this.tell("notice", `${why}. Export conversations that you need, and delete some.`);
     }
+  }
+
+  /** What came so far, when the page is left. */
+  saveRunning() {
+    for (const id of this.running.keys()) this.save(this.conversations.get(id));
   }
 
   async readAgain(id) {

@@ -7,7 +7,7 @@
 export function el(name, properties = {}, ...children) {
   const node = document.createElement(name);
   for (const [key, value] of Object.entries(properties)) {
-    if (value === null || value === undefined) continue;
+    if (value === null || value === undefined || (key === "class" && !value)) continue;
     if (key === "class") node.className = value;
     else if (key === "data") Object.assign(node.dataset, value);
     else if (key === "on") for (const [type, listener] of Object.entries(value)) node.addEventListener(type, listener);

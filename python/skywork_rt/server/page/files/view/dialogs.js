@@ -34,7 +34,7 @@ export async function askForKey(why) {
   const keep = el("input", { type: "checkbox", id: "keep-key", checked: key.kept });
   const used = await shown(
     "API key",
-    el("p", {}, why || "The server was started with keys (--api-key); the page sends one with every request."),
+    el("p", {}, why || "A server that was started with keys (--api-key) wants one with every request."),
     el("label", { htmlFor: "key" }, "Key"),
     field,
     el("label", { class: "check" }, keep, "Keep it in this browser. Else it is forgotten with this tab."),
