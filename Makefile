@@ -8,8 +8,9 @@ CACHE ?= $(or $(SKYWORK_RT_CACHE),$(HOME)/.cache/skywork_rt)
 BUNDLE := $(CACHE)/demo/SmolLM2-135M-Instruct
 PRESET ?= release
 FUZZ_SECONDS ?= 30
-# Two files of tests at a time: many wait for a process of one thread. Empty: one after the other.
-PYTEST_PARALLEL ?= -n 2 --dist loadfile
+# Two files of tests at a time: many wait for a process of one thread. Empty: one after the other. In our own order
+# (tests/python/conftest.py), the longest first: xdist's own looks at how many tests a file has.
+PYTEST_PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 CMAKE_OPTIONS_sanitize := -DSKYWORK_RT_FUZZ_SECONDS=$(FUZZ_SECONDS)
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -113,10 +114,11 @@ $(VENV)/.created: | debian-build
 	$(BIN)/pip install --upgrade pip
 	touch $@
 
-# Third-party packages of an extra first, with pip's own bars; they change only with pyproject.toml.
+# Third-party packages of an extra first, with pip's own bars; they change only with pyproject.toml. Python compiles what
+# is imported when it is; compiling all of them beforehand takes as long as installing them.
 $(VENV)/.requirements-%: $(VENV)/.created pyproject.toml cmake/scripts/requirements.py
 	$(BIN)/python cmake/scripts/requirements.py $(subst -, ,$*) > $(VENV)/requirements.txt
-	$(BIN)/pip install -r $(VENV)/requirements.txt
+	$(BIN)/pip install --no-compile -r $(VENV)/requirements.txt
 	touch $@
 
 # With tests the package is compiled as the tests are, warnings as errors too, so that ccache has most of it already.

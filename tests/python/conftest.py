@@ -33,14 +33,28 @@ choose_protobuf()  # some tests import MindSpore, after whatever protobuf others
 from bundles import BACKENDS, bundle_of, smollm2_source, tiny_source, wide_source  # noqa: E402
 from skywork_rt.checkpoints.samples import smollm2  # noqa: E402
 
-# What takes longest goes first, so that no worker is left with a long file at the end.
-LONGEST_FIRST = ("eval", "bench", "package", "graph")
+# Files of 20 s or more go first, the longest first, so that no worker is left with one of them at the end.
+LONGEST_FIRST = (
+    "recipe/test_training.py",
+    "eval/test_lm_eval.py",
+    "api/test_smollm2.py",
+    "recipe/test_end_to_end.py",
+    "scaling/test_ray_serving.py",
+    "bench/test_bench.py",
+    "api/test_parity.py",
+    "mindspore_backend/test_mindspore_parity.py",
+    "package/test_wheel.py",
+    "ascend_export/test_device_graphs.py",
+    "mindspore_backend/test_mindformers_parity.py",
+    "api/test_memory.py",
+    "graph/test_graphs_on_lite.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Orders whole folders; within one everything stays as it is."""
+    """Orders whole files; within one everything stays as it is. pytest-xdist hands them out in this order."""
     rank = {name: place for place, name in enumerate(LONGEST_FIRST)}
-    items.sort(key=lambda item: rank.get(item.path.parent.name, len(rank)))
+    items.sort(key=lambda item: rank.get("/".join(item.path.parts[-2:]), len(rank)))
 
 
 @pytest.fixture(scope="session")

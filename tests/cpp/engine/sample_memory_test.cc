@@ -11,13 +11,14 @@
 #include "engine/active_request.h"
 #include "engine/engine_fixture.h"
 #include "engine/failing_allocator.h"
+#include "support/sanitizers.h"
 
 namespace skywork_rt {
 namespace {
 
 constexpr int kVocab = 65519;
 constexpr int kTokens = 2;
-constexpr int kSamples = 1000;
+constexpr int kSamples = testing::Size(1000, 400);  // what is counted is an average
 
 /// Bytes that a running sample holds after a few tokens, on average; each of `requests` requests has `n`.
 double BytesOfASample(int requests, int n, const std::function<void(SamplingParams*)>& change) {

@@ -17,6 +17,7 @@
 #include "native/kernel_testing.h"
 #include "skywork_rt/error.h"
 #include "support/format.h"
+#include "support/sanitizers.h"
 
 namespace skywork_rt::native {
 namespace {
@@ -96,7 +97,9 @@ TEST(NativeBackend, EqualsTheTextbookForEveryShapeAndKindOfWeights) {
   models.push_back({});
   models.back().head_dim = 128;
   const TemporaryDirectory directory;
-  const std::vector<TokenId> tokens = RandomTokens(300, 131, 5);
+  // More than a pass of 96 tokens and than a block of 128 positions.
+  const std::vector<TokenId> tokens =
+      RandomTokens(static_cast<std::size_t>(testing::Size(300, 140)), 131, 5);
   for (std::size_t i = 0; i < models.size(); ++i) {
     const TinyModel model = MakeTinyModel(models[i], directory.path(), static_cast<unsigned>(i + 1));
     const auto backend = OpenBackend(model.spec, model.file, Options());
@@ -169,7 +172,7 @@ TEST(NativeBackend, RoundedActivationsStayCloseToTheTextbookAndNeedIntegerWeight
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kUnsupported);
-    EXPECT_THAT(error.what(), testing::HasSubstr("bf16"));
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("bf16"));
   }
 }
 
@@ -200,7 +203,8 @@ TEST(NativeBackend, ThreadsAndWaysOfLoadingGiveTheSameBits) {
 
 TEST(NativeBackend, InstructionSetsGiveTheSameBitsUnlessOneMultipliesBytes) {
   const TemporaryDirectory directory;
-  const std::vector<TokenId> tokens = RandomTokens(150, 131, 7);
+  const std::vector<TokenId> tokens =
+      RandomTokens(static_cast<std::size_t>(testing::Size(150, 100)), 131, 7);
   for (const WeightKind kind : kKinds) {
     TinyOptions shape;
     shape.kind = kind;
@@ -238,7 +242,7 @@ TEST(NativeBackend, RefusesUnknownOptionsByName) {
       ADD_FAILURE() << part;
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), code);
-      EXPECT_THAT(error.what(), testing::HasSubstr(part));
+      EXPECT_THAT(error.what(), ::testing::HasSubstr(part));
     }
   };
   BackendOptions options = Options();

@@ -31,4 +31,10 @@ constexpr int Repeats(int plain) {
   return kAddressSanitizer || kThreadSanitizer ? (plain + 9) / 10 : plain;
 }
 
+/// A size that costs time and is not what is asked for: the plain build's, or one below a sanitizer that takes the same
+/// paths.
+constexpr int Size(int plain, int sanitized) {
+  return kAddressSanitizer || kThreadSanitizer ? sanitized : plain;
+}
+
 }  // namespace skywork_rt::testing

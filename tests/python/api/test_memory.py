@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from cores import ONE_CORE
+
 #: Of the allocator, between two rounds of the same work.
 ROOM_TO_BREATHE_MB = 8
 
@@ -26,11 +28,11 @@ def generate(generator, count):
 OPEN_AND_CLOSE = """
 def work(times):
     for _ in range(times):
-        with skywork_rt.Generator(sys.argv[1], backend=sys.argv[2]) as generator:
+        with skywork_rt.Generator(sys.argv[1], backend=sys.argv[2], threads=int(sys.argv[3])) as generator:
             generate(generator, 2)
 """
 REQUESTS = """
-generator = skywork_rt.Generator(sys.argv[1], backend=sys.argv[2])
+generator = skywork_rt.Generator(sys.argv[1], backend=sys.argv[2], threads=int(sys.argv[3]))
 def work(times):
     for _ in range(times // 250):
         generate(generator, 250)
@@ -40,7 +42,7 @@ def work(times):
 def _growth(code: str, bundle: Path, backend: str, warm: int, times: int) -> float:
     """By how many MB a process grows over `times` rounds of work behind `warm` others."""
     program = f"{PROLOGUE}{code}\nwork({warm})\nbefore = resident()\nwork({times})\nprint(resident() - before)\n"
-    command = [sys.executable, "-c", program, str(bundle), backend]
+    command = [sys.executable, "-c", program, str(bundle), backend, str(ONE_CORE.get("threads", 0))]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert (ended.returncode, ended.stderr) == (0, "")
     return float(ended.stdout)

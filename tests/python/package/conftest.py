@@ -26,5 +26,5 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
     """The wheel in an environment of its own."""
     environment = tmp_path_factory.mktemp("fresh") / "venv"
     checked([sys.executable, "-m", "venv", environment])
-    checked([environment / "bin" / "python", "-m", "pip", "install", "-q", wheel])
+    checked([environment / "bin" / "python", "-m", "pip", "install", "-q", "--no-compile", wheel])
     return Installed(environment, tmp_path_factory.mktemp("elsewhere"))
