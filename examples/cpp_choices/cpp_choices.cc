@@ -81,8 +81,10 @@ int main(int argc, char** argv) {
     skywork_rt::Request request;
     request.prompt = ReadIds(argv[2]);
     request.sampling.temperature = 0.0f;
+    request.clip_max_tokens = true;  // it ends by itself
     request.mask = std::make_shared<Choices>(std::make_shared<const std::vector<Ids>>(choices), generator.model());
-    for (const skywork_rt::TokenId id : generator.Submit(request).Get().samples[0].token_ids) std::cout << id << ' ';
+    const skywork_rt::Result result = generator.Submit(request).Get();
+    for (const skywork_rt::TokenId id : result.samples[0].token_ids) std::cout << id << ' ';
     std::cout << '\n';
     return 0;
   } catch (const skywork_rt::Error& error) {
