@@ -27,8 +27,9 @@ class Asking:
         self._asked = {**ENDLESS, "max_tokens": tokens, "stream": stream}
         self._url = server.url + "/v1/completions"
         self._thread = threading.Thread(target=self._run)
+        running = server.gauge("num_requests_running")
         self._thread.start()
-        while server.gauge("num_requests_running") == 0:
+        while server.gauge("num_requests_running") <= running and self._thread.is_alive():
             time.sleep(0.01)
 
     def _run(self) -> None:
