@@ -32,6 +32,9 @@ __all__ = ["LIMIT", "Prediction", "comparisons", "predict"]
 LIMIT = 0.20
 """How far a prediction may be off, as a share of what was measured."""
 
+_LARGE_BYTES = 1e9
+"""Weights from which on a model takes a minute for what a small one does in a second, and is asked for less."""
+
 _PAIRS = tuple((weights, activations) for weights in ("int4", "int8") for activations in ("f32", "int8"))
 
 
@@ -51,7 +54,6 @@ class _Case:
 
 
 def _cases(large: bool) -> list[_Case]:
-    """A large model takes a minute for what a small one does in a second."""
     prompt, new = (192, 16) if large else (512, 64)
     cases = [_Case(f"prefill_{prompt}", Workload("prefill", 1, prompt, 2)), _Case("decode_b1", _solo(prompt, new))]
     return cases if large else [*cases, _Case("decode_b8", Workload("b8", 8, prompt, new))]
@@ -85,9 +87,7 @@ class Prediction:
         ]
 
 
-def predict(
-    bundles: Sequence[Path], threads: int, repeats: int, large_bytes: float, report: Report
-) -> list[Prediction]:
+def predict(bundles: Sequence[Path], threads: int, repeats: int, report: Report) -> list[Prediction]:
     """Every int8 and int4 weights of each bundle. Raises InvalidArgumentError for a bundle that has none."""
     found: list[Prediction] = []
     for index, bundle in enumerate(bundles):
@@ -97,7 +97,7 @@ def predict(
             raise InvalidArgumentError(f"{bundle} has no int8 or int4 weights, which are what the planner knows")
         config = ModelConfig.from_json(BundleInfo.open(bundle).section("model"))
         for subject in subjects:
-            found += _predict_subject(bundle, config, subject, threads, repeats, large_bytes)
+            found += _predict_subject(bundle, config, subject, threads, repeats)
     report("bundles", len(bundles), len(bundles))
     return found
 
@@ -123,10 +123,10 @@ def _predictable(subject: Subject) -> bool:
 
 
 def _predict_subject(
-    bundle: Path, config: ModelConfig, subject: Subject, threads: int, repeats: int, large_bytes: float
+    bundle: Path, config: ModelConfig, subject: Subject, threads: int, repeats: int
 ) -> list[Prediction]:
     """A probe, every case, a probe, every case, … a probe."""
-    cases = _cases(subject.weight_bytes > large_bytes)
+    cases = _cases(subject.weight_bytes > _LARGE_BYTES)
     probes = [measure(threads, _pairs_of(subject))]
     rounds: list[list[Trace]] = []
     with _opened(bundle, subject, [case.workload for case in cases], threads) as worker:

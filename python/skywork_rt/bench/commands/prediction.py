@@ -22,11 +22,10 @@ def plan(
     from skywork_rt.bench import markdown
     from skywork_rt.bench.prediction import comparisons, predict
     from skywork_rt.bench.rows import write_document
-    from skywork_rt.bench.subjects import LARGE_BYTES
 
     machine = machine_of(threads or all_threads())
     with progress() as report:
-        predictions = predict(bundles, machine["threads"], repeat, LARGE_BYTES, report)
+        predictions = predict(bundles, machine["threads"], repeat, report)
     if json_path is not None:
         write_document(json_path, machine, [row for one in predictions for row in one.rows()])
     print(markdown.machine_line(machine), "", *comparisons(predictions), sep="\n")
