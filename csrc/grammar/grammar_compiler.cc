@@ -73,7 +73,7 @@ std::shared_ptr<Compilation> GrammarCompiler::Compiled(const std::string& type, 
     return known;
   }
   const std::size_t pending = Tidy(&leave);
-  if (pending >= workshop_->bounds().most_pending) {
+  if (!for_request && pending >= workshop_->bounds().most_pending) {
     throw Error(ErrorCode::kBusy, StrCat(pending, " grammars wait to be compiled: try again later"));
   }
   auto compilation = std::make_shared<Compilation>(workshop_, type, text);

@@ -49,7 +49,7 @@ class SKYWORK_RT_API GrammarCompiler {
   std::shared_ptr<const LogitsMask> Mask(const std::string& type, const std::string& text, SamplingParams* params,
                                          Span<const TokenId> prompt);
 
-  /// Begins to compile a grammar; whether that is done. Throws what is wrong with it.
+  /// Begins to compile a grammar; whether that is done. Throws what is wrong with it, and kBusy when too many wait.
   bool IsCompiled(const std::string& type, const std::string& text);
 
   GrammarStats stats() const;

@@ -28,7 +28,8 @@ struct Bounds {
   std::size_t kept = 64;
   /// Bytes of text of those, at most: a compiled grammar takes a hundred times its text, and more.
   std::size_t kept_text = std::size_t{4} << 20;
-  /// Grammars that may wait to be compiled at once; more are refused.
+  /// Grammars that may wait when one more is to be compiled ahead, as a server does it for each; more are refused. A
+  /// list of requests in a program is as long as it is.
   std::size_t most_pending = 256;
   LlgParserLimits limits;
 };
