@@ -93,6 +93,10 @@ WRONG: list[tuple[Any, str]] = [
         "2 multipleOf",
     ),
     (lambda: library_text(Grammar.json_schema({"multipleOf": 19997, "anyOf": [{"multipleOf": 1e-9}]})), "2 multipleOf"),
+    (
+        lambda: library_text(Grammar.json_schema({"$ref": "#/a", "multipleOf": 70000, "a": {"multipleOf": 90000}})),
+        "2 multipleOf",
+    ),
 ]
 
 
