@@ -98,8 +98,7 @@ TEST(NativeBackend, EqualsTheTextbookForEveryShapeAndKindOfWeights) {
   models.back().head_dim = 128;
   const TemporaryDirectory directory;
   // More than a pass of 96 tokens and than a block of 128 positions.
-  const std::vector<TokenId> tokens =
-      RandomTokens(static_cast<std::size_t>(testing::Size(300, 140)), 131, 5);
+  const std::vector<TokenId> tokens = RandomTokens(static_cast<std::size_t>(testing::Size(300, 140)), 131, 5);
   for (std::size_t i = 0; i < models.size(); ++i) {
     const TinyModel model = MakeTinyModel(models[i], directory.path(), static_cast<unsigned>(i + 1));
     const auto backend = OpenBackend(model.spec, model.file, Options());
@@ -203,8 +202,7 @@ TEST(NativeBackend, ThreadsAndWaysOfLoadingGiveTheSameBits) {
 
 TEST(NativeBackend, InstructionSetsGiveTheSameBitsUnlessOneMultipliesBytes) {
   const TemporaryDirectory directory;
-  const std::vector<TokenId> tokens =
-      RandomTokens(static_cast<std::size_t>(testing::Size(150, 100)), 131, 7);
+  const std::vector<TokenId> tokens = RandomTokens(static_cast<std::size_t>(testing::Size(150, 100)), 131, 7);
   for (const WeightKind kind : kKinds) {
     TinyOptions shape;
     shape.kind = kind;

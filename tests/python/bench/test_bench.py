@@ -163,7 +163,7 @@ def test_ctrl_c_keeps_what_was_measured(tiny_bundle: Path) -> None:
 def test_large_models_are_measured_in_one_pass_beside_the_memorys_limit(
     endless_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is asked is which figures there are and how they hang together, so less memory is read than for true ones."""
+    """What is asked: which figures there are and how they hang together, so less memory is read than for real ones."""
     monkeypatch.setattr(stream, "_BYTES", 1 << 24)
     monkeypatch.setattr(stream, "_QUICK_BYTES", 1 << 24)
     subjects = select_subjects(list_subjects(endless_bundle), ["skywork_rt:native int8*"])

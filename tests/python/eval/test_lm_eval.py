@@ -25,7 +25,7 @@ TASKS = Path(__file__).parent / "tasks"
 EXPECTED: dict[str, Any] = json.loads((GOLDEN / "smollm2_tasks.json").read_text(encoding="utf-8"))
 LOGLIKELIHOOD, LONG_LOGLIKELIHOOD = 0.01, 0.05
 
-#: Of the 42 questions in the form of a chat: Lite takes three times as long, and has answered them all without a template.
+#: Of the 42 questions in the form of a chat: Lite takes three times as long, and answered them all without a template.
 CHATS = {"lite": 14, "native": None}
 
 #: Likewise of the beam searches with stop texts, which the core does alone: one of each width but 2.

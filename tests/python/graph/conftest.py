@@ -1,4 +1,4 @@
-"""Graphs of small random models, built by real MindSpore and Lite's real converter: those of the bundles in the cache."""
+"""Graphs of small random models, built by MindSpore and Lite's real converter: those of the bundles in the cache."""
 
 from __future__ import annotations
 
