@@ -8,15 +8,15 @@
 
 namespace skywork_rt::grammar {
 
-bool Pending::Ready(Workshop* workshop, std::function<void()> wake) {
+bool Pending::Ready(std::function<void()> wake) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!pending_) return true;
-    const Clock::duration longest = workshop->bounds().longest_job;
+    const Clock::duration longest = owner_->bounds().longest_job;
     if (!since_.has_value() || Clock::now() - *since_ <= longest) {
       if (wake) {
+        if (!wake_) ++owner_->waits;
         wake_ = std::move(wake);
-        ++workshop->waits;
       }
     } else {
       given_up_ = true;
@@ -28,7 +28,7 @@ bool Pending::Ready(Workshop* workshop, std::function<void()> wake) {
                  "numbers"));
     }
   }
-  const bool goes_on = workshop->pool().ReplaceStuck();
+  const bool goes_on = pool_->ReplaceStuck();
   const std::lock_guard<std::mutex> lock(mutex_);
   if (pending_ && !goes_on) {
     given_up_ = true;
@@ -43,10 +43,13 @@ void Pending::Check() const {
   if (failed_.has_value()) throw Error(*failed_);
 }
 
-void Pending::Expect() {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  pending_ = true;
-  since_.reset();
+void Pending::Order(WorkPool::Job job) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    pending_ = true;
+    since_.reset();
+  }
+  pool_->Post(std::move(job));
 }
 
 void Pending::Begin() {
@@ -78,15 +81,21 @@ std::optional<ErrorCode> Pending::failure() const {
   return failed_->code();
 }
 
+bool Pending::pending() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return pending_;
+}
+
 Compilation::Compilation(std::shared_ptr<Workshop> workshop, std::string type, std::string text)
-    : Pending("compiling the grammar"),
+    : Pending("compiling the grammar", workshop.get(), &workshop->compilers()),
       workshop_(std::move(workshop)),
       type_(std::move(type)),
       text_(std::move(text)) {}
 
 void Compilation::Start() {
-  Expect();
-  workshop_->pool().Post([self = shared_from_this()] { self->Run(); });
+  Order([self = shared_from_this()] {
+    if (self.use_count() > 1) self->Run();  // otherwise everybody who waited for it has gone
+  });
 }
 
 void Compilation::Run() {

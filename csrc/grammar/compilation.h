@@ -19,26 +19,30 @@ class Pending {
  public:
   /// Whether it is there or has failed; if not, `wake` is called when it is. What has taken too long has failed. Who
   /// asks later replaces who asked before: all rows of a model are one engine's. nullptr: nobody is to be woken.
-  bool Ready(Workshop* workshop, std::function<void()> wake);
+  bool Ready(std::function<void()> wake);
   /// Throws what it failed with.
   void Check() const;
   /// nullopt: it is there, or on its way.
   std::optional<ErrorCode> failure() const;
+  /// Whether it is on its way.
+  bool pending() const;
 
  protected:
   using Clock = WorkPool::Clock;
 
-  /// `what` is made, in messages.
-  explicit Pending(const char* what) : what_(what) {}
+  /// `what` is made, in messages, on threads of `pool`, which is one of `workshop`; that outlives it.
+  Pending(const char* what, Workshop* workshop, WorkPool* pool) : what_(what), owner_(workshop), pool_(pool) {}
   ~Pending() = default;
 
-  void Expect();                          // it is asked for
+  void Order(WorkPool::Job job);          // it is asked for: `job` calls Begin and End, or is no longer wanted
   void Begin();                           // a thread is at it
   void End(std::optional<Error> failed);  // it is there; wakes who waits
   bool GivenUp() const;
 
  private:
   const char* const what_;
+  Workshop* const owner_;
+  WorkPool* const pool_;
   mutable std::mutex mutex_;
   bool pending_ = false;
   bool given_up_ = false;

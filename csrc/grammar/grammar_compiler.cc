@@ -57,7 +57,7 @@ std::shared_ptr<const LogitsMask> GrammarCompiler::Mask(const std::string& type,
 
 bool GrammarCompiler::IsCompiled(const std::string& type, const std::string& text) {
   const auto compilation = Compiled(type, text, false);
-  if (!compilation->Ready(workshop_.get(), nullptr)) return false;
+  if (!compilation->Ready(nullptr)) return false;
   compilation->Check();
   return true;
 }
@@ -66,30 +66,54 @@ bool GrammarCompiler::IsCompiled(const std::string& type, const std::string& tex
 std::shared_ptr<Compilation> GrammarCompiler::Compiled(const std::string& type, const std::string& text,
                                                        bool for_request) {
   const std::string key = StrCat(type, '\0', text);
-  std::shared_ptr<Compilation> leaves;  // freed outside the lock
+  Kept leave;  // freed outside the lock
   const std::lock_guard<std::mutex> lock(mutex_);
-  const auto found = by_text_.find(key);
-  if (found != by_text_.end()) {
-    const std::optional<ErrorCode> failure = found->second->second->failure();
-    if (!failure.has_value() || *failure == ErrorCode::kInvalidArgument) {  // wrong today, wrong tomorrow
-      kept_.splice(kept_.begin(), kept_, found->second);
-      if (for_request) ++workshop_->reused;
-      return kept_.front().second;
-    }
-    leaves = std::move(found->second->second);
-    kept_.erase(found->second);
-    by_text_.erase(found);
+  if (auto known = Known(key, &leave)) {
+    if (for_request) ++workshop_->reused;
+    return known;
+  }
+  const std::size_t pending = Tidy(&leave);
+  if (!for_request && pending >= workshop_->bounds().most_pending) {
+    throw Error(ErrorCode::kBusy, StrCat(pending, " grammars wait to be compiled: try again later"));
   }
   auto compilation = std::make_shared<Compilation>(workshop_, type, text);
   compilation->Start();
   kept_.emplace_front(key, compilation);
   by_text_[key] = kept_.begin();
-  if (kept_.size() > workshop_->bounds().kept) {
-    leaves = std::move(kept_.back().second);
-    by_text_.erase(kept_.back().first);
-    kept_.pop_back();
-  }
   return compilation;
+}
+
+// nullptr: it is not known, or it failed for what need not fail again. The lock is held.
+std::shared_ptr<Compilation> GrammarCompiler::Known(const std::string& key, Kept* leave) {
+  const auto found = by_text_.find(key);
+  if (found == by_text_.end()) return nullptr;
+  const std::optional<ErrorCode> failure = found->second->second->failure();
+  if (!failure.has_value() || *failure == ErrorCode::kInvalidArgument) {  // wrong today, wrong tomorrow
+    kept_.splice(kept_.begin(), kept_, found->second);
+    return kept_.front().second;
+  }
+  leave->splice(leave->end(), kept_, found->second);
+  by_text_.erase(found);
+  return nullptr;
+}
+
+// Makes room for one more, and returns how many are on their way. Those do not count and do not leave: somebody waits
+// for them, and would only ask for them again. The lock is held.
+std::size_t GrammarCompiler::Tidy(Kept* leave) {
+  std::size_t pending = 0;
+  std::size_t done = 0;
+  std::size_t text = 0;
+  for (auto each = kept_.begin(); each != kept_.end();) {
+    const auto next = std::next(each);
+    if (each->second->pending()) {
+      ++pending;
+    } else if (++done >= workshop_->bounds().kept || (text += each->first.size()) > workshop_->bounds().kept_text) {
+      by_text_.erase(each->first);
+      leave->splice(leave->end(), kept_, each);
+    }
+    each = next;
+  }
+  return pending;
 }
 
 GrammarStats GrammarCompiler::stats() const {

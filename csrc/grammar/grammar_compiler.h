@@ -30,7 +30,7 @@ struct GrammarStats {
   double mask_seconds = 0.0;
   double mask_p50 = 0.0;  // seconds, to a quarter
   double mask_p99 = 0.0;
-  std::uint64_t waits = 0;  // rows that sat a step out because their mask was not there yet
+  std::uint64_t waits = 0;  // masks that were not there when their row needed them, so that it sat steps out
 };
 
 /// Makes masks of grammars, for requests to one model. Any thread may call it. Masks keep what they need of it alive.
@@ -49,20 +49,24 @@ class SKYWORK_RT_API GrammarCompiler {
   std::shared_ptr<const LogitsMask> Mask(const std::string& type, const std::string& text, SamplingParams* params,
                                          Span<const TokenId> prompt);
 
-  /// Begins to compile a grammar; whether that is done. Throws what is wrong with it.
+  /// Begins to compile a grammar; whether that is done. Throws what is wrong with it, and kBusy when too many wait.
   bool IsCompiled(const std::string& type, const std::string& text);
 
   GrammarStats stats() const;
 
  private:
+  using Kept = std::list<std::pair<std::string, std::shared_ptr<Compilation>>>;
+
   std::shared_ptr<Compilation> Compiled(const std::string& type, const std::string& text, bool for_request);
+  std::shared_ptr<Compilation> Known(const std::string& key, Kept* leave);
+  std::size_t Tidy(Kept* leave);
 
   const std::vector<TokenId> eos_ids_;
   const std::shared_ptr<Workshop> workshop_;
   std::mutex mutex_;
   /// The one used last first.
-  std::list<std::pair<std::string, std::shared_ptr<Compilation>>> kept_;
-  std::unordered_map<std::string, decltype(kept_)::iterator> by_text_;
+  Kept kept_;
+  std::unordered_map<std::string, Kept::iterator> by_text_;
 };
 
 }  // namespace skywork_rt::grammar

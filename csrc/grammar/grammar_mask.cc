@@ -25,6 +25,10 @@ void Clear(std::vector<std::uint32_t>* bits, TokenId id) {
   (*bits)[i / 32] &= ~(1U << (i % 32));
 }
 
+bool AllZero(const std::vector<std::uint32_t>& bits) {
+  return std::all_of(bits.begin(), bits.end(), [](std::uint32_t word) { return word == 0; });
+}
+
 }  // namespace
 
 /// The matcher of one sample, which jobs on the workshop's threads move along, one job at a time. It lives as long as
@@ -32,12 +36,13 @@ void Clear(std::vector<std::uint32_t>* bits, TokenId id) {
 class GrammarMask::Row : public Pending, public std::enable_shared_from_this<Row> {
  public:
   explicit Row(std::shared_ptr<Compilation> compilation)
-      : Pending("following the grammar to its next token"), compilation_(std::move(compilation)) {}
+      : Pending("following the grammar to its next token", compilation->workshop().get(),
+                &compilation->workshop()->fillers()),
+        compilation_(std::move(compilation)) {}
 
   /// Moves on by tokens, of which `position` come after it in all.
   void Advance(std::vector<TokenId> tokens, std::size_t position) {
-    Expect();
-    compilation_->workshop()->pool().Post([self = shared_from_this(), tokens = std::move(tokens), position] {
+    Order([self = shared_from_this(), tokens = std::move(tokens), position] {
       if (!self->unwanted_) self->Run(tokens, position);
     });
   }
@@ -75,7 +80,7 @@ class GrammarMask::Row : public Pending, public std::enable_shared_from_this<Row
 
   const std::shared_ptr<Compilation> compilation_;
   std::atomic<bool> unwanted_{false};
-  // Between Expect and End the jobs', otherwise the mask's.
+  // Between Order and End the jobs', otherwise the mask's.
   std::unique_ptr<Matcher> matcher_;
   std::vector<std::uint32_t> raw_;
 };
@@ -89,8 +94,7 @@ GrammarMask::~GrammarMask() {
 }
 
 bool GrammarMask::Ready(std::function<void()> wake) {
-  Workshop* workshop = compilation_->workshop().get();
-  return row_ != nullptr ? row_->Ready(workshop, std::move(wake)) : compilation_->Ready(workshop, std::move(wake));
+  return row_ != nullptr ? row_->Ready(std::move(wake)) : compilation_->Ready(std::move(wake));
 }
 
 Span<const std::uint32_t> GrammarMask::Allowed() {
@@ -105,7 +109,11 @@ Span<const std::uint32_t> GrammarMask::Allowed() {
   bits_.assign(raw.begin(), raw.begin() + static_cast<std::ptrdiff_t>((rows + 31) / 32));
   if (rows % 32 != 0) bits_.back() &= (1U << (rows % 32)) - 1;
   if (text_.strips_next()) AllowTwins(raw);
-  AllowEnds(Has(raw, tokens.end()));
+  if (Has(raw, tokens.end())) {
+    AllowEnds();
+  } else {
+    ForbidEnds();
+  }
   return Span<const std::uint32_t>(bits_);
 }
 
@@ -117,11 +125,23 @@ void GrammarMask::AllowTwins(const std::vector<std::uint32_t>& raw) {
   }
 }
 
-void GrammarMask::AllowEnds(bool may_end) {
-  if (!may_end) return;
-  const bool complete = std::all_of(bits_.begin(), bits_.end(), [](std::uint32_t word) { return word == 0; });
+void GrammarMask::AllowEnds() {
+  const bool complete = AllZero(bits_);
   const std::vector<TokenId>& ends = terms_->ignores_eos && !complete ? terms_->own_ends : terms_->ends;
   for (const TokenId id : ends) Set(&bits_, id);
+}
+
+// An id that ends the output may also be a text, or a special token that the grammar names: within an output it would
+// cut it short, so it comes only where nothing else can.
+void GrammarMask::ForbidEnds() {
+  std::vector<TokenId> cleared;
+  for (const TokenId id : terms_->ends) {
+    if (!Has(bits_, id)) continue;
+    Clear(&bits_, id);
+    cleared.push_back(id);
+  }
+  if (cleared.empty() || !AllZero(bits_)) return;
+  for (const TokenId id : cleared) Set(&bits_, id);
 }
 
 void GrammarMask::Accept(TokenId token) {

@@ -39,7 +39,8 @@ class GrammarMask final : public LogitsMask {
   class Row;
 
   void Follow(TokenId token);
-  void AllowEnds(bool may_end);
+  void AllowEnds();
+  void ForbidEnds();
   void AllowTwins(const std::vector<std::uint32_t>& raw);
 
   const std::shared_ptr<Compilation> compilation_;

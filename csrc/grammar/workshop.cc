@@ -25,7 +25,8 @@ Workshop::Workshop(std::shared_ptr<const LlguidanceFunctions> library, std::shar
       vocabulary_(std::move(vocabulary)),
       tokens_(*vocabulary_, rows),
       bounds_(bounds),
-      pool_(bounds.threads, bounds.longest_job) {
+      compilers_(bounds.threads, bounds.longest_job),
+      fillers_(bounds.threads, bounds.longest_job) {
   LlgTokenizerInit init;
   init.vocab_size = static_cast<std::uint32_t>(tokens_.size());
   init.tok_eos = static_cast<std::uint32_t>(tokens_.end());

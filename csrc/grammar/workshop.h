@@ -20,11 +20,17 @@ namespace skywork_rt::grammar {
 
 /// What bounds a grammar's work. Tests make them small.
 struct Bounds {
+  /// For compiling, and as many for masks: what is followed already never waits for what is compiled.
   std::size_t threads = 2;
   /// Longest compilation, and longest mask of one token. What takes longer is given up.
   std::chrono::steady_clock::duration longest_job = std::chrono::seconds(10);
   /// Compiled grammars that are kept for requests with the same text.
   std::size_t kept = 64;
+  /// Bytes of text of those, at most: a compiled grammar takes a hundred times its text, and more.
+  std::size_t kept_text = std::size_t{4} << 20;
+  /// Grammars that may wait when one more is to be compiled ahead, as a server does it for each; more are refused. A
+  /// list of requests in a program is as long as it is.
+  std::size_t most_pending = 256;
   LlgParserLimits limits;
 };
 
@@ -70,13 +76,14 @@ class Workshop {
   const Vocabulary& vocabulary() const { return *vocabulary_; }
   const TokenTable& tokens() const { return tokens_; }
   const Bounds& bounds() const { return bounds_; }
-  WorkPool& pool() { return pool_; }
+  WorkPool& compilers() { return compilers_; }
+  WorkPool& fillers() { return fillers_; }
 
   WorkTimes compiling;
   WorkTimes masks;
   std::atomic<std::uint64_t> failed{0};  // grammars that do not compile
   std::atomic<std::uint64_t> reused{0};  // requests whose grammar was compiled before
-  std::atomic<std::uint64_t> waits{0};   // rows that sat a step out
+  std::atomic<std::uint64_t> waits{0};   // masks that were not there when their row needed them
 
  private:
   const std::shared_ptr<const LlguidanceFunctions> library_;
@@ -84,7 +91,8 @@ class Workshop {
   const TokenTable tokens_;
   const Bounds bounds_;
   LlgTokenizer* tokenizer_ = nullptr;
-  WorkPool pool_;
+  WorkPool compilers_;
+  WorkPool fillers_;  // of masks
 };
 
 /// The library's own words about a dead end are a code; everything else is told as it is.

@@ -92,7 +92,7 @@ class Generator:
 
     def grammar_stats(self) -> dict[str, Any]:
         """What grammars have cost: how many were compiled, failed or reused; masks, one a token; seconds that both took
-        on threads of their own; waits, how often a row sat a step out because its mask was not there."""
+        on threads of their own; waits, masks that were not there when their row needed them."""
         return self._grammars.stats()
 
     @property

@@ -102,10 +102,21 @@ class _Parser:
         return _REFERENCE.sub(lambda found: f"{'T' if int(found[1]) in terminals else 'r'}_{found[1]}", text)
 
     def _terminals(self) -> set[str]:
-        """Rules that use terminals alone."""
+        """Rules that use terminals alone. Each rule is looked at once, and again for each that it uses."""
+        users: dict[str, list[str]] = {name: [] for name in self._uses}
+        for name, used in self._uses.items():
+            for other in used:
+                users[other].append(name)
+        left = {name: len(used) for name, used in self._uses.items()}
+        ready = [name for name, count in left.items() if count == 0]
         found: set[str] = set()
-        while new := {name for name, used in self._uses.items() if name not in found and used <= found}:
-            found |= new
+        while ready:
+            name = ready.pop()
+            found.add(name)
+            for user in users[name]:
+                left[user] -= 1
+                if left[user] == 0:
+                    ready.append(user)
         return found
 
     @property

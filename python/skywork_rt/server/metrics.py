@@ -113,7 +113,7 @@ _GRAMMARS = (
     ("grammar_compile_seconds", "Seconds of compiling, on threads of its own.", "compile_seconds"),
     ("grammar_masks", "Masks filled: a token of a constrained answer each.", "masks"),
     ("grammar_mask_seconds", "Seconds of filling them, on threads of its own.", "mask_seconds"),
-    ("grammar_waits", "Times that a row sat a step out because its mask was not there yet.", "waits"),
+    ("grammar_waits", "Masks that were not there when their row needed them, so that it sat steps out.", "waits"),
 )
 
 

@@ -194,6 +194,56 @@ TEST_F(GrammarTest, WhenEveryThreadIsStuckOthersAreTold) {
   EXPECT_EQ(engine->Submit(LongRequest(Counting(5), 9), {})->Get().samples[0].token_ids.size(), 9u);
 }
 
+TEST_F(GrammarTest, AMaskDoesNotWaitForWhatIsCompiled) {
+  Bounds bounds;
+  bounds.threads = 1;
+  compiler(bounds);
+  const auto engine = TextEngine();
+  engine->Submit(Constrained(GreedyRequest(Counting(5), 40), "text", "ABC"), {})->Get();
+  PretendLibrary::Shut();
+  auto waits = engine->Submit(Constrained(GreedyRequest(Counting(5), 40), "gated", "ABC"), {});
+  EXPECT_EQ(engine->Submit(Constrained(GreedyRequest(Counting(5), 40), "text", "ABC"), {})->Get().samples[0].text,
+            "ABC");
+  EXPECT_FALSE(waits->WaitFor(milliseconds(0)));
+  PretendLibrary::Open();
+  EXPECT_EQ(waits->Get().samples[0].text, "ABC");
+}
+
+TEST_F(GrammarTest, WhatWaitsToBeCompiledIsCompiledOnceHoweverManyWait) {
+  Bounds bounds;
+  bounds.kept = 2;
+  bounds.most_pending = 9;
+  compiler(bounds);
+  PretendLibrary::Shut();
+  std::vector<std::string> waiting;
+  for (char letter = 'A'; letter < 'J'; ++letter) waiting.emplace_back(1, letter);
+  for (int round = 0; round < 3; ++round) {
+    for (const std::string& text : waiting) EXPECT_FALSE(compiler().IsCompiled("gated", text));
+  }
+  std::string message;
+  EXPECT_EQ(CodeOf([&] { compiler().IsCompiled("gated", "Z"); }, &message), ErrorCode::kBusy);
+  EXPECT_THAT(message, HasSubstr("9 grammars wait to be compiled"));
+  PretendLibrary::Open();
+  for (const std::string& text : waiting) {
+    while (!compiler().IsCompiled("gated", text)) std::this_thread::yield();
+  }
+  EXPECT_EQ(PretendLibrary::Compiled(), 9);
+  compiler().IsCompiled("gated", "Z");
+  EXPECT_TRUE(compiler().IsCompiled("gated", "I")) << "the one that was asked for last is kept";
+}
+
+TEST_F(GrammarTest, WhatNobodyWaitsForAnyMoreIsNotCompiled) {
+  Bounds bounds;
+  bounds.threads = 1;
+  compiler(bounds);
+  PretendLibrary::Shut();
+  for (const char* text : {"A", "B", "C", "D"}) compiler().IsCompiled("gated", text);
+  compiler_.reset();
+  PretendLibrary::Open();
+  for (int i = 0; i < 1000 && PretendLibrary::Alive() != 0; ++i) std::this_thread::sleep_for(milliseconds(1));
+  EXPECT_LE(PretendLibrary::Compiled(), 1);
+}
+
 TEST_F(GrammarTest, RequestsMayBeCancelledWhileTheirMasksAreMade) {
   const auto engine = TextEngine();
   PretendLibrary::Shut();
@@ -259,6 +309,17 @@ TEST_F(GrammarTest, TheLeastRecentlyUsedOneIsDropped) {
     engine->Submit(Constrained(GreedyRequest(Counting(5), 40), "text", text), {})->Get();
   }
   EXPECT_EQ(PretendLibrary::Compiled(), 4) << "A, B, C, and B again";
+}
+
+TEST_F(GrammarTest, LongGrammarsAreKeptInSmallerNumber) {
+  Bounds bounds;
+  bounds.kept_text = 40;
+  compiler(bounds);
+  const auto engine = TextEngine();
+  for (const char* text : {"A", "B", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "C", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "A"}) {
+    engine->Submit(Constrained(GreedyRequest(Counting(5), 40), "text", text), {})->Get();
+  }
+  EXPECT_EQ(PretendLibrary::Compiled(), 5) << "A, B, the long one, C, and A again";
 }
 
 TEST_F(GrammarTest, IgnoredEosIdsEndNothingButACompleteOutput) {

@@ -111,6 +111,10 @@ def test_eos_and_stop_ids_end_what_may_end(native: Generator) -> None:
     assert stopped.outputs[0].stop_reason == q and stopped.text == ""
     early = native.generate("a", grammar=letters, stop_token_ids=[q], logit_bias={q: 50.0}, min_tokens=7, seed=1)
     assert len(early.outputs[0].token_ids) >= 8, "an output that may go on has min_tokens"
+    within = native.generate("a", grammar=Grammar.regex("[a-z]{5}"), stop_token_ids=[q], logit_bias={q: 50.0}, seed=1)
+    assert re.fullmatch("[a-z]{5}", within.text), "nor do they cut one that may not"
+    only = native.generate("a", grammar=Grammar.regex("[a-b]q[a-b]"), stop_token_ids=[q], seed=1)
+    assert only.text in ("a", "b") and only.outputs[0].stop_reason == q, "unless nothing else can follow"
     short = native.generate("a", grammar=Grammar.regex("ab"), min_tokens=30)
     assert short.text == "ab" and short.outputs[0].finish_reason == "stop", "one that may not has not"
 

@@ -49,6 +49,20 @@ def test_white_space_is_bounded_unless_the_schema_says_otherwise() -> None:
         assert re.fullmatch(pattern, "\n" + " " * 40) and not re.fullmatch(pattern, " " * 41)
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"a": {"multipleOf": 19997}, "b": {"multipleOf": 19993}}},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"allOf": [{"multipleOf": 19997}]}, "b": {"multipleOf": 19993}}},
+        {"allOf": [{"multipleOf": 0.25}, {"multipleOf": 0.1}, {"multipleOf": 100}]},
+        {"allOf": [{"multipleOf": 1e300}]},
+    ],
+    ids=range(4),
+)
+def test_divisors_that_do_not_meet_or_are_small_are_taken(schema: dict[str, Any]) -> None:
+    library_text(Grammar.json_schema(schema))
+
+
 WRONG: list[tuple[Any, str]] = [
     (lambda: SamplingParams(grammar='{"type": "object"}'), "grammar is a str, but must be a Grammar"),  # type: ignore[arg-type]
     (lambda: SamplingParams(grammar=EACH[0], num_beams=2, temperature=0), "num_beams is 2: a grammar follows samples"),
@@ -74,6 +88,15 @@ WRONG: list[tuple[Any, str]] = [
     (lambda: library_text(Grammar.json_schema({"multipleOf": 0.1234567})), "multipleOf of 0.1234567"),
     (lambda: library_text(Grammar.json_schema({"a": [{"pattern": "a" * 20000}]})), "pattern of 20000 characters"),
     (lambda: library_text(Grammar.lark('start: %json {"multipleOf": 9999991}')), "multipleOf of 9999991"),
+    (
+        lambda: library_text(Grammar.json_schema({"allOf": [{"multipleOf": 19997}, {"multipleOf": 19993}]})),
+        "2 multipleOf",
+    ),
+    (lambda: library_text(Grammar.json_schema({"multipleOf": 19997, "anyOf": [{"multipleOf": 1e-9}]})), "2 multipleOf"),
+    (
+        lambda: library_text(Grammar.json_schema({"$ref": "#/a", "multipleOf": 70000, "a": {"multipleOf": 90000}})),
+        "2 multipleOf",
+    ),
 ]
 
 
