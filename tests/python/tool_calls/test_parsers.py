@@ -222,7 +222,7 @@ def test_the_name_comes_first_and_arguments_as_they_come() -> None:
 def test_an_answer_in_json_is_not_held_back() -> None:
     pieces = ['{"answer"', ': "Hel', 'lo"', "}"]
     parser = ToolCallParser("llama3", {"f"})
-    assert [assembled(parser.feed(piece))[0] for piece in pieces] == ['{"answer"', ': "Hel', 'lo"', "}"]
+    assert [assembled(parser.feed(piece))[0] for piece in pieces] == ["", '{"answer": "Hel', 'lo"', "}"]
 
 
 def test_a_call_that_turns_out_to_be_none_is_withdrawn_and_comes_as_content() -> None:
