@@ -31,8 +31,8 @@ def read_call(source: Source, known: KnownNames, *, bare: bool = False) -> Readi
     """Passes the object of a call, and tells it: the name as soon as it is there, then the arguments as they come.
     Other members, such as an id, are passed. Raises NoCall.
 
-    bare: nothing but the object itself says that it is a call, so arguments must be there, and a member that no call has
-    before its name shows that it is none: an answer in JSON is told as it comes, and not held back to its end.
+    bare: nothing but the object itself says that it is a call, so arguments must be there, and a member that no call
+    has before its name shows that it is none: an answer in JSON is told as it comes, and not held back to its end.
     """
     name, arguments = None, None  # the text of arguments that come before the name
     seen: set[str] = set()

@@ -109,8 +109,8 @@ class _Answer:
         yield DONE
 
     def _pieces(self, piece: Piece, calls: CallStream | None) -> list[dict[str, Any]]:
-        """The choices that a piece makes: one, or with tools one for each thing that it tells, and none while what may be
-        a call is held back. The first one has its log-probabilities, the last one says how it ended."""
+        """The choices that a piece makes: one, or with tools one for each thing that it tells, and none while what
+        may be a call is held back. The first one has its log-probabilities, the last one says how it ended."""
         if calls is None:
             deltas = [{"content": piece.text} if piece.text else {}]
             reason: str | None = piece.finish_reason
