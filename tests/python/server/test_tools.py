@@ -160,8 +160,9 @@ class Trip(pydantic.BaseModel):
 
 def test_the_clients_own_helpers_understand_calls(client: openai.OpenAI) -> None:
     """Functions from pydantic's models, which are strict, parsed by the client: whole and as a stream."""
-    options: dict[str, Any] = {**GREEDY, "messages": [question("Rome")], "parallel_tool_calls": False}
+    options: dict[str, Any] = {**GREEDY, "model": "mistral", "max_tokens": 200, "messages": [question("Rome")]}
     options |= {"tools": [openai.pydantic_function_tool(Trip, name="trip")], "tool_choice": "required"}
+    options["parallel_tool_calls"] = False
     (choice,) = client.chat.completions.parse(**options).choices
     (call,) = choice.message.tool_calls or ()
     assert isinstance(call.function.parsed_arguments, Trip) and choice.finish_reason == "tool_calls"
