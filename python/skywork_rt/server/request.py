@@ -47,8 +47,9 @@ class Call:
     server: Server
     model: Model
     ticket: Ticket
-    grammar_field: str | None = None
-    """What asks for a grammar that the request does not name itself."""
+    grammar_fault: Callable[[str], tuple[str, str]] | None = None
+    """Where the request does not name the grammar itself: the field that a message about it is about, and the message
+    for that field."""
 
     @cached_property
     def fields(self) -> frozenset[str]:
@@ -172,7 +173,10 @@ def _told(error: SkyworkError | ApiError, call: Call) -> ApiError:
     told = api_error(error, call.fields, call.names)
     if isinstance(error, InvalidArgumentError) and _ABOUT_GRAMMAR.search(told.message):
         wanted = call.__dict__.get("wanted")
-        told.param = wanted.field if wanted is not None else call.grammar_field
+        if wanted is not None:
+            told.param = wanted.field
+        elif call.grammar_fault is not None:
+            told.param, told.message = call.grammar_fault(told.message)
     return told
 
 

@@ -123,7 +123,7 @@ def _with_arguments(holder: Mapping[str, Any], where: str) -> dict[str, Any]:
     if isinstance(copy.get("arguments"), str):
         try:
             copy["arguments"] = json.loads(copy["arguments"] or "{}")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidArgumentError(f"{where} has arguments that are no JSON: {error}") from error
     return copy
 

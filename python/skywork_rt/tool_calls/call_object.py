@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from skywork_rt.tool_calls.json_text import read_members, read_string, read_value
-from skywork_rt.tool_calls.source import NoCall, Reading, Source
+from skywork_rt.tool_calls.source import NoCall, Reading, Source, all_of
 
 __all__ = ["KnownNames", "read_arguments", "read_call", "read_list_rest"]
 
 _ARGUMENTS = ("arguments", "parameters")
+_MEMBERS = ("name", "arguments", "type", "id")
+"""Of calls; models write the last two by themselves, beside what they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ def read_call(source: Source, known: KnownNames, *, bare: bool = False) -> Readi
     """Passes the object of a call, and tells it: the name as soon as it is there, then the arguments as they come.
     Other members, such as an id, are passed. Raises NoCall.
 
-    bare: nothing but the object itself says that it is a call, so arguments must be there.
+    bare: nothing but the object itself says that it is a call, so arguments must be there, and a member that no call
+    has before its name shows that it is none: an answer in JSON is told as it comes, and not held back to its end.
     """
     name, arguments = None, None  # the text of arguments that come before the name
     seen: set[str] = set()
@@ -39,7 +41,7 @@ def read_call(source: Source, known: KnownNames, *, bare: bool = False) -> Readi
         if key is None:
             break
         key = "arguments" if key in _ARGUMENTS else key
-        if key in seen:
+        if key in seen or (bare and name is None and key not in _MEMBERS):
             raise NoCall
         seen.add(key)
         if key == "name":
@@ -118,13 +120,22 @@ def _kept_arguments(source: Source) -> Reading[str]:
 
 
 def _object_in(text: str) -> str:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        raise NoCall from None
-    if not isinstance(found, dict):
+    """The text, if it is an object's alone, and as strict as any other. Half of a character, which an escape in the
+    outer string can make, could not be sent."""
+    inner = Source()
+    inner.feed(text)
+    inner.end(cut=False)
+    if not all_of(_object_alone(inner)) or any("\ud800" <= character <= "\udfff" for character in text):
         raise NoCall
     return text
+
+
+def _object_alone(source: Source) -> Reading[bool]:
+    source.begin()
+    if (yield from source.space()) != "{":
+        return False
+    yield from read_value(source)
+    return (yield from source.space()) == ""
 
 
 def read_list_rest(source: Source, known: KnownNames) -> Reading[None]:

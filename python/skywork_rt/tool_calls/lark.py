@@ -8,7 +8,7 @@ from typing import Any
 
 from skywork_rt.tool_calls.function import Function, Wanted
 
-__all__ = ["Lark", "calls_behind", "closed", "free_text"]
+__all__ = ["Lark", "calls_behind", "closed", "free_text", "listed_calls"]
 
 _WRITTEN = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """JSON as templates write it, which the model has seen in training; and no spaces without end."""
@@ -55,6 +55,14 @@ def free_text(lark: Lark, marker: str, body: str, most: int | None) -> str:
         return f"{start}\nhead: {lark.text(marker)} {body}\n{text}"
     start = f"(head {body})* tail" if most is None else f"tail | head {body}"
     return f"{start}\ntail: TEXT\nhead[lazy]: TEXT {lark.text(marker)}\n{text}"
+
+
+def listed_calls(lark: Lark, wanted: Wanted, marker: str, before: str, behind: str) -> str:
+    """The grammar of a list of all calls behind one marker. before, behind: what stands about the list."""
+    more = ' (", " call)*' if wanted.most is None else ""
+    body = f'{before} "[" call{more} "]" {behind}'.strip()
+    start = free_text(lark, marker, body, 1) if wanted.free else f"{lark.text(marker)} {body}"
+    return f"start: {start}\n{calls_behind(lark, wanted)}"
 
 
 def closed(schema: Mapping[str, Any]) -> dict[str, Any]:

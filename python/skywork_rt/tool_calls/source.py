@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Generator, Sequence
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar, cast
 
 from skywork_rt.tool_calls.events import ArgumentsText, CallBegun, CallWithdrawn, ContentText, Event
 
-__all__ = ["NoCall", "Reading", "Source", "Unfinished"]
+__all__ = ["NoCall", "Reading", "Source", "Unfinished", "all_of"]
 
 T = TypeVar("T")
 Reading: TypeAlias = Generator[None, None, T]
@@ -212,6 +212,15 @@ class Source:
             self._events[-1] = ContentText(self._events[-1].text + text)
         else:
             self._events.append(ContentText(text))
+
+
+def all_of(reading: Reading[T]) -> T:
+    """What a reader gives of a source that has ended, so that it never waits."""
+    try:
+        next(reading)
+    except StopIteration as done:
+        return cast(T, done.value)
+    raise AssertionError("a source that has ended has all of its text")
 
 
 def _open_end(text: str, markers: Sequence[str]) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import jsonschema
 import openai
+import pydantic
 import pytest
 from serving import Serving, serving
 from tool_models import MARKER, TAG, llama3_bundle, mistral_bundle
@@ -146,11 +147,48 @@ def test_a_stream_gives_the_name_first_and_arguments_as_they_come(client: openai
     assert chunks[-1].usage == whole.usage
 
 
+class Place(pydantic.BaseModel):
+    city: str = pydantic.Field(max_length=12)
+
+
+class Trip(pydantic.BaseModel):
+    """Goes somewhere."""
+
+    to: Place
+    days: int | None = pydantic.Field(ge=1, le=14)
+
+
+def test_the_clients_own_helpers_understand_calls(client: openai.OpenAI) -> None:
+    """Functions from pydantic's models, which are strict, parsed by the client: whole and as a stream."""
+    options: dict[str, Any] = {**GREEDY, "model": "mistral", "max_tokens": 200, "messages": [question("Rome")]}
+    options |= {"tools": [openai.pydantic_function_tool(Trip, name="trip")], "tool_choice": "required"}
+    options["parallel_tool_calls"] = False
+    (choice,) = client.chat.completions.parse(**options).choices
+    (call,) = choice.message.tool_calls or ()
+    assert isinstance(call.function.parsed_arguments, Trip) and choice.finish_reason == "tool_calls"
+    with client.chat.completions.stream(**options) as stream:
+        events: list[Any] = list(stream)
+        final = stream.get_final_completion().choices[0]
+    done = [event for event in events if event.type == "tool_calls.function.arguments.done"]
+    assert [event.parsed_arguments for event in done] == [call.function.parsed_arguments]
+    (streamed,) = final.message.tool_calls or ()
+    assert (streamed.function.name, streamed.function.arguments) == ("trip", call.function.arguments)
+    assert final.finish_reason == "tool_calls"
+
+
+def test_a_stream_sends_nothing_while_what_may_be_a_call_is_held_back(client: openai.OpenAI) -> None:
+    chunks = list(client.chat.completions.create(**GREEDY, messages=ONE, tools=[WEATHER], stream=True))
+    deltas = [chunk.choices[0].delta.model_dump(exclude_none=True) for chunk in chunks]
+    assert deltas[0] == {"role": "assistant"} and deltas[-1] == {}
+    assert chunks[-1].choices[0].finish_reason == "tool_calls"
+    assert len(deltas) > 5 and all(delta.keys() == {"tool_calls"} for delta in deltas[1:-1])
+
+
 def test_a_call_that_was_cut_by_length_says_so(client: openai.OpenAI) -> None:
     short = {**GREEDY, "messages": ONE, "tools": [WEATHER]}
     full = client.chat.completions.create(**short)
     assert full.usage is not None
-    for tokens in range(1, full.usage.completion_tokens, 4):
+    for tokens in range(1, full.usage.completion_tokens, 5):
         options = {**short, "max_tokens": tokens}
         (choice,) = client.chat.completions.create(**options).choices
         streamed = assembled(list(client.chat.completions.create(**options, stream=True)))[0]
@@ -177,6 +215,8 @@ def test_what_is_no_call_of_the_tools_is_content(client: openai.OpenAI) -> None:
 
 CALLED = '{"name": "get_weather", "arguments": {"city": "Rome", "n": [1, {"x": "é"}]}}'
 BROKEN = '{"name": "get_weather", "arguments": {"city": oops}}'
+HALF = '{"name": "get_weather", "arguments": "{\\"city\\": \\"\\ud800\\"}"}'
+"""Half of a character, which no answer could hold."""
 FIXED: list[tuple[str, str, str | None, list[str]]] = [
     ("smollm2", f"Let me see.\n<tool_call>[{CALLED}]</tool_call>", "Let me see.", [CALLED]),
     ("smollm2", f"<tool_call>[{CALLED}, {CALLED}]</tool_call> Done.", " Done.", [CALLED, CALLED]),
@@ -190,6 +230,7 @@ FIXED: list[tuple[str, str, str | None, list[str]]] = [
     ("llama3", CALLED.replace("arguments", "parameters"), None, [CALLED]),
     ("llama3", f"{CALLED}; {CALLED}", None, [CALLED, CALLED]),
     ("llama3", BROKEN, BROKEN, []),
+    ("llama3", HALF, HALF, []),
     ("mistral", f"I look. {MARKER} [{CALLED}, {CALLED}]", "I look.", [CALLED, CALLED]),
     ("mistral", f"{MARKER}[{BROKEN}]", f"[{BROKEN}]", []),
 ]
@@ -215,6 +256,13 @@ def test_an_answer_of_any_text_is_read_the_same_whole_and_as_a_stream(
     assert arguments == [call.function.arguments for call in choice.message.tool_calls or ()]
 
 
+def test_a_stop_string_inside_of_a_call_leaves_it_unfinished(client: openai.OpenAI) -> None:
+    options: dict[str, Any] = {**GREEDY, "messages": [question("Oslo")], "tools": [BOUNDED_WEATHER], "stop": '"city"'}
+    (choice,) = client.chat.completions.create(**options, tool_choice="required").choices
+    assert (choice.finish_reason, choice.message.tool_calls) == ("stop", None)
+    assert choice.message.content == '<tool_call>[{"name": "get_weather", "arguments": {'
+
+
 def test_a_grammar_of_the_request_and_one_of_its_tools_exclude_each_other(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="leave one of them out") as caught:
         client.chat.completions.create(
@@ -238,7 +286,7 @@ def test_a_call_that_must_be_made_is_made_and_keeps_to_its_schema(
         "messages": [question("Oslo")],
         "tools": [BOUNDED_WEATHER, TIME],
         "tool_choice": choice,
-        "n": 8,
+        "n": 3 if model == "smollm2" else 8,
         "seed": 5,
         "temperature": 1,
         "max_tokens": 600,
@@ -415,6 +463,25 @@ def test_a_streamed_response_tells_of_calls(client: openai.OpenAI) -> None:
     jsonschema.validate(json.loads(call.arguments), BOUNDED)
 
 
+def test_a_response_leaves_out_a_call_that_turned_out_to_be_none(client: openai.OpenAI) -> None:
+    text = f"Hm . <tool_call>[{BROKEN}]</tool_call> Bye."
+    options: dict[str, Any] = {"model": "smollm2", "input": "Rome", "tools": [flat(WEATHER)]}
+    options |= {"extra_body": {"structured_outputs": {"choice": [text]}}, "include": ["message.output_text.logprobs"]}
+    whole = client.responses.create(**options)
+    events: list[Any] = list(client.responses.create(**options, stream=True))
+    final = events[-1].response
+    shown = [[part for item in answer.output for part in item.content] for answer in (whole, final)]
+    assert whole.output_text == final.output_text == text, "messages alone"
+    tokens = ["".join(entry.token for part in parts for entry in part.logprobs) for parts in shown]
+    assert tokens[0] == tokens[1] and tokens[0].startswith(text), "log-probabilities of all tokens"
+    ended = [event.item for event in events if event.type == "response.output_item.done"]
+    assert [(item.type, item.status) for item in ended] == [
+        ("message", "completed"),
+        ("function_call", "incomplete"),
+        ("message", "completed"),
+    ]
+
+
 def test_a_response_without_a_call_is_a_message(client: openai.OpenAI) -> None:
     options: dict[str, Any] = {"model": "smollm2", "temperature": 0, "max_output_tokens": 12, "tools": [flat(TIME)]}
     whole = client.responses.create(**options, input="Hello")
@@ -467,8 +534,16 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
             "tools": [tool("f", {"type": "object", "properties": {"a": {"type": "nonsense"}}})],
             "tool_choice": "required",
         },
-        "tools",
-        "nonsense",
+        "tools[0].function.parameters",
+        "more than calls can be held to: .*nonsense",
+    ),
+    (
+        {
+            "tools": [TIME, tool("f"), tool("g", {"type": "object", "properties": [1]}, strict=True)],
+            "tool_choice": {"type": "function", "function": {"name": "g"}},
+        },
+        "tools[2].function.parameters",
+        "properties must be an object",
     ),
     (
         {"messages": [question("x"), {"role": "tool", "tool_call_id": "a", "content": "x"}]},

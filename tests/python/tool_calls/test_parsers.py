@@ -101,6 +101,9 @@ NO_CALLS: list[tuple[str, str]] = [
     ("hermes", T + '{"name": "f", "arguments": [1]}' + E),
     ("hermes", T + '{"name": "f", "arguments": "x"}' + E),
     ("hermes", T + '{"name": "f", "arguments": "[]"}' + E),
+    ("hermes", T + '{"name": "f", "arguments": "{} {}"}' + E),
+    ("hermes", T + '{"name": "f", "arguments": "{\\"a\\": NaN}"}' + E),
+    ("hermes", T + '{"name": "f", "arguments": "{\\"a\\": \\"\\ud800\\"}"}' + E),  # half of a character
     ("hermes", T + '{"name": 3, "arguments": {}}' + E),
     ("hermes", T + '{"name": "f", "name": "g", "arguments": {}}' + E),
     ("hermes", T + '{"arguments": {"a": 1}}' + E),
@@ -214,6 +217,12 @@ def test_the_name_comes_first_and_arguments_as_they_come() -> None:
         ArgumentsText(0, 'two"'),
         ArgumentsText(0, "}"),
     ]
+
+
+def test_an_answer_in_json_is_not_held_back() -> None:
+    pieces = ['{"answer"', ': "Hel', 'lo"', "}"]
+    parser = ToolCallParser("llama3", {"f"})
+    assert [assembled(parser.feed(piece))[0] for piece in pieces] == ["", '{"answer": "Hel', 'lo"', "}"]
 
 
 def test_a_call_that_turns_out_to_be_none_is_withdrawn_and_comes_as_content() -> None:

@@ -176,6 +176,16 @@ WRONG: list[tuple[list[dict[str, Any]], str, str]] = [
     ([{"role": "assistant", "tool_calls": [call("a", "f", "{")]}], "[0].tool_calls[0].function.arguments", "no JSON"),
     ([{"role": "assistant", "tool_calls": [call("a", "f", "1")]}], "[0].tool_calls[0].function.arguments", "object"),
     (
+        [{"role": "assistant", "tool_calls": [call("a", "f", '{"a":' * 9000)]}],
+        "[0].tool_calls[0].function.arguments",
+        "too deeply",
+    ),
+    (
+        [{"role": "assistant", "tool_calls": [call("a", "f", '{"a": ' + "1" * 9000 + "}")]}],
+        "[0].tool_calls[0].function.arguments",
+        "has 9000 digits$",
+    ),
+    (
         [{"role": "assistant", "tool_calls": [call("a", "f", "{}"), call("a", "f", "{}")]}],
         "[0].tool_calls[1].id",
         "another",

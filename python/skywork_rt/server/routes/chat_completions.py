@@ -109,8 +109,8 @@ class _Answer:
         yield DONE
 
     def _pieces(self, piece: Piece, calls: CallStream | None) -> list[dict[str, Any]]:
-        """The choices that a piece makes: one, or with tools one for each thing that it tells. The first one has its
-        log-probabilities, the last one says how it ended."""
+        """The choices that a piece makes: one, or with tools one for each thing that it tells, and none while what
+        may be a call is held back. The first one has its log-probabilities, the last one says how it ended."""
         if calls is None:
             deltas = [{"content": piece.text} if piece.text else {}]
             reason: str | None = piece.finish_reason
@@ -123,7 +123,9 @@ class _Answer:
             tokens = self.call.model.tokens
             content = chat_logprobs(tokens, piece.logprobs, piece.token_ids, self.shown)
             choices[0]["logprobs"] = {"content": content, "refusal": None}
-        return choices
+        if calls is None:
+            return choices
+        return [each for each in choices if each["delta"] or each["logprobs"] or each["finish_reason"]]
 
     def _choice(self, output: CompletionOutput) -> dict[str, Any]:
         logprobs = None

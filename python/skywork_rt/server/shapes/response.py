@@ -64,6 +64,7 @@ class ResponseShape:
         """The events behind everything."""
         if not self._items.all:
             yield from self._items.begin_message()
+        yield from self._items.rest()
         yield from self._items.end(_status(result))
         answer = self._finished(result)
         yield self._event(f"response.{answer['status']}", response=answer)
@@ -83,7 +84,7 @@ class ResponseShape:
         """The whole answer. One that ended by length is incomplete."""
         status = _status(result)
         return {
-            **self._heading(status, self._items.all),
+            **self._heading(status, self._items.kept),
             "completed_at": time.time(),
             "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
             "usage": _usage(result),

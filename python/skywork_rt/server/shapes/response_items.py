@@ -22,27 +22,42 @@ class Items:
         self._new_call_id = new_call_id
         self.all: list[dict[str, Any]] = []
         self._open = False
+        self._withdrawn: list[dict[str, Any]] = []
+        self._waiting: list[Any] = []  # log-probabilities of tokens whose text was held back
+
+    @property
+    def kept(self) -> list[dict[str, Any]]:
+        """Without calls that turned out to be none, which a client must not run."""
+        return [item for item in self.all if not any(item is each for each in self._withdrawn)]
 
     def take(self, found: Iterable[Event], logprobs: list[Any]) -> Iterator[bytes]:
-        """What was found in a piece of the answer. Log-probabilities go with the text of the first message."""
+        """What was found in a piece of the answer. Log-probabilities go with the next text that is told."""
+        self._waiting += logprobs
         for event in found:
             if isinstance(event, ContentText):
-                yield from self.text(event.text, logprobs)
-                logprobs = []
+                yield from self.text(event.text)
             elif isinstance(event, CallBegun):
                 yield from self._begin_call(event.name)
             elif isinstance(event, ArgumentsText):
                 yield from self._arguments(event.text)
             elif isinstance(event, CallWithdrawn):
+                self._withdrawn.append(self.all[-1])
                 yield from self.end("incomplete")
 
-    def text(self, text: str, logprobs: list[Any]) -> Iterator[bytes]:
+    def text(self, text: str) -> Iterator[bytes]:
         """More text, of the message that is open, or of a new one."""
         yield from self.begin_message()
+        logprobs, self._waiting = self._waiting, []
         part = self.all[-1]["content"][0]
         part["text"] += text
         part["logprobs"] += logprobs
         yield self._written("response.output_text.delta", **self._place(), delta=text, logprobs=logprobs)
+
+    def rest(self) -> Iterator[bytes]:
+        """At the end of the answer: tells what waits, such as the log-probability of its last token, which has no
+        text."""
+        if self._waiting and self._open and self.all[-1]["type"] == "message":
+            yield from self.text("")
 
     def begin_message(self) -> Iterator[bytes]:
         """Does nothing inside of a message."""

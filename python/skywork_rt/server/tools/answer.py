@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from skywork_rt.api.params import SamplingParams
@@ -55,8 +56,9 @@ def calls_of(call: Call, use: ToolUse | None) -> Calls | None:
     """Raises ApiError for a model whose way to write calls is not known."""
     if use is None:
         return None
-    call.grammar_field = "tools"
-    return Calls(use, style_of(call.model.generator, call.server.settings.tool_parser))
+    style = style_of(call.model.generator, call.server.settings.tool_parser)
+    call.grammar_fault = partial(use.fault, style)
+    return Calls(use, style)
 
 
 def _reason(answer: ParsedAnswer, finish_reason: str | None) -> str | None:

@@ -64,8 +64,10 @@ def _check_function(function: Any, where: str) -> None:
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments or "{}")
-        except (ValueError, RecursionError) as error:
-            raise wrong(f"{where}.arguments", f"is no JSON: {error}") from None
+        except RecursionError:
+            raise wrong(f"{where}.arguments", "is nested too deeply to be read") from None
+        except ValueError as error:  # what Python says behind a semicolon is for its programmers
+            raise wrong(f"{where}.arguments", f"is no JSON: {str(error).partition(';')[0]}") from None
     if not isinstance(arguments, Mapping):
         raise wrong(f"{where}.arguments", "must be the text of a JSON object", "invalid_type")
 

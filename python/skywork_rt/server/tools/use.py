@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -17,6 +18,10 @@ from skywork_rt.tool_calls.style import ToolStyle
 
 __all__ = ["ToolUse", "tool_use"]
 
+_PLACE = re.compile(r"\bat (?P<line>\d+)\(\d+\): (?:failed to compile JSON schema: )?(?P<reason>[^\n]+)")
+"""In llguidance's messages."""
+_ARGUMENTS = re.compile(r"f_(\d+)_arguments:")
+"""The rules in which formats put the functions' schemas."""
 _CHOICES = ("none", "auto", "required")
 
 
@@ -49,8 +54,26 @@ class ToolUse:
                 "has another one for the answer; leave one of them out",
                 param="tool_choice",
             )
-        wanted = Wanted(self.functions, free, 1 if one or style.one_only else None)
-        return params.replace(grammar=Grammar.lark(style.format.grammar(wanted, Lark(style.special))))
+        return params.replace(grammar=Grammar.lark(self._grammar(style)))
+
+    def _grammar(self, style: ToolStyle) -> str:
+        one = self.named or not self.parallel or style.one_only
+        wanted = Wanted(self.functions, self.mode == "auto", 1 if one else None)
+        return style.format.grammar(wanted, Lark(style.special))
+
+    def fault(self, style: ToolStyle, message: str) -> tuple[str, str]:
+        """Which field a message about the grammar is about, and the message for it: nobody has seen the grammar, but
+        the line in it that is wrong is that of a function."""
+        found = _PLACE.search(message)
+        lines = self._grammar(style).splitlines()
+        if found is None or not 1 <= int(found["line"]) <= len(lines):
+            return "tools", message
+        rule = _ARGUMENTS.match(lines[int(found["line"]) - 1])
+        if rule is None:
+            return "tools", message
+        names = [definition["function"]["name"] for definition in self.definitions]
+        field = f"tools[{names.index(self.functions[int(rule[1])].name)}].function.parameters"
+        return field, f"{field} is wrong, or more than calls can be held to: {found['reason']}"
 
     def parser(self, params: SamplingParams, style: ToolStyle) -> ToolCallParser:
         """For one answer."""

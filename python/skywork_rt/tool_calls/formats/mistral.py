@@ -10,7 +10,7 @@ from typing import ClassVar
 from skywork_rt.tool_calls.call_object import KnownNames, read_call, read_list_rest
 from skywork_rt.tool_calls.format import Format
 from skywork_rt.tool_calls.function import Wanted
-from skywork_rt.tool_calls.lark import Lark, calls_behind, free_text
+from skywork_rt.tool_calls.lark import Lark, listed_calls
 from skywork_rt.tool_calls.source import Reading, Source
 
 __all__ = ["BEGIN", "Mistral"]
@@ -38,10 +38,7 @@ class Mistral(Format):
 
     @classmethod
     def grammar(cls, wanted: Wanted, lark: Lark) -> str:
-        more = ' (", " call)*' if wanted.most is None else ""
-        body = f'" "? "[" call{more} "]"'
-        start = free_text(lark, BEGIN, body, 1) if wanted.free else f"{lark.text(BEGIN)} {body}"
-        return f"start: {start}\n{calls_behind(lark, wanted)}"
+        return listed_calls(lark, wanted, BEGIN, '" "?', "")
 
     @classmethod
     def new_id(cls) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from skywork_rt.tool_calls.formats.hermes import BEGIN, END, Hermes
 from skywork_rt.tool_calls.function import Wanted
-from skywork_rt.tool_calls.lark import Lark, calls_behind, free_text
+from skywork_rt.tool_calls.lark import Lark, listed_calls
 from skywork_rt.tool_calls.prompt import told_in_words
 
 __all__ = ["SmolLM2"]
@@ -31,10 +31,7 @@ class SmolLM2(Hermes):
 
     @classmethod
     def grammar(cls, wanted: Wanted, lark: Lark) -> str:
-        more = ' (", " call)*' if wanted.most is None else ""
-        body = f'"[" call{more} "]" {lark.text(END)}'
-        start = free_text(lark, BEGIN, body, 1) if wanted.free else f"{lark.text(BEGIN)} {body}"
-        return f"start: {start}\n{calls_behind(lark, wanted)}"
+        return listed_calls(lark, wanted, BEGIN, "", lark.text(END))
 
     @classmethod
     def messages(
