@@ -44,8 +44,8 @@ WeightKind KindNamed(const std::string& name) {
 
 /// Weights and caches whose every bit pattern is a normal number below 2, as a half and as a float: computing with
 /// subnormal ones is slow. Each thread touches its own part first.
-AnonymousMemory FiniteNumbers(std::size_t bytes, ThreadPool::Lease& lease) {
-  AnonymousMemory memory(bytes, "the probe's numbers");
+AnonymousMemory FiniteNumbers(std::size_t bytes, Pages pages, ThreadPool::Lease& lease) {
+  AnonymousMemory memory(bytes, "the probe's numbers", pages);
   constexpr std::size_t kPiece = std::size_t{1} << 20;
   lease.Run(static_cast<int>((bytes + kPiece - 1) / kPiece), [&](int piece, int) {
     const std::size_t begin = static_cast<std::size_t>(piece) * kPiece;
@@ -84,7 +84,9 @@ class Products {
 
   ProductTimes Time() {
     ThreadPool::Lease lease(probe_.threads);
-    const AnonymousMemory weights = FiniteNumbers(count_ * shape_.Bytes(), lease);
+    // As a file of that many bytes would lie: copied into huge pages, or mapped.
+    const Pages pages = probe_.bytes <= FileContents::kMostCopied ? Pages::kHuge : Pages::kSmall;
+    const AnonymousMemory weights = FiniteNumbers(count_ * shape_.Bytes(), pages, lease);
     rows_.assign(static_cast<std::size_t>(probe_.tokens) * Stride(), 0.5f);
     out_.assign(static_cast<std::size_t>(probe_.tokens) * static_cast<std::size_t>(probe_.rows), 0.0f);
     ProductTimes times;
@@ -144,7 +146,7 @@ class Attention {
 
   AttentionTimes Time() {
     ThreadPool::Lease lease(probe_.threads);
-    const AnonymousMemory cache = FiniteNumbers(blocks_ * BlockBytes(), lease);
+    const AnonymousMemory cache = FiniteNumbers(blocks_ * BlockBytes(), Pages::kHuge, lease);
     query_.assign(static_cast<std::size_t>(padded_dim_), 0.5f);
     scratch_.resize(static_cast<std::size_t>(lease.threads()));
     const std::size_t state = static_cast<std::size_t>(kStateHeader + padded_dim_);

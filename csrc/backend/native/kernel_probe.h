@@ -13,9 +13,11 @@ struct ProductProbe {
   bool int8_activations = false;  ///< Else exact ones.
   int rows = 4096;                ///< Of each matrix.
   int cols = 4096;
-  int tokens = 1;         ///< That share the reading of the weights, at most 96.
-  int threads = 1;        ///< All that compute.
-  std::size_t bytes = 0;  ///< Of different weights that a pass goes through: beyond all caches, they come from memory.
+  int tokens = 1;   ///< That share the reading of the weights, at most 96.
+  int threads = 1;  ///< All that compute.
+  /// Of different weights that a pass goes through: beyond all caches, they come from memory. They lie in huge pages up
+  /// to the size of a file that is copied (FileContents::kMostCopied), in small ones beyond it, as mapped files do.
+  std::size_t bytes = 0;
   int passes = 1;
 };
 

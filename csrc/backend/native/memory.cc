@@ -21,9 +21,8 @@ namespace skywork_rt::native {
 namespace {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
-constexpr std::size_t kReadBytes = std::size_t{4} << 20;   // of one task
-constexpr std::size_t kMostCopied = std::size_t{1} << 30;  // half a second of copying, or less
-constexpr std::size_t kShareOfMemory = 4;                  // a copy takes at most one part in so many of what is free
+constexpr std::size_t kReadBytes = std::size_t{4} << 20;  // of one task
+constexpr std::size_t kShareOfMemory = 4;                 // a copy takes at most one part in so many of what is free
 
 [[noreturn]] void ThrowUnreadable(const std::filesystem::path& path) {
   throw Error(ErrorCode::kNotFound, StrCat(path.string(), " cannot be read: ", std::strerror(errno)));
@@ -85,7 +84,7 @@ class File {
 
 }  // namespace
 
-AnonymousMemory::AnonymousMemory(std::size_t bytes, const char* purpose) {
+AnonymousMemory::AnonymousMemory(std::size_t bytes, const char* purpose, Pages pages) {
   if (bytes == 0) return;
   // An exact multiple at an aligned address, or the kernel gives small pages at both ends.
   const std::size_t size = (bytes + kHugePage - 1) / kHugePage * kHugePage;
@@ -102,7 +101,8 @@ AnonymousMemory::AnonymousMemory(std::size_t bytes, const char* purpose) {
   if (aligned != begin) munmap(begin, static_cast<std::size_t>(aligned - begin));
   const auto tail = static_cast<std::size_t>(begin + kHugePage - aligned);
   if (tail != 0) munmap(aligned + size, tail);
-  madvise(aligned, size, MADV_HUGEPAGE);  // a wish: without huge pages all works, slower
+  // A wish: without huge pages all works, slower.
+  madvise(aligned, size, pages == Pages::kHuge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
   data_ = aligned;
   size_ = size;
 }

@@ -8,12 +8,15 @@
 
 namespace skywork_rt::native {
 
-/// Zeroed memory of our own, page by page as it is first touched, in huge pages where the system gives them.
+/// kHuge: huge ones where the system gives them.
+enum class Pages { kSmall, kHuge };
+
+/// Zeroed memory of our own, page by page as it is first touched.
 class AnonymousMemory {
  public:
   AnonymousMemory() = default;
   /// Throws Error kCapacity with the size and `purpose`.
-  AnonymousMemory(std::size_t bytes, const char* purpose);
+  AnonymousMemory(std::size_t bytes, const char* purpose, Pages pages = Pages::kHuge);
   ~AnonymousMemory();
   AnonymousMemory(AnonymousMemory&& other) noexcept;
   AnonymousMemory& operator=(AnonymousMemory&& other) noexcept;
@@ -34,6 +37,8 @@ class FileContents {
   /// `threads` of the pool, on `cores` if there are any, read it together. Also throws kCorruptBundle for a file that
   /// becomes shorter meanwhile.
   static FileContents Copy(const std::filesystem::path& path, int threads = 1, const CoreSet& cores = {});
+  /// The largest file that is copied: half a second of copying, or less.
+  static constexpr std::size_t kMostCopied = std::size_t{1} << 30;
   /// Whether copying suits a file better than mapping it: reading the copy is faster, as no file comes in huge pages
   /// on most systems; but it must neither crowd out others nor make opening long.
   static bool BetterCopied(const std::filesystem::path& path);

@@ -17,8 +17,9 @@ __all__ = ["SIZES", "Probe", "Products", "between", "measure"]
 TOKENS = (1, 2, 4, 8, 16, 32, 96)
 """Tokens that share the reading of weights; between them costs are interpolated."""
 _HOT = 1 << 24  # bytes that stay in a cache, so that arithmetic alone counts
-SIZES = tuple(megabytes << 20 for megabytes in (16, 32, 64, 80, 96, 112, 128, 160, 192, 256, 512, 1024))
-"""Bytes that a step may read, from what a cache holds to what none does; many where last caches end."""
+SIZES = tuple(megabytes << 20 for megabytes in (16, 32, 64, 80, 96, 112, 128, 160, 192, 256, 512, 1024, 1152))
+"""Bytes that a step may read, from what a cache holds to what none does; many where last caches end. Files of more than
+1024 MB are mapped, not copied into huge pages, and are read at the rate of the last size."""
 _ROWS, _COLS = 2048, 4096
 _FEW_ROWS = 128
 _REGIONS = 2  # of a product that is probed: packing and multiplying
