@@ -59,7 +59,7 @@ class Visit:
         self.open()
 
     def open(self) -> None:
-        self.page.goto(self.url)
+        self.page.goto(self.url + "/")
         self.ready()
 
     def reload(self) -> None:

@@ -1,4 +1,5 @@
-"""A stand-in before a real server that answers every chat with 50,000 characters of Markdown, in small pieces."""
+"""A stand-in before a real server, below a path as of a proxy, that answers every chat with 50,000 characters of Markdown,
+in small pieces."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 
+PREFIX = "/behind/a-proxy"
 LENGTH = 50_000
 PIECE = 16  # characters of an event: some tokens, as a quick server sends them
 PIECES_PER_SECOND = 1000
@@ -62,7 +64,10 @@ def long_answer(real: str) -> Iterator[LongAnswer]:
             pass
 
         def do_GET(self) -> None:
-            found = client.get(self.path, headers={"accept-encoding": "identity"})
+            if not self.path.startswith(PREFIX + "/"):
+                self.send_error(404)
+                return
+            found = client.get(self.path.removeprefix(PREFIX), headers={"accept-encoding": "identity"})
             self.send_response(found.status_code)
             for name, value in found.headers.items():
                 if name not in ("date", "server", "transfer-encoding", "content-length"):
@@ -92,7 +97,7 @@ def long_answer(real: str) -> Iterator[LongAnswer]:
     client = httpx.Client(base_url=real)
     served = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     served.daemon_threads = True
-    said = LongAnswer(f"http://127.0.0.1:{served.server_address[1]}")
+    said = LongAnswer(f"http://127.0.0.1:{served.server_address[1]}{PREFIX}")
     thread = threading.Thread(target=served.serve_forever, daemon=True)
     thread.start()
     try:

@@ -147,7 +147,7 @@ export class MessageView {
       el(
         "div",
         { class: "trouble", role: "alert" },
-        el("p", {}, el("strong", {}, error.text), error.advice ? ` ${error.advice}` : ""),
+        el("p", {}, el("strong", {}, sentence(error.text)), error.advice ? ` ${error.advice}` : ""),
         this.message.text ? el("p", { class: "note" }, "This answer is not complete.") : null,
         el("div", { class: "row" }, again, this.message.text && error.kind !== "refused" ? more : null),
       ),
@@ -189,3 +189,6 @@ export class MessageView {
     });
   }
 }
+
+/** Servers end their errors with a full stop or without. */
+const sentence = (text) => (/[.!?]$/.test(text.trim()) ? text : `${text}.`);
