@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
@@ -54,7 +54,7 @@ class LongAnswer:
 
 
 @contextmanager
-def long_answer(real: str) -> Iterator[LongAnswer]:
+def long_answer(real: str, pieces_per_second: int = PIECES_PER_SECOND) -> Iterator[LongAnswer]:
     """Everything but chats comes from the server at `real`."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -82,10 +82,14 @@ def long_answer(real: str) -> Iterator[LongAnswer]:
             self.send_header("content-type", "text/event-stream")
             self.send_header("connection", "close")
             self.end_headers()
+            with suppress(ConnectionError):  # who has heard enough leaves
+                self._say()
+
+        def _say(self) -> None:
             begun = time.monotonic()
             for number, at in enumerate(range(0, LENGTH, PIECE)):
                 self._event({"delta": {"content": said.text[at : at + PIECE]}, "finish_reason": None}, number + 1)
-                time.sleep(max(0.0, begun + number / PIECES_PER_SECOND - time.monotonic()))
+                time.sleep(max(0.0, begun + number / pieces_per_second - time.monotonic()))
             self._event({"delta": {}, "finish_reason": "stop"}, LENGTH // PIECE)
             self.wfile.write(b"data: [DONE]\n\n")
 

@@ -269,66 +269,6 @@ def test_a_question_whose_answer_was_stopped_at_once_is_asked_with_the_next_one(
     assert seen.bodies()[-1]["messages"] == [user("One?\n\nTwo?")], "templates refuse two questions in a row"
 
 
-def test_two_tabs_on_one_conversation_lose_nothing(seen: Visit, server: Serving) -> None:
-    seen.page.select_option("#model", "endless")
-    seen.settings(max_tokens=7000, ignore_eos=True)
-    seen.type("abc")
-    other = seen.context.new_page()
-    other.goto(seen.url + "/")
-    other.wait_for_selector("html[data-ready]")
-    length = "document.querySelector('.message.assistant .body')?.textContent.length ?? 0"
-    grown = other.evaluate(length)
-    deadline = time.monotonic() + 20
-    while other.evaluate(length) <= grown + 10:
-        assert time.monotonic() < deadline, "it grows in the other tab, too"
-        other.wait_for_timeout(50)
-    assert other.locator(".trouble").count() == 0, "it is not taken for one whose page was closed"
-    other.locator("#conversations li").hover()
-    other.get_by_role("button", name="Rename abc").click()
-    other.keyboard.type("Other name")
-    other.keyboard.press("Enter")
-    seen.until("document.querySelector('#title').textContent === 'Other name'")
-    other.fill("#input", "And now?")
-    other.press("#input", "Enter")
-    other.wait_for_selector("#send[aria-label^=Stop]")
-    seen.page.keyboard.press("Escape")
-    seen.answered()
-    other.keyboard.press("Escape")
-    other.wait_for_selector("#send[aria-label^=Send]")
-    seen.until("document.querySelectorAll('.message').length === 4")
-    kept = seen.stored()[0]
-    assert kept["title"] == "Other name"
-    answers = [each for each in kept["messages"].values() if each["role"] == "assistant"]
-    assert [each["status"] for each in answers] == ["stopped", "stopped"]
-    shown = seen.page.locator(".message.assistant .body")
-    assert [plain(each["text"]) for each in answers] == [plain(text) for text in shown.all_inner_texts()]
-    # One tab dies in the middle: the other one notices, and goes on. It deletes, and the first one hears of it.
-    seen.type("more")
-    other.wait_for_selector(".message.assistant.running")
-    seen.page.close(run_before_unload=False)
-    other.wait_for_selector(".trouble >> text=The page was closed")
-    server.wait_until_idle()
-    seen.page = other
-    seen.page.on("pageerror", lambda error: seen.broken.append(str(error)))
-
-
-def test_a_conversation_deleted_in_another_tab_stays_deleted(seen: Visit, server: Serving) -> None:
-    seen.page.select_option("#model", "endless")
-    seen.settings(max_tokens=7000, ignore_eos=True)
-    seen.type("abc")
-    other = seen.context.new_page()
-    other.goto(seen.url + "/")
-    other.wait_for_selector("#conversations li")
-    other.locator("#conversations li").hover()
-    other.get_by_role("button", name="Delete abc").click()
-    other.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    seen.until("document.querySelectorAll('.message').length === 0")
-    server.wait_until_idle()
-    assert seen.stored() == []
-    seen.reload()
-    assert seen.texts("#conversations li") == []
-
-
 def test_conversations_are_searched_renamed_and_deleted(seen: Visit) -> None:
     seen.settings(max_tokens=2)
     seen.say("First one about whales")

@@ -305,9 +305,9 @@ export class Chat extends EventTarget {
         this.tell("answer", { conversation, message });
       },
     });
-    this.running.delete(conversation.id);
     conversation.updated = Date.now();
-    await this.save(conversation, message);
+    await this.save(conversation, message); // until then this tab's message counts, not the one that is kept
+    this.running.delete(conversation.id);
     release();
     this.tell("state", { conversation, message });
     this.tell("list");

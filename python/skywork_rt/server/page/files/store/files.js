@@ -5,7 +5,7 @@ import { branch, newConversation, titleOf } from "./conversation.js";
 const FORMAT = "skywork-rt conversations";
 const VERSION = 1;
 const MOST_BYTES = 64 << 20;
-const MOST_PARAMETER = 1 << 20;
+const DEEPEST = 8; // lists and objects within a parameter
 const ID = /^[0-9a-f-]{1,64}$/i;
 
 export function toJson(conversations) {
@@ -68,7 +68,7 @@ function checked(given, where) {
     updated: time(given.updated) ?? fresh.updated,
     model: text(given.model),
     system: text(given.system),
-    parameters: isObject(given.parameters) ? Object.fromEntries(Object.entries(given.parameters).filter(isWritable)) : {},
+    parameters: isObject(given.parameters) ? Object.fromEntries(Object.entries(given.parameters).filter(([, value]) => isShallow(value, DEEPEST))) : {},
     messages,
     shown: Object.fromEntries(shown.filter(([parent, id]) => messages[id]?.parent === parent)),
   };
@@ -100,14 +100,8 @@ const text = (value) => (typeof value === "string" ? value : "");
 const number = (value) => (Number.isFinite(value) ? value : null);
 /** Milliseconds that are a date. */
 const time = (value) => (Number.isFinite(value) && Math.abs(value) <= 8.64e15 ? value : null);
-/** A parameter of a size that a person writes; JSON may be nested deeper than a browser can write it again. */
-const isWritable = ([, value]) => {
-  try {
-    return (JSON.stringify(value) ?? "").length <= MOST_PARAMETER;
-  } catch {
-    return false;
-  }
-};
+/** JSON may be nested deeper than a browser can keep it. */
+const isShallow = (value, left) => typeof value !== "object" || value === null || (left > 0 && Object.values(value).every((each) => isShallow(each, left - 1)));
 const isPair = (value) => Array.isArray(value) && typeof value[0] === "string" && Number.isFinite(value[1]);
 const isToken = (value) => isPair(value) && Array.isArray(value[2]) && value[2].every(isPair);
 const checkedUsage = (given) => ({
