@@ -360,6 +360,41 @@ def test_a_browser_that_keeps_nothing_says_so_and_talks(browser: Any, server: Se
         assert seen.page.locator("#notice").is_hidden()
 
 
+def test_a_full_browser_is_told_and_what_is_asked_goes_on(seen: Visit) -> None:
+    storage = seen.context.new_cdp_session(seen.page)
+    storage.send("Storage.overrideQuotaForOrigin", {"origin": seen.url, "quotaSize": 1})
+    seen.page.select_option("#model", "endless")
+    seen.settings(max_tokens=4)
+    assert seen.say("abc")
+    assert "room for the page is full" in seen.text("#notice")
+    assert (len(seen.texts(".message")), seen.stored()) == (2, [])
+    storage.send("Storage.overrideQuotaForOrigin", {"origin": seen.url})
+    assert seen.say("abc")
+    seen.until("document.querySelector('#notice').hidden")
+    assert len(seen.stored()[0]["messages"]) == 4, "what could not be kept before is, now that there is room"
+
+
+def test_an_edit_while_an_answer_comes_waits_and_says_so(seen: Visit) -> None:
+    seen.page.select_option("#model", "endless")
+    seen.settings(max_tokens=4)
+    seen.say("abc")
+    seen.page.route("**/v1/chat/completions", lambda route: None)  # the first token never comes
+    seen.page.focus("#input")
+    seen.page.keyboard.press("ArrowUp")
+    seen.page.locator(".editor textarea").fill("")
+    seen.page.keyboard.press("Enter")
+    assert seen.text(".editor .problem") == "A message needs a text."
+    seen.page.locator(".editor textarea").fill("another")
+    seen.type("more")
+    seen.page.focus(".editor textarea")
+    seen.page.keyboard.press("Enter")
+    assert "An answer is coming" in seen.text(".editor .problem")
+    assert seen.page.input_value(".editor textarea") == "another"
+    seen.page.focus("#input")
+    seen.page.keyboard.press("Escape")
+    seen.answered()
+
+
 @pytest.fixture
 def long(server: Serving) -> Iterator[LongAnswer]:
     with long_answer(server.url) as opened:

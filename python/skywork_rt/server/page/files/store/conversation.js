@@ -35,15 +35,28 @@ export function add(conversation, parent, role, text, more = {}) {
   const id = crypto.randomUUID?.() ?? fallbackId();
   const message = { id, parent, role, text, created: Date.now(), ...more };
   conversation.messages[id] = message;
+  families.delete(conversation);
   conversation.shown[parent] = id;
   conversation.updated = message.created;
   if (role === "user" && !conversation.named && parent === "") conversation.title = titleOf(text);
   return message;
 }
 
+/** Conversation -> parent's id -> its children: a conversation of thousands of messages is walked once, not for each. */
+const families = new WeakMap();
+
 /** The children of a message, oldest first. */
 export function children(conversation, parent) {
-  return Object.values(conversation.messages).filter((message) => message.parent === parent);
+  let family = families.get(conversation);
+  if (!family) {
+    family = new Map();
+    for (const message of Object.values(conversation.messages)) {
+      if (!family.has(message.parent)) family.set(message.parent, []);
+      family.get(message.parent).push(message);
+    }
+    families.set(conversation, family);
+  }
+  return family.get(parent) ?? [];
 }
 
 /** The messages that are shown, from the first to the last. */
@@ -86,8 +99,10 @@ export function asRequest(conversation, path) {
 export function adopt(mine, kept, own) {
   const messages = mine.messages;
   for (const [id, message] of Object.entries(kept.messages)) {
-    if (!messages[id]) messages[id] = message;
-    else if (!own.includes(id)) Object.assign(messages[id], message);
+    if (!messages[id]) {
+      messages[id] = message;
+      families.delete(mine);
+    } else if (!own.includes(id)) Object.assign(messages[id], message);
   }
   Object.assign(mine, kept, { messages, shown: { ...kept.shown, ...mine.shown } });
 }

@@ -184,7 +184,11 @@ export class MessageView {
       text: message.text,
       label: this.isAnswer ? "The answer's text" : "Your message",
       action: this.isAnswer ? "Save as a new version" : "Ask again",
-      save: (text) => text === message.text || chat.edit(message, text),
+      save: (text) => {
+        if (text === message.text || chat.edit(message, text)) return "";
+        if (chat.isRunning()) return "An answer is coming: wait for its end, or stop it.";
+        return text.trim() ? "It could not be asked: see the settings and the server." : "A message needs a text.";
+      },
       leave,
     });
   }
