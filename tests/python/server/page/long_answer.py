@@ -1,5 +1,5 @@
-"""A stand-in before a real server, below a path as of a proxy, that answers every chat with 50,000 characters of Markdown,
-in small pieces."""
+"""A stand-in before a real server, below a path as of a proxy: it answers every chat with 50,000 characters of
+Markdown, in small pieces."""
 
 from __future__ import annotations
 

@@ -327,7 +327,9 @@ def test_a_covering_drawer_keeps_the_focus_and_gives_it_back(browser: Any, serve
 
 
 def test_a_file_of_odd_values_harms_nothing(seen: Visit, tmp_path: Path) -> None:
-    held = conversation(title="T" * 300, model="m", created=1e300, updated=-1e300, parameters={"seed": "DEEP", "top_k": 3})
+    held = conversation(
+        title="T" * 300, model="m", created=1e300, updated=-1e300, parameters={"seed": "DEEP", "top_k": 3}
+    )
     file = tmp_path / "deep.json"
     file.write_text(json.dumps(held).replace('"DEEP"', "[" * 100_000 + "]" * 100_000))
     (tmp_path / "none.json").write_text(json.dumps({**held, "conversations": []}))
