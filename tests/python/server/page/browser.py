@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import time
 from collections.abc import Iterator
@@ -48,10 +49,19 @@ class Visit:
         )
         self.context.set_default_timeout(20_000)
         self.context.add_init_script(_WATCH)
-        self.page = self.context.new_page()
         self.asked: list[Any] = []
         self.said: list[str] = []
         self.broken: list[str] = []
+        self._open_tab()
+
+    def another(self) -> Visit:
+        """Another tab of the same profile, held to the same rules by this visit."""
+        other = copy.copy(self)
+        other._open_tab()
+        return other
+
+    def _open_tab(self) -> None:
+        self.page = self.context.new_page()
         self.page.on("request", lambda request: self.asked.append(request))
         self.page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
         self.page.on("pageerror", lambda error: self.broken.append(str(error)))
@@ -59,7 +69,7 @@ class Visit:
         self.open()
 
     def open(self) -> None:
-        self.page.goto(self.url)
+        self.page.goto(self.url + "/")
         self.ready()
 
     def reload(self) -> None:
@@ -128,7 +138,7 @@ class Visit:
 
     def close(self, *, errors: bool = False) -> None:
         """Holds the visit to the rules. `errors`: refused requests were a part of the test."""
-        breaches = self.page.evaluate("window.breaches")
+        breaches = [breach for page in self.context.pages for breach in page.evaluate("window.breaches")]
         self.context.close()
         assert breaches == []
         assert self.broken == []

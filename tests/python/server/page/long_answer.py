@@ -1,4 +1,5 @@
-"""A stand-in before a real server that answers every chat with 50,000 characters of Markdown, in small pieces."""
+"""A stand-in before a real server, below a path as of a proxy: it answers every chat with 50,000 characters of
+Markdown, in small pieces."""
 
 from __future__ import annotations
 
@@ -6,11 +7,12 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 
+PREFIX = "/behind/a-proxy"
 LENGTH = 50_000
 PIECE = 16  # characters of an event: some tokens, as a quick server sends them
 PIECES_PER_SECOND = 1000
@@ -52,7 +54,7 @@ class LongAnswer:
 
 
 @contextmanager
-def long_answer(real: str) -> Iterator[LongAnswer]:
+def long_answer(real: str, pieces_per_second: int = PIECES_PER_SECOND) -> Iterator[LongAnswer]:
     """Everything but chats comes from the server at `real`."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -62,7 +64,10 @@ def long_answer(real: str) -> Iterator[LongAnswer]:
             pass
 
         def do_GET(self) -> None:
-            found = client.get(self.path, headers={"accept-encoding": "identity"})
+            if not self.path.startswith(PREFIX + "/"):
+                self.send_error(404)
+                return
+            found = client.get(self.path.removeprefix(PREFIX), headers={"accept-encoding": "identity"})
             self.send_response(found.status_code)
             for name, value in found.headers.items():
                 if name not in ("date", "server", "transfer-encoding", "content-length"):
@@ -77,10 +82,14 @@ def long_answer(real: str) -> Iterator[LongAnswer]:
             self.send_header("content-type", "text/event-stream")
             self.send_header("connection", "close")
             self.end_headers()
+            with suppress(ConnectionError):  # who has heard enough leaves
+                self._say()
+
+        def _say(self) -> None:
             begun = time.monotonic()
             for number, at in enumerate(range(0, LENGTH, PIECE)):
                 self._event({"delta": {"content": said.text[at : at + PIECE]}, "finish_reason": None}, number + 1)
-                time.sleep(max(0.0, begun + number / PIECES_PER_SECOND - time.monotonic()))
+                time.sleep(max(0.0, begun + number / pieces_per_second - time.monotonic()))
             self._event({"delta": {}, "finish_reason": "stop"}, LENGTH // PIECE)
             self.wfile.write(b"data: [DONE]\n\n")
 
@@ -92,7 +101,7 @@ def long_answer(real: str) -> Iterator[LongAnswer]:
     client = httpx.Client(base_url=real)
     served = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     served.daemon_threads = True
-    said = LongAnswer(f"http://127.0.0.1:{served.server_address[1]}")
+    said = LongAnswer(f"http://127.0.0.1:{served.server_address[1]}{PREFIX}")
     thread = threading.Thread(target=served.serve_forever, daemon=True)
     thread.start()
     try:

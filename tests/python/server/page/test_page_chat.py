@@ -241,6 +241,34 @@ def test_probabilities_of_each_token_by_mouse_and_by_keys(seen: Visit, server: S
     assert seen.page.locator(".message.assistant p").count() >= 1
 
 
+def test_tokens_that_are_a_part_of_a_character_are_told_by_their_bytes(seen: Visit, server: Serving) -> None:
+    question = "Say hello in Chinese and with an emoji 😀."
+    seen.page.click("#tokens-switch")
+    seen.say(question)
+    told = asked_directly(server, [user(question)], logprobs=True, top_logprobs=5)["logprobs"]["content"]
+    parts = [at for at, each in enumerate(told) if "\ufffd" in each["token"]]
+    assert parts, "this model writes characters of several tokens here"
+    tokens = seen.page.locator(".token")
+    assert tokens.count() == len(told)
+    written = bytes(byte for each in told for byte in each["bytes"]).decode(errors="ignore")
+    assert "".join(tokens.all_text_contents()) == written
+    tokens.nth(parts[0]).hover()
+    named = "".join(f"\\x{byte:02x}" for byte in told[parts[0]]["bytes"])
+    assert seen.text("#token-card caption").startswith(named)
+    assert seen.page.locator("#token-card .chosen").count() == 1
+
+
+def test_a_question_whose_answer_was_stopped_at_once_is_asked_with_the_next_one(seen: Visit) -> None:
+    seen.page.route("**/v1/chat/completions", lambda route: None)  # the first token never comes
+    seen.type("One?")
+    seen.page.keyboard.press("Escape")
+    seen.answered()
+    assert "stopped" in seen.text(".facts")
+    seen.page.unroute("**/v1/chat/completions")
+    seen.say("Two?")
+    assert seen.bodies()[-1]["messages"] == [user("One?\n\nTwo?")], "templates refuse two questions in a row"
+
+
 def test_conversations_are_searched_renamed_and_deleted(seen: Visit) -> None:
     seen.settings(max_tokens=2)
     seen.say("First one about whales")

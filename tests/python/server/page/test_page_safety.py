@@ -103,7 +103,7 @@ def test_html_and_scripts_are_inert_wherever_they_come_from(seen: Visit, tmp_pat
     assert HOSTILE in seen.bodies()[-1]["messages"][2]["content"]
     seen.last("Edit the answer")
     seen.page.keyboard.press("Escape")
-    seen.page.wait_for_timeout(100)
+    seen.page.evaluate("new Promise((drawn) => requestAnimationFrame(() => setTimeout(drawn)))")
     assert seen.page.evaluate("window.pwned") is None
 
 
@@ -126,6 +126,12 @@ def test_a_key_is_asked_for_a_busy_server_is_waited_for_and_a_dead_one_leaves_wh
     browser: Any, keyed: Serving
 ) -> None:
     with visit(browser, keyed.url, errors=True) as seen, ExitStack() as stack:
+        seen.page.keyboard.press("Escape")
+        seen.page.wait_for_selector("#notice >> text=Enter the server's API key")
+        seen.page.click("#notice-again")
+        seen.page.fill("dialog #key", "ключ")  # no header can carry it
+        seen.page.keyboard.press("Enter")
+        assert not seen.page.evaluate("document.querySelector('dialog #key').validity.valid")
         seen.page.fill("dialog #key", "wrong")
         seen.page.keyboard.press("Enter")
         seen.page.wait_for_selector("dialog >> text=missing or wrong")
@@ -299,6 +305,96 @@ def test_readers_of_the_screen_hear_names_and_the_end_but_not_every_token(seen: 
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         assert page.evaluate(FAINT) == [], f"text of too little contrast ({scheme})"
+
+
+def test_a_covering_drawer_keeps_the_focus_and_gives_it_back(browser: Any, server: Serving) -> None:
+    with visit(browser, server.url, width=360, height=640) as seen:
+        page = seen.page
+        for button, drawer in (("menu", "sidebar"), ("settings", "panel")):
+            page.click(f"#{button}")
+            for _ in range(25):
+                page.keyboard.press("Tab")
+                held = f"document.activeElement === document.body || !!document.activeElement.closest('#{drawer}')"
+                assert page.evaluate(held), "Tab stays in the drawer, or leaves the page"
+            page.evaluate("document.activeElement.blur()")
+            page.keyboard.press("Escape")
+            assert page.locator(f"#{drawer}").is_hidden()
+            assert page.evaluate("document.activeElement.id") == button
+        page.click("#settings")
+        page.click("#panel summary")
+        page.locator("#panel .field").last.scroll_into_view_if_needed()
+        page.get_by_role("button", name="Close the settings").click(timeout=2000)
+
+
+def test_a_file_of_odd_values_harms_nothing(seen: Visit, tmp_path: Path) -> None:
+    held = conversation(
+        title="T" * 300, model="m", created=1e300, updated=-1e300, parameters={"seed": "DEEP", "top_k": 3}
+    )
+    file = tmp_path / "deep.json"
+    file.write_text(json.dumps(held).replace('"DEEP"', "[" * 100_000 + "]" * 100_000))
+    (tmp_path / "none.json").write_text(json.dumps({**held, "conversations": []}))
+    seen.page.click("#files")
+    seen.page.set_input_files("#import-file", str(tmp_path / "none.json"))
+    seen.page.wait_for_selector("dialog .problem >> text=holds no conversations")
+    seen.page.set_input_files("#import-file", str(file))
+    seen.page.wait_for_selector("dialog", state="detached")
+    seen.settings()
+    assert (seen.page.input_value("#parameter-seed"), seen.page.input_value("#parameter-top_k")) == ("", "3")
+    assert "Invalid" not in seen.text("#conversations")
+    assert len(seen.stored()[0]["title"]) == 200
+    assert seen.texts("#model option")[0] == "small (instead of m)", "another model answers, and it is told"
+    assert seen.say("Hi")
+
+
+def test_a_browser_that_keeps_nothing_says_so_and_talks(browser: Any, server: Serving) -> None:
+    with visit(browser, server.url) as seen:
+        seen.context.add_init_script(
+            "for (const name of ['indexedDB', 'localStorage', 'sessionStorage'])"
+            " Object.defineProperty(window, name, { get() { throw new DOMException('no', 'SecurityError'); } });"
+        )
+        seen.reload()
+        assert "keeps nothing" in seen.text("#notice")
+        seen.page.select_option("#model", "endless")
+        seen.settings(max_tokens=4)
+        assert seen.say("abc")
+        assert "keeps nothing" in seen.text("#notice"), "an answer does not put it away"
+        seen.page.click("#notice-close")
+        assert seen.page.locator("#notice").is_hidden()
+
+
+def test_a_full_browser_is_told_and_what_is_asked_goes_on(seen: Visit) -> None:
+    storage = seen.context.new_cdp_session(seen.page)
+    storage.send("Storage.overrideQuotaForOrigin", {"origin": seen.url, "quotaSize": 1})
+    seen.page.select_option("#model", "endless")
+    seen.settings(max_tokens=4)
+    assert seen.say("abc")
+    assert "room for the page is full" in seen.text("#notice")
+    assert (len(seen.texts(".message")), seen.stored()) == (2, [])
+    storage.send("Storage.overrideQuotaForOrigin", {"origin": seen.url})
+    assert seen.say("abc")
+    seen.until("document.querySelector('#notice').hidden")
+    assert len(seen.stored()[0]["messages"]) == 4, "what could not be kept before is, now that there is room"
+
+
+def test_an_edit_while_an_answer_comes_waits_and_says_so(seen: Visit) -> None:
+    seen.page.select_option("#model", "endless")
+    seen.settings(max_tokens=4)
+    seen.say("abc")
+    seen.page.route("**/v1/chat/completions", lambda route: None)  # the first token never comes
+    seen.page.focus("#input")
+    seen.page.keyboard.press("ArrowUp")
+    seen.page.locator(".editor textarea").fill("")
+    seen.page.keyboard.press("Enter")
+    assert seen.text(".editor .problem") == "A message needs a text."
+    seen.page.locator(".editor textarea").fill("another")
+    seen.type("more")
+    seen.page.focus(".editor textarea")
+    seen.page.keyboard.press("Enter")
+    assert "An answer is coming" in seen.text(".editor .problem")
+    assert seen.page.input_value(".editor textarea") == "another"
+    seen.page.focus("#input")
+    seen.page.keyboard.press("Escape")
+    seen.answered()
 
 
 @pytest.fixture

@@ -1,12 +1,14 @@
 /**
  * What the page knows and does; the views show it and call it. Events: `list` (the conversations), `conversation` (another
  * one or another branch is shown), `answer` (a message has grown, in `detail`), `state` (an answer began or ended),
- * `models`, `invalid` (a parameter, `detail` {name, problem}), `key` (the server wants one), `notice` (a sentence or "").
+ * `models`, `invalid` (a parameter, `detail` {name, problem}), `key` (the server wants one), `notice` (`detail` {about: server
+ * or storage, text}; no text: all is well again).
  */
 
 import * as database from "./store/database.js";
-import { add, asRequest, branch, newConversation, pathTo } from "./store/conversation.js";
+import { add, adopt, asRequest, branch, newConversation, pathTo } from "./store/conversation.js";
 import { preferences } from "./store/preferences.js";
+import { canTell, hold, released } from "./store/running.js";
 import { streamAnswer } from "./talk/answer.js";
 import { readAll } from "./talk/parameters.js";
 import { listModels, listParameters } from "./talk/server.js";
@@ -20,7 +22,8 @@ export class Chat extends EventTarget {
   parameters = [];
   conversations = new Map();
   current = null;
-  running = new Map(); // conversation's id -> AbortController
+  watched = new Set(); // ids of answers that another tab makes, or made
+  running = new Map(); // conversation's id -> {controller, message}
 
   tell(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
@@ -28,10 +31,13 @@ export class Chat extends EventTarget {
 
   async start() {
     await database.open();
-    for (const each of await database.all()) this.conversations.set(each.id, asLeft(each));
+    for (const each of await database.all()) {
+      this.conversations.set(each.id, each);
+      this.watch(each);
+    }
     database.onChangeElsewhere((id) => this.readAgain(id));
     this.open(preferences.get("last"));
-    if (!database.lasting()) this.tell("notice", "This browser keeps nothing for this page: conversations end with it. Export what you need.");
+    if (!database.lasting()) this.notice("storage", "This browser keeps nothing for this page: conversations end with it. Export what you need.");
     await this.connect();
   }
 
@@ -41,18 +47,21 @@ export class Chat extends EventTarget {
     try {
       const [models, parameters] = await Promise.all([listModels(), this.parameters.length ? this.parameters : listParameters()]);
       Object.assign(this, { models, parameters });
-      if (this.isAway) this.tell("notice", "");
-      this.isAway = false;
+      this.notice("server", "");
       this.tell("models");
     } catch (error) {
       if (error.kind === "key") {
+        this.notice("server", `${error.message} ${error.advice}`);
         this.tell("key", error.message);
         return;
       }
-      this.isAway = true;
-      this.tell("notice", `${error.message} The page looks for it every ${RETRY_MS / 1000} seconds.`);
+      this.notice("server", `${error.message} The page looks for it every ${RETRY_MS / 1000} seconds.`);
       this.retry = setTimeout(() => this.connect(), RETRY_MS);
     }
+  }
+
+  notice(about, text) {
+    this.tell("notice", { about, text });
   }
 
   // Conversations.
@@ -109,30 +118,66 @@ export class Chat extends EventTarget {
     if (conversations.length) this.open(conversations[0].id);
   }
 
-  /** Keeps what has changed. A full disk is told, and what was asked for goes on. */
-  async save(conversation) {
+  /** Keeps what has changed, with the message that was made here. A full disk is told, and what was asked for goes on. */
+  async save(conversation, message = this.running.get(conversation.id)?.message) {
     if (!this.conversations.has(conversation.id)) return;
     try {
-      await database.save(conversation);
+      await database.save(conversation, message ? [message.id] : []);
+      if (database.lasting()) this.notice("storage", "");
     } catch (error) {
       const full = error?.name === "QuotaExceededError";
       const why = full ? "This browser's room for the page is full" : `The conversation could not be kept (${error?.name})`;
-      this.tell("notice", `${why}. Export conversations that you need, and delete some.`);
+      this.notice("storage", `${why}. Export conversations that you need, and delete some.`);
     }
   }
 
   /** What came so far, when the page is left. */
   saveRunning() {
-    for (const id of this.running.keys()) this.save(this.conversations.get(id));
+    for (const id of this.running.keys()) if (this.conversations.has(id)) database.saveAtOnce(this.conversations.get(id));
   }
 
+  /** Another tab has changed a conversation, or with "" deleted all of them. */
   async readAgain(id) {
-    if (id && this.running.has(id)) return;
-    const kept = this.current.id;
-    const running = [...this.running.keys()].map((each) => [each, this.conversations.get(each)]);
-    this.conversations = new Map([...(await database.all()).map((each) => [each.id, each]), ...running]);
-    if (id === kept || !id) this.open(kept);
-    else this.tell("list");
+    const kept = id && (await database.get(id));
+    const mine = this.conversations.get(id);
+    if (!kept) this.forget(id ? [id] : [...this.conversations.keys()]);
+    else if (mine) adopt(mine, kept, this.running.has(id) ? [this.running.get(id).message.id] : []);
+    else this.conversations.set(id, kept);
+    if (kept && canTell) this.watch(this.conversations.get(id));
+    if (kept && id === this.current.id) this.tell("conversation");
+    this.tell("list");
+  }
+
+  forget(ids) {
+    const isShown = ids.includes(this.current.id);
+    for (const id of ids) {
+      this.stop(id);
+      this.conversations.delete(id);
+    }
+    if (isShown) this.create();
+  }
+
+  /** An answer that no tab makes any more came no further: its page was closed. */
+  watch(conversation) {
+    for (const message of Object.values(conversation.messages)) {
+      if (message.status !== "running" || this.watched.has(message.id) || this.running.get(conversation.id)?.message === message) continue;
+      this.watched.add(message.id);
+      released(message.id).then(async () => {
+        this.watched.delete(message.id);
+        await this.settle(conversation, message);
+      });
+    }
+  }
+
+  async settle(conversation, message) {
+    const kept = (await database.get(conversation.id))?.messages[message.id];
+    if (!kept || this.running.get(conversation.id)?.message === message) return;
+    Object.assign(message, kept);
+    if (message.status === "running") {
+      leave(message);
+      await this.save(conversation, message);
+    }
+    if (conversation.id === this.current.id) this.tell("conversation");
   }
 
   // What is set.
@@ -221,7 +266,7 @@ export class Chat extends EventTarget {
   }
 
   stop(id = this.current.id) {
-    this.running.get(id)?.abort();
+    this.running.get(id)?.controller.abort();
   }
 
   answer(parent) {
@@ -236,7 +281,8 @@ export class Chat extends EventTarget {
     const withTokens = preferences.get("tokens") && !(goOn && message.text && !message.tokens);
     if (goOn && !withTokens) delete message.tokens;
     const messages = asRequest(conversation, pathTo(conversation, goOn ? message.id : message.parent));
-    this.running.set(conversation.id, controller);
+    this.running.set(conversation.id, { controller, message });
+    const release = hold(message.id);
     message.status = "running";
     this.save(conversation);
     this.tell("conversation");
@@ -259,9 +305,10 @@ export class Chat extends EventTarget {
         this.tell("answer", { conversation, message });
       },
     });
-    this.running.delete(conversation.id);
     conversation.updated = Date.now();
-    await this.save(conversation);
+    await this.save(conversation, message); // until then this tab's message counts, not the one that is kept
+    this.running.delete(conversation.id);
+    release();
     this.tell("state", { conversation, message });
     this.tell("list");
     if (message.error?.kind === "key") this.tell("key", message.error.text);
@@ -270,13 +317,9 @@ export class Chat extends EventTarget {
   }
 }
 
-/** A conversation as it is found: an answer that ran when the page was closed came no further. */
-function asLeft(conversation) {
-  for (const message of Object.values(conversation.messages)) {
-    if (message.status !== "running") continue;
-    message.status = "failed";
-    const advice = "What came is kept. Go on with it, or regenerate the answer.";
-    message.error = { kind: "cut", text: "The page was closed while this answer came.", advice, param: null, wait: 0, at: 0 };
-  }
-  return conversation;
+/** Marks an answer whose page was closed while it came. */
+function leave(message) {
+  message.status = "failed";
+  const advice = "What came is kept. Go on with it, or regenerate the answer.";
+  message.error = { kind: "cut", text: "The page was closed while this answer came.", advice, param: null, wait: 0, at: 0 };
 }

@@ -6,7 +6,7 @@
  *   messages (by id), shown (parent's id or "" -> the child that is shown)
  * message: id, parent (id or ""), role (user or assistant), text, created (ms); an answer also has
  *   model, status (running, done, stopped, failed), finish, error {kind, text, advice, param, wait, at},
- *   usage {prompt, answer, earlier}, ttft and seconds, tokens [[text, logprob, [[text, logprob], …]], …]
+ *   usage {prompt, answer, earlier}, ttft and seconds, tokens [[name, logprob, [[name, logprob], …]], …] (see talk/tokens.js)
  */
 
 export function newConversation({ model = "", parameters = {}, system = "" } = {}) {
@@ -35,15 +35,28 @@ export function add(conversation, parent, role, text, more = {}) {
   const id = crypto.randomUUID?.() ?? fallbackId();
   const message = { id, parent, role, text, created: Date.now(), ...more };
   conversation.messages[id] = message;
+  families.delete(conversation);
   conversation.shown[parent] = id;
   conversation.updated = message.created;
   if (role === "user" && !conversation.named && parent === "") conversation.title = titleOf(text);
   return message;
 }
 
+/** Conversation -> parent's id -> its children: a conversation of thousands of messages is walked once, not for each. */
+const families = new WeakMap();
+
 /** The children of a message, oldest first. */
 export function children(conversation, parent) {
-  return Object.values(conversation.messages).filter((message) => message.parent === parent);
+  let family = families.get(conversation);
+  if (!family) {
+    family = new Map();
+    for (const message of Object.values(conversation.messages)) {
+      if (!family.has(message.parent)) family.set(message.parent, []);
+      family.get(message.parent).push(message);
+    }
+    families.set(conversation, family);
+  }
+  return family.get(parent) ?? [];
 }
 
 /** The messages that are shown, from the first to the last. */
@@ -64,11 +77,34 @@ export function pathTo(conversation, id) {
   return path;
 }
 
-/** What a model is sent: the system prompt and the messages. Answers that failed without a word are left out. */
+/**
+ * What a model is sent: the system prompt and the messages. Answers that ended without a word are left out, and what was
+ * asked before and after them is one message: the templates of many models refuse two of one side in a row.
+ */
 export function asRequest(conversation, path) {
-  const said = path.filter((message) => message.role === "user" || message.text !== "");
-  const system = conversation.system.trim() ? [{ role: "system", content: conversation.system }] : [];
-  return [...system, ...said.map((message) => ({ role: message.role, content: message.text }))];
+  const sent = conversation.system.trim() ? [{ role: "system", content: conversation.system }] : [];
+  for (const { role, text } of path) {
+    if (role === "assistant" && text === "") continue;
+    const before = sent.at(-1);
+    if (before?.role === role) before.content += `\n\n${text}`;
+    else sent.push({ role, content: text });
+  }
+  return sent;
+}
+
+/**
+ * Brings what another tab has kept of a conversation into `mine`. Its messages stay the same objects, so that views of
+ * them go on. `own`: ids of messages of which this tab knows more; which versions are shown stays as it is here.
+ */
+export function adopt(mine, kept, own) {
+  const messages = mine.messages;
+  for (const [id, message] of Object.entries(kept.messages)) {
+    if (!messages[id]) {
+      messages[id] = message;
+      families.delete(mine);
+    } else if (!own.includes(id)) Object.assign(messages[id], message);
+  }
+  Object.assign(mine, kept, { messages, shown: { ...kept.shown, ...mine.shown } });
 }
 
 export function titleOf(text) {

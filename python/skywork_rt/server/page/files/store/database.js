@@ -3,6 +3,8 @@
  * the page, and `lasting` is false.
  */
 
+import { adopt } from "./conversation.js";
+
 const NAME = "skywork-rt";
 const STORE = "conversations";
 
@@ -25,16 +27,38 @@ export async function open() {
   }
 }
 
-/** Other tabs of this page: `told` hears that something has changed there. */
+/** Other tabs of this page: `told` hears that something has changed there. Tabs that keep nothing share nothing. */
 export function onChangeElsewhere(told) {
-  channel?.addEventListener("message", (event) => told(event.data));
+  channel?.addEventListener("message", (event) => database && told(event.data));
 }
 
 export const all = () => (database ? run("readonly", (store) => store.getAll()) : Promise.resolve([...memory.values()]));
 
-export async function save(conversation) {
-  await (database ? run("readwrite", (store) => store.put(conversation)) : memory.set(conversation.id, structuredClone(conversation)));
+export const get = (id) => (database ? run("readonly", (store) => store.get(id)) : Promise.resolve(memory.get(id)));
+
+/**
+ * Keeps a conversation together with the messages that other tabs have kept of it. `own`: ids of messages of which this tab
+ * knows more than what is kept.
+ */
+export async function save(conversation, own = []) {
+  if (database) await run("readwrite", (store) => uniting(store, conversation, own));
+  else memory.set(conversation.id, structuredClone(conversation));
   channel?.postMessage(conversation.id);
+}
+
+/** Keeps a conversation as it is here, at once: a page that is being left can wait for nothing. */
+export function saveAtOnce(conversation) {
+  if (database) run("readwrite", (store) => store.put(conversation)).catch(() => {});
+}
+
+function uniting(store, conversation, own) {
+  const asking = store.get(conversation.id);
+  const { messages, shown, ...here } = conversation;
+  asking.onsuccess = () => {
+    if (asking.result) adopt(conversation, asking.result, own);
+    Object.assign(conversation, here);
+    store.put(conversation);
+  };
 }
 
 export async function remove(id) {
@@ -66,8 +90,8 @@ function run(mode, work) {
   return new Promise((resolve, reject) => {
     const transaction = database.transaction(STORE, mode);
     const request = work(transaction.objectStore(STORE));
-    transaction.commit?.(); // nothing more comes, and the page may be about to end
-    transaction.oncomplete = () => resolve(request.result);
-    transaction.onerror = transaction.onabort = () => reject(transaction.error ?? request.error);
+    if (request) transaction.commit?.(); // nothing more comes, and the page may be about to end
+    transaction.oncomplete = () => resolve(request?.result);
+    transaction.onerror = transaction.onabort = () => reject(transaction.error ?? request?.error);
   });
 }

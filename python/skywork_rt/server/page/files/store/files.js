@@ -5,6 +5,7 @@ import { branch, newConversation, titleOf } from "./conversation.js";
 const FORMAT = "skywork-rt conversations";
 const VERSION = 1;
 const MOST_BYTES = 64 << 20;
+const DEEPEST = 8; // lists and objects within a parameter
 const ID = /^[0-9a-f-]{1,64}$/i;
 
 export function toJson(conversations) {
@@ -47,6 +48,7 @@ export async function fromFile(file) {
     throw new Error(`${file.name} holds no conversations of this page.`);
   }
   if (found.version !== VERSION) throw new Error(`${file.name} has version ${found.version}; this page reads ${VERSION}.`);
+  if (!found.conversations.length) throw new Error(`${file.name} holds no conversations.`);
   return found.conversations.map((each, index) => checked(each, `${file.name}, conversation ${index + 1}`));
 }
 
@@ -60,13 +62,13 @@ function checked(given, where) {
   const first = Object.values(messages).find((message) => message.parent === "");
   return {
     ...fresh,
-    title: text(given.title) || titleOf(first?.text ?? ""),
+    title: text(given.title).slice(0, 200) || titleOf(first?.text ?? ""),
     named: given.named === true,
-    created: number(given.created) ?? fresh.created,
-    updated: number(given.updated) ?? fresh.updated,
+    created: time(given.created) ?? fresh.created,
+    updated: time(given.updated) ?? fresh.updated,
     model: text(given.model),
     system: text(given.system),
-    parameters: isObject(given.parameters) ? given.parameters : {},
+    parameters: isObject(given.parameters) ? Object.fromEntries(Object.entries(given.parameters).filter(([, value]) => isShallow(value, DEEPEST))) : {},
     messages,
     shown: Object.fromEntries(shown.filter(([parent, id]) => messages[id]?.parent === parent)),
   };
@@ -77,8 +79,8 @@ function checkedMessage(id, given, all, where) {
   const role = given?.role;
   if (role !== "user" && role !== "assistant") throw new Error(`${where}: a message has the role ${String(role)}.`);
   if (typeof given.text !== "string") throw new Error(`${where}: a message has no text.`);
-  if (given.parent !== "" && !Object.hasOwn(all, given.parent)) throw new Error(`${where}: a message's parent is missing.`);
-  const message = { id, parent: given.parent, role, text: given.text, created: number(given.created) ?? Date.now() };
+  if (typeof given.parent !== "string" || (given.parent !== "" && !Object.hasOwn(all, given.parent))) throw new Error(`${where}: a message's parent is missing.`);
+  const message = { id, parent: given.parent, role, text: given.text, created: time(given.created) ?? Date.now() };
   if (role === "user") return message;
   return {
     ...message,
@@ -96,6 +98,10 @@ function checkedMessage(id, given, all, where) {
 const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 const text = (value) => (typeof value === "string" ? value : "");
 const number = (value) => (Number.isFinite(value) ? value : null);
+/** Milliseconds that are a date. */
+const time = (value) => (Number.isFinite(value) && Math.abs(value) <= 8.64e15 ? value : null);
+/** JSON may be nested deeper than a browser can keep it. */
+const isShallow = (value, left) => typeof value !== "object" || value === null || (left > 0 && Object.values(value).every((each) => isShallow(each, left - 1)));
 const isPair = (value) => Array.isArray(value) && typeof value[0] === "string" && Number.isFinite(value[1]);
 const isToken = (value) => isPair(value) && Array.isArray(value[2]) && value[2].every(isPair);
 const checkedUsage = (given) => ({

@@ -3,6 +3,7 @@
 import { ask } from "./server.js";
 import { away, cut, fromObject, ServerError } from "./errors.js";
 import { DONE, events } from "./events.js";
+import { nameOf } from "./tokens.js";
 
 const TOP = 5; // alternatives of each token
 
@@ -62,10 +63,10 @@ function take(event, message, before) {
   return fresh;
 }
 
-/** A token as it is stored: its text, its log-probability, and those of the likeliest ones at its place. */
+/** A token as it is stored: its name, its log-probability, and those of the likeliest ones at its place. */
 function compact(entry) {
   const round = (value) => Math.round(value * 1e4) / 1e4;
-  return [entry.token, round(entry.logprob), entry.top_logprobs.map((other) => [other.token, round(other.logprob)])];
+  return [nameOf(entry), round(entry.logprob), entry.top_logprobs.map((other) => [nameOf(other), round(other.logprob)])];
 }
 
 function settle(message, error, signal) {

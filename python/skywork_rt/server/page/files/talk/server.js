@@ -1,7 +1,7 @@
 /** The routes that the page asks. Paths are relative, so that a server below a prefix of a proxy works too. */
 
 import { key } from "../store/key.js";
-import { away, errorOf } from "./errors.js";
+import { away, errorOf, ServerError } from "./errors.js";
 
 /** A request with the key. Raises ServerError for what is not 200; an abort passes as it is. */
 export async function ask(path, { body, signal } = {}) {
@@ -27,10 +27,17 @@ export async function ask(path, { body, signal } = {}) {
 
 /** The models: `id`, `max_model_len`, `loaded`, `default_sampling_params`. */
 export async function listModels() {
-  return (await (await ask("v1/models")).json()).data;
+  return table("v1/models");
 }
 
 /** The sampling parameters: `name`, `type`, `default`, `minimum`, `exclusive`, `maximum`, `range`, `description`. */
 export async function listParameters() {
-  return (await (await ask("sampling_params")).json()).data;
+  return table("sampling_params");
+}
+
+async function table(path) {
+  const response = await ask(path);
+  const found = await response.json().catch(() => null);
+  if (!Array.isArray(found?.data)) throw new ServerError("failed", `What answers at ${response.url} is no server of skywork_rt.`);
+  return found.data;
 }

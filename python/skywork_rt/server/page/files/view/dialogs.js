@@ -30,7 +30,8 @@ export async function confirmed(title, text, action) {
 /** Asks for the API key; whether one was given. */
 export async function askForKey(why) {
   if (document.querySelector("dialog[open]")) return false;
-  const field = el("input", { type: "password", id: "key", value: key.value, autocomplete: "off", spellcheck: false });
+  const only = { pattern: "\\s*[!-~]*\\s*", title: "A key has Latin letters, digits and signs only" }; // a header carries no others
+  const field = el("input", { type: "password", id: "key", value: key.value, autocomplete: "off", spellcheck: false, ...only });
   const keep = el("input", { type: "checkbox", id: "keep-key", checked: key.kept });
   const used = await shown(
     "API key",

@@ -13,14 +13,13 @@ export class Drawer {
     this.wide = wide;
     this.keep = keep;
     this.button.addEventListener("click", () => this.set(!this.isOpen, true));
-    this.node.addEventListener("keydown", (event) => {
-      if (event.key === "Escape" && this.small.matches && this.isOpen) {
-        event.stopPropagation();
-        this.close();
-        this.button.focus();
-      }
+    // Before any other listener of Escape: the topmost thing ends.
+    document.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || !this.covers || document.querySelector("dialog[open]")) return;
+      event.stopImmediatePropagation();
+      this.leave();
     });
-    find("veil").addEventListener("click", () => this.close());
+    find("veil").addEventListener("click", () => this.covers && this.leave());
     this.small.addEventListener("change", () => this.settle());
     this.settle();
   }
@@ -38,18 +37,37 @@ export class Drawer {
     if (this.small.matches) this.set(false);
   }
 
+  /** Whether it lies over the conversation. */
+  get covers() {
+    return this.isOpen && this.small.matches;
+  }
+
+  leave() {
+    this.close();
+    this.button.focus();
+  }
+
   set(open, byHand = false) {
     this.isOpen = open;
     this.node.classList.toggle("closed", !open);
-    this.node.inert = !open;
     this.button.setAttribute("aria-expanded", String(open));
     if (byHand && !this.small.matches) {
       this.wide = open;
       this.keep?.(open);
     }
     if (open) this.opened?.();
-    if (byHand && open) this.node.querySelector("button, input, textarea")?.focus();
     this.node.classList.toggle("narrow", this.small.matches);
-    find("veil").hidden = !document.querySelector(".drawer.narrow:not(.closed)");
+    holdFocus();
+    if (byHand && open) this.node.querySelector("button, input, textarea")?.focus();
+  }
+}
+
+/** While a drawer covers the conversation, keys and readers of the screen reach nothing behind it. */
+function holdFocus() {
+  const covering = document.querySelector(".drawer.narrow:not(.closed)");
+  find("veil").hidden = !covering;
+  for (const part of [document.querySelector("main"), document.querySelector(".skip")]) part.inert = Boolean(covering);
+  for (const drawer of document.querySelectorAll(".drawer")) {
+    drawer.inert = drawer.classList.contains("closed") || Boolean(covering && drawer !== covering);
   }
 }

@@ -12,11 +12,17 @@ export function growing(area) {
   return fit;
 }
 
-/** Takes the place of what `parent` has. Enter saves, Shift+Enter breaks the line, Escape leaves. `save` gives whether it has taken the text. */
+/**
+ * Takes the place of what `parent` has. Enter saves, Shift+Enter breaks the line, Escape leaves. `save` gives
+ * what keeps it from taking the text, "" if it has. */
 export function openEditor(parent, { text, label, action, save, leave }) {
   const area = el("textarea", { value: text, "aria-label": label, rows: 1 });
   const fit = growing(area);
-  const done = () => save(area.value) && leave();
+  const problem = el("p", { class: "problem", role: "alert" });
+  const done = () => {
+    problem.textContent = save(area.value);
+    if (!problem.textContent) leave();
+  };
   area.addEventListener("keydown", (event) => {
     if (event.isComposing) return;
     if (event.key === "Enter" && !event.shiftKey) {
@@ -33,7 +39,7 @@ export function openEditor(parent, { text, label, action, save, leave }) {
     el("button", { type: "button", on: { click: leave } }, "Cancel"),
     el("button", { type: "button", class: "primary", on: { click: done } }, action),
   );
-  parent.replaceChildren(el("div", { class: "editor" }, area, buttons));
+  parent.replaceChildren(el("div", { class: "editor" }, area, problem, buttons));
   fit();
   area.focus();
   area.setSelectionRange(text.length, text.length);

@@ -6,6 +6,7 @@ import { preferences } from "../store/preferences.js";
 export class Header {
   constructor(chat) {
     this.chat = chat;
+    this.notes = { server: "", storage: "" };
     this.models = find("model");
     this.tokens = find("tokens-switch");
     this.models.addEventListener("change", () => chat.setModel(this.models.value));
@@ -21,28 +22,42 @@ export class Header {
       this.showModels();
     });
     chat.addEventListener("list", () => (find("title").textContent = chat.current.title));
-    chat.addEventListener("notice", (event) => {
-      find("notice").hidden = !event.detail;
-      find("notice-text").textContent = event.detail;
-    });
-    find("notice-again").addEventListener("click", () => {
-      find("notice").hidden = true;
-      chat.connect();
+    chat.addEventListener("notice", (event) => this.note(event.detail));
+    find("notice-again").addEventListener("click", () => chat.connect());
+    find("notice-close").addEventListener("click", () => {
+      this.note({ about: "storage", text: "" });
+      find("input").focus();
     });
     this.showSwitch();
   }
 
+  /** What is wrong with the server comes first; what is wrong with the storage can be put away. */
+  note({ about, text }) {
+    if (this.notes[about] === text) return;
+    this.notes[about] = text;
+    const { server, storage } = this.notes;
+    find("notice").hidden = !server && !storage;
+    find("notice-text").textContent = server || storage;
+    find("notice-again").hidden = !server;
+    find("notice-close").hidden = Boolean(server);
+  }
+
   /** A model that is not open yet says so: its first answer takes as long as opening it. */
   showModels() {
-    const { models, model } = this.chat;
-    const said = JSON.stringify(models.map((each) => [each.id, each.loaded]));
+    const { models, model, current } = this.chat;
+    const missing = model && current.model && current.model !== model.id ? current.model : "";
+    const said = JSON.stringify([missing, ...models.map((each) => [each.id, each.loaded])]);
     if (said !== this.said) {
       this.models.replaceChildren(
-        ...models.map((each) => el("option", { value: each.id }, each.loaded ? each.id : `${each.id} (opens when asked)`)),
+        ...models.map((each) => {
+          const note = missing && each === model ? ` (instead of ${missing})` : each.loaded ? "" : " (opens when asked)";
+          return el("option", { value: each.id }, each.id + note);
+        }),
       );
       this.said = said;
     }
     if (model) this.models.value = model.id;
+    this.models.title = missing ? `The server has no ${missing}, which this conversation had: ${model.id} answers` : "";
     this.models.disabled = models.length === 0;
   }
 

@@ -147,7 +147,7 @@ export class MessageView {
       el(
         "div",
         { class: "trouble", role: "alert" },
-        el("p", {}, el("strong", {}, error.text), error.advice ? ` ${error.advice}` : ""),
+        el("p", {}, el("strong", {}, sentence(error.text)), error.advice ? ` ${error.advice}` : ""),
         this.message.text ? el("p", { class: "note" }, "This answer is not complete.") : null,
         el("div", { class: "row" }, again, this.message.text && error.kind !== "refused" ? more : null),
       ),
@@ -184,8 +184,15 @@ export class MessageView {
       text: message.text,
       label: this.isAnswer ? "The answer's text" : "Your message",
       action: this.isAnswer ? "Save as a new version" : "Ask again",
-      save: (text) => text === message.text || chat.edit(message, text),
+      save: (text) => {
+        if (text === message.text || chat.edit(message, text)) return "";
+        if (chat.isRunning()) return "An answer is coming: wait for its end, or stop it.";
+        return text.trim() ? "It could not be asked: see the settings and the server." : "A message needs a text.";
+      },
       leave,
     });
   }
 }
+
+/** Servers end their errors with a full stop or without. */
+const sentence = (text) => (/[.!?]$/.test(text.trim()) ? text : `${text}.`);

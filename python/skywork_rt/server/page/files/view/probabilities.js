@@ -1,17 +1,15 @@
 /** An answer token by token, tinted by how likely each was; a card tells what else might have stood there. */
 
-import { el } from "../dom.js";
+import { el, find } from "../dom.js";
+import { TokenReader, visible } from "../talk/tokens.js";
 import { announce } from "./announce.js";
 
 const LEVELS = [0.9, 0.6, 0.3, 0.1, 0.02]; // at least this likely: level 0 to 4, else 5
 
-export const percent = (logprob) => {
+const percent = (logprob) => {
   const value = Math.exp(logprob) * 100;
   return value < 0.01 ? "< 0.01 %" : `${value < 10 ? value.toFixed(2) : value.toFixed(1)} %`;
 };
-
-/** A token's text with what cannot be seen made visible. */
-export const visible = (text) => text.replace(/\n/g, "↵").replace(/\t/g, "⇥").replace(/ /g, "␣") || "(nothing)";
 
 export class TokenText {
   constructor() {
@@ -29,6 +27,7 @@ export class TokenText {
       },
     });
     this.tokens = [];
+    this.reader = new TokenReader();
     this.count = 0;
     this.active = null;
   }
@@ -38,9 +37,11 @@ export class TokenText {
     this.tokens = tokens;
     const fresh = document.createDocumentFragment();
     for (; this.count < tokens.length; this.count += 1) {
-      const [text, logprob] = tokens[this.count];
+      const [name, logprob] = tokens[this.count];
+      const text = this.reader.read(name);
       const level = LEVELS.findIndex((least) => Math.exp(logprob) >= least);
-      fresh.append(el("span", { class: `token level-${level < 0 ? LEVELS.length : level}`, data: { index: this.count } }, text));
+      const kind = `token level-${level < 0 ? LEVELS.length : level}${text ? "" : " part"}`;
+      fresh.append(el("span", { class: kind, data: { index: this.count } }, text));
     }
     this.node.append(fresh);
   }
@@ -73,10 +74,12 @@ export class TokenText {
 }
 
 const card = el("div", { class: "card", id: "token-card", hidden: true });
+let shown = null; // the token that it is about
 
 function showCard(span, token) {
   if (!card.isConnected) document.body.append(card);
   card.hidden = !span;
+  shown = span;
   if (!span) return;
   const [text, logprob, others] = token;
   const rows = others.some(([other]) => other === text) ? others : [...others, [text, logprob]];
@@ -90,7 +93,14 @@ function showCard(span, token) {
       ),
     ),
   );
-  const box = span.getClientRects()[0] ?? span.getBoundingClientRect();
+  place();
+}
+
+/** Beside the token, wherever it is seen by now; not at all while it is out of sight. */
+function place() {
+  const box = shown.getClientRects()[0] ?? shown.getBoundingClientRect();
+  const sight = find("scroller").getBoundingClientRect();
+  card.hidden = !shown.isConnected || box.bottom < sight.top || box.top > sight.bottom;
   const left = Math.max(8, Math.min(box.left, innerWidth - card.offsetWidth - 8));
   const below = box.bottom + 6 + card.offsetHeight < innerHeight;
   card.style.left = `${left}px`;
@@ -103,4 +113,4 @@ function bar(logprob) {
   return node;
 }
 
-addEventListener("scroll", () => (card.hidden = true), { capture: true, passive: true });
+addEventListener("scroll", () => shown && place(), { capture: true, passive: true });
