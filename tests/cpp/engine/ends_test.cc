@@ -38,7 +38,7 @@ TEST(EngineEnds, ClientThatGoesAwayMidStreamLeavesNothing) {
     ASSERT_TRUE(handle.Next(&update));
     handle.Cancel();
   }
-  for (int i = 0; i < 1000 && engine->stats().running != 0; ++i) std::this_thread::sleep_for(milliseconds(1));
+  for (int i = 0; i < 1000 && engine->stats().cancelled == 0; ++i) std::this_thread::sleep_for(milliseconds(1));
   EXPECT_EQ(engine->stats().cached_tokens, 0U);
 }
 
