@@ -12,6 +12,7 @@ import pytest
 from skywork_rt import BusyError, CapacityError, Generator, InvalidArgumentError, SamplingParams, _core
 from skywork_rt.api.prompts import Prompt
 from skywork_rt.api.requests import Batch, Terms
+from skywork_rt.grammar.desk import GrammarDesk
 
 GREEDY = SamplingParams(temperature=0, max_tokens=2, ignore_eos=True)
 
@@ -94,7 +95,8 @@ def test_a_list_that_is_longer_than_the_queue_is_not_quadratic() -> None:
     count = 5000
     core = FakeCore(room=1000)
     prompt = Prompt(None, np.asarray([5], dtype=np.int64))
-    batch = Batch(cast(_core.Generator, core), [prompt] * count, [GREEDY] * count, Terms())
+    no_grammars = GrammarDesk(cast(_core.ModelSpec, None), lambda: "")
+    batch = Batch(cast(_core.Generator, core), no_grammars, [prompt] * count, [GREEDY] * count, Terms())
     with pytest.raises(BusyError, match="the end of the test"):
         batch.run(None)
     assert core.submitted == count

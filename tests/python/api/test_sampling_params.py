@@ -83,7 +83,8 @@ def test_beam_search_needs_greedy_and_room_for_n() -> None:
 
 def test_every_field_is_known_to_the_core() -> None:
     """Python's names and C++'s are one list, and Python's defaults are valid there."""
-    params = SamplingParams(logit_bias={}, bad_words_ids=[], stop=[], stop_token_ids=[], logprob_token_ids=[])
+    lists = ("bad_words_ids", "stop", "stop_token_ids", "logprob_token_ids", "shown_special_token_ids")
+    params = SamplingParams(logit_bias={}, **{name: [] for name in lists})  # type: ignore[arg-type]
     ours = {field.name for field in dataclasses.fields(SamplingParams)}
     assert set(params.to_core()) == ours - {"grammar"}, "which goes to the core compiled"
     _core.validate_sampling_params(params.to_core())
