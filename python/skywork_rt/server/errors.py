@@ -18,7 +18,7 @@ from skywork_rt.errors import (
     UnsupportedError,
 )
 
-__all__ = ["ApiError", "ClientGone", "api_error"]
+__all__ = ["ApiError", "ClientGone", "api_error", "wrong"]
 
 _TYPES = {
     401: "authentication_error",
@@ -82,6 +82,11 @@ class ApiError(Exception):
     def body(self) -> dict[str, Any]:
         """The object that is sent, in an answer or as an event of a stream."""
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+
+def wrong(field: str, message: str, code: str = "invalid_value") -> ApiError:
+    """A 400 about a field, whose name the message begins with."""
+    return ApiError(400, f"{field} {message}", param=field, code=code)
 
 
 def api_error(error: Exception, fields: Collection[str] = (), names: Mapping[str, str] | None = None) -> ApiError:

@@ -15,7 +15,7 @@ from pydantic import Field, WithJsonSchema
 from skywork_rt.errors import InvalidArgumentError
 from skywork_rt.grammar.dialect import grammar_of_text
 from skywork_rt.grammar.grammar import Grammar
-from skywork_rt.server.errors import ApiError
+from skywork_rt.server.errors import ApiError, wrong
 from skywork_rt.server.schemas.base import Schema
 
 __all__ = ["RESPONSE_FORMAT", "Structured", "Wanted", "wanted_format", "wanted_of"]
@@ -100,12 +100,7 @@ def wanted_format(value: Any, field: str, *, nested: bool) -> Wanted | None:
     """OpenAI's response_format, whose schema is `nested` in an object of its own, or text.format, where it is not."""
     kind = _object(value, field).get("type")
     if kind not in ("text", "json_object", "json_schema"):
-        raise ApiError(
-            400,
-            f"{field}.type is {kind!r:.100}, but must be text, json_object or json_schema",
-            param=f"{field}.type",
-            code=_VALUE,
-        )
+        raise wrong(f"{field}.type", f"is {kind!r:.100}, but must be text, json_object or json_schema")
     known = {"type"} if kind != "json_schema" else {"type", "json_schema"} if nested else {"type", *_NAMED_SCHEMA}
     _refuse_unknown(value, known, field)
     if kind == "text":
@@ -113,7 +108,7 @@ def wanted_format(value: Any, field: str, *, nested: bool) -> Wanted | None:
     if kind == "json_object":
         return Wanted(field, Grammar.json_object())
     if nested and "json_schema" not in value:
-        raise ApiError(400, f"{field}.json_schema is missing", param=f"{field}.json_schema", code="missing_parameter")
+        raise wrong(f"{field}.json_schema", "is missing", "missing_parameter")
     place = f"{field}.json_schema" if nested else field
     return _named_schema(_object(value["json_schema"], place) if nested else value, place, nested)
 
@@ -159,14 +154,14 @@ def _of_structured(value: Any) -> list[Wanted | None]:
             found.append(_made(f"{field}.{name}", make, value))
     any_object = given.get("json_object", False)
     if not isinstance(any_object, bool):
-        raise ApiError(400, f"{field}.json_object must be true or false", param=f"{field}.json_object", code=_TYPE)
+        raise wrong(f"{field}.json_object", "must be true or false", _TYPE)
     if any_object:
         schema = _with_space({"type": "object"}, space)
         grammar = Grammar.json_schema(schema) if space else Grammar.json_object()
         found.append(Wanted(f"{field}.json_object", grammar))
     if not found:
         names = ", ".join([*_MAKERS, "json_object"])
-        raise ApiError(400, f"{field} says nothing of the answer; give one of {names}", param=field, code=_VALUE)
+        raise wrong(field, f"says nothing of the answer; give one of {names}")
     return found
 
 
@@ -175,11 +170,9 @@ def _space(given: Mapping[str, Any]) -> dict[str, Any]:
     field = "structured_outputs"
     compact, pattern = given.get("disable_any_whitespace", False), given.get("whitespace_pattern")
     if not isinstance(compact, bool):
-        place = f"{field}.disable_any_whitespace"
-        raise ApiError(400, f"{place} must be true or false", param=place, code=_TYPE)
+        raise wrong(f"{field}.disable_any_whitespace", "must be true or false", _TYPE)
     if pattern is not None and not isinstance(pattern, str):
-        place = f"{field}.whitespace_pattern"
-        raise ApiError(400, f"{place} must be a regular expression", param=place, code=_TYPE)
+        raise wrong(f"{field}.whitespace_pattern", "must be a regular expression", _TYPE)
     if pattern is not None:
         return {"whitespace_pattern": pattern}
     return {"whitespace_flexible": False} if compact else {}
@@ -213,35 +206,27 @@ def _named_schema(value: Mapping[str, Any], field: str, nested: bool) -> Wanted:
     name = value.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         said = "is missing" if name is None else f"is {name!r:.100}"
-        raise ApiError(
-            400,
-            f"{field}.name {said}, but must be 1 to 64 letters, digits, _ or -",
-            param=f"{field}.name",
-            code="missing_parameter" if name is None else _VALUE,
-        )
+        code = "missing_parameter" if name is None else _VALUE
+        raise wrong(f"{field}.name", f"{said}, but must be 1 to 64 letters, digits, _ or -", code)
     for key, kind, wanted in (("description", str, "a text"), ("strict", bool, "true or false")):
         if not isinstance(value.get(key), kind | None):
-            raise ApiError(400, f"{field}.{key} must be {wanted}", param=f"{field}.{key}", code=_TYPE)
+            raise wrong(f"{field}.{key}", f"must be {wanted}", _TYPE)
     schema = value.get("schema")
     if schema is None:
-        raise ApiError(400, f"{field}.schema is missing", param=f"{field}.schema", code="missing_parameter")
+        raise wrong(f"{field}.schema", "is missing", "missing_parameter")
     if not isinstance(schema, dict):
-        raise ApiError(400, f"{field}.schema must be an object", param=f"{field}.schema", code=_TYPE)
+        raise wrong(f"{field}.schema", "must be an object", _TYPE)
     return _made(f"{field}.schema", Grammar.json_schema, schema)
 
 
 def _object(value: Any, field: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ApiError(400, f"{field} must be an object", param=field, code=_TYPE)
+        raise wrong(field, "must be an object", _TYPE)
     return value
 
 
 def _refuse_unknown(value: Mapping[str, Any], known: set[str], field: str) -> None:
     for name in value:
         if name not in known:
-            raise ApiError(
-                400,
-                f"{field}.{name:.100} is not there; known are {', '.join(sorted(known))}",
-                param=f"{field}.{name:.100}",
-                code="unsupported_parameter",
-            )
+            said = f"is not there; known are {', '.join(sorted(known))}"
+            raise wrong(f"{field}.{name:.100}", said, "unsupported_parameter")

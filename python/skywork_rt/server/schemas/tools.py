@@ -6,9 +6,11 @@ from typing import Any
 
 from pydantic.config import JsonDict
 
+from skywork_rt.server.tools.definitions import MOST_TOOLS, NAME_PATTERN
+
 __all__ = ["CALL", "FLAT_TOOLS", "FLAT_TOOL_CHOICE", "TOOLS", "TOOL_CHOICE"]
 
-_NAME: JsonDict = {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$"}
+_NAME: JsonDict = {"type": "string", "pattern": f"^{NAME_PATTERN}$"}
 _FUNCTION: JsonDict = {
     "name": _NAME,
     "description": {"type": "string"},
@@ -37,8 +39,8 @@ CALL = _object(
     },
     "function",
 )
-TOOLS: JsonDict = {"items": _TOOL, "maxItems": 128}
-FLAT_TOOLS: JsonDict = {"items": _FLAT_TOOL, "maxItems": 128}
+TOOLS: JsonDict = {"items": _TOOL, "maxItems": MOST_TOOLS}
+FLAT_TOOLS: JsonDict = {"items": _FLAT_TOOL, "maxItems": MOST_TOOLS}
 TOOL_CHOICE: JsonDict = {
     "anyOf": [
         _WORDS,

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from skywork_rt.server.errors import ApiError
-from skywork_rt.server.tools.definitions import check_name, wrong
+from skywork_rt.server.errors import ApiError, wrong
+from skywork_rt.server.tools.definitions import check_name
 from skywork_rt.tool_calls.format import Format
 
 __all__ = ["check_tool_messages", "has_tool_messages", "in_order_of_calls", "lost_content", "with_known_ids"]

@@ -7,21 +7,17 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from skywork_rt.server.errors import ApiError
+from skywork_rt.server.errors import wrong
 from skywork_rt.tool_calls.function import Function
 
-__all__ = ["MOST_TOOLS", "check_name", "function_of", "nested", "template_tool", "wrong"]
+__all__ = ["MOST_TOOLS", "NAME_PATTERN", "check_name", "function_of", "nested", "template_tool"]
 
 MOST_TOOLS = 128
+NAME_PATTERN = r"[A-Za-z0-9_.-]{1,64}"
+"""Of the names of functions, as a whole."""
 _MOST_DEPTH = 32
 _MOST_BYTES = 1 << 16
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _NOTHING: Mapping[str, Any] = {"type": "object", "properties": {}}
-
-
-def wrong(field: str, message: str, code: str = "invalid_value") -> ApiError:
-    """A 400 about a field."""
-    return ApiError(400, f"{field} {message}", param=field, code=code)
 
 
 def nested(tool: Any, where: str) -> dict[str, Any]:
@@ -58,7 +54,7 @@ def template_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_name(name: object, where: str) -> None:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not re.fullmatch(NAME_PATTERN, name):
         raise wrong(where, f"is {name!r:.80}, but must be 1 to 64 letters, digits, dots, underscores and dashes")
 
 

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from skywork_rt.api.params import SamplingParams
 from skywork_rt.grammar.grammar import Grammar
-from skywork_rt.server.errors import ApiError
-from skywork_rt.server.tools.definitions import MOST_TOOLS, function_of, nested, template_tool, wrong
+from skywork_rt.server.errors import ApiError, wrong
+from skywork_rt.server.tools.definitions import MOST_TOOLS, function_of, nested, template_tool
 from skywork_rt.tool_calls.function import Function, Wanted
 from skywork_rt.tool_calls.lark import Lark
 from skywork_rt.tool_calls.parser import ToolCallParser
@@ -38,14 +38,17 @@ class ToolUse:
     """Whether one function was named, and is called once."""
     parallel: bool
 
+    @property
+    def _one(self) -> bool:
+        """Whether the request allows one call alone."""
+        return self.named or not self.parallel
+
     def params(self, params: SamplingParams, style: ToolStyle) -> SamplingParams:
         """With the grammar that the calls need, and the special tokens that mark them in the text. Raises ApiError."""
         if style.special and params.skip_special_tokens:
             shown = {*(params.shown_special_token_ids or ()), *style.special.values()}
             params = params.replace(shown_special_token_ids=sorted(shown))
-        one = self.named or not self.parallel
-        free = self.mode == "auto"
-        if free and not one and not any(function.strict for function in self.functions):
+        if self.mode == "auto" and not self._one and not any(function.strict for function in self.functions):
             return params
         if params.grammar is not None:
             raise ApiError(
@@ -57,8 +60,7 @@ class ToolUse:
         return params.replace(grammar=Grammar.lark(self._grammar(style)))
 
     def _grammar(self, style: ToolStyle) -> str:
-        one = self.named or not self.parallel or style.one_only
-        wanted = Wanted(self.functions, self.mode == "auto", 1 if one else None)
+        wanted = Wanted(self.functions, self.mode == "auto", 1 if self._one or style.one_only else None)
         return style.format.grammar(wanted, Lark(style.special))
 
     def fault(self, style: ToolStyle, message: str) -> tuple[str, str]:
