@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from skywork_rt.server.errors import ApiError
 
-__all__ = ["parse_object"]
+__all__ = ["MOST_DEPTH", "nests_deeper", "parse_object"]
 
 _MOST_DIGITS = 40
-_MOST_DEPTH = 64
+MOST_DEPTH = 64
+"""Levels of objects and arrays in one another. The interpreter's own limit is the host program's to set."""
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -40,12 +42,26 @@ def parse_object(body: bytes) -> dict[str, Any]:
     return value
 
 
+def nests_deeper(value: Any, most: int) -> bool:
+    """Whether objects and arrays lie in one another on more than so many levels."""
+    level = [value]
+    for _ in range(most):
+        level = [item for each in level for item in _items(each)]
+    return any(isinstance(each, dict | list) for each in level)
+
+
+def _items(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
 def _refusal(message: str) -> ApiError:
     return ApiError(400, message, code="invalid_json")
 
 
 def _deep() -> ApiError:
-    return _refusal(f"The body's JSON is nested deeper than {_MOST_DEPTH} levels.")
+    return _refusal(f"The body's JSON is nested deeper than {MOST_DEPTH} levels.")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -76,7 +92,7 @@ def _int(text: str) -> int:
 
 def _check(value: Any, depth: int) -> None:
     """Refuses deep nesting and texts that UTF-8 cannot carry."""
-    if depth > _MOST_DEPTH:
+    if depth > MOST_DEPTH:
         raise _deep()
     if isinstance(value, str):
         _check_text(value)

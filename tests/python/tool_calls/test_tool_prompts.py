@@ -176,9 +176,14 @@ WRONG: list[tuple[list[dict[str, Any]], str, str]] = [
     ([{"role": "assistant", "tool_calls": [call("a", "f", "{")]}], "[0].tool_calls[0].function.arguments", "no JSON"),
     ([{"role": "assistant", "tool_calls": [call("a", "f", "1")]}], "[0].tool_calls[0].function.arguments", "object"),
     (
-        [{"role": "assistant", "tool_calls": [call("a", "f", '{"a":' * 9000)]}],
+        [{"role": "assistant", "tool_calls": [call("a", "f", '{"a":' * 65 + "1" + "}" * 65)]}],
         "[0].tool_calls[0].function.arguments",
-        "too deeply",
+        "deeper than 64 levels",
+    ),
+    (  # beyond every limit that a library of this process may have set for the interpreter
+        [{"role": "assistant", "tool_calls": [call("a", "f", '{"a":' * 100_000 + "1" + "}" * 100_000)]}],
+        "[0].tool_calls[0].function.arguments",
+        "than 64 levels$",
     ),
     (
         [{"role": "assistant", "tool_calls": [call("a", "f", '{"a": ' + "1" * 9000 + "}")]}],

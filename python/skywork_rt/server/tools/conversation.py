@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from skywork_rt.server.errors import ApiError, wrong
+from skywork_rt.server.json_body import MOST_DEPTH, nests_deeper
 from skywork_rt.server.tools.definitions import check_name
 from skywork_rt.tool_calls.format import Format
 
@@ -62,14 +63,25 @@ def _check_function(function: Any, where: str) -> None:
     check_name(function.get("name"), f"{where}.name")
     arguments = function.get("arguments")
     if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments or "{}")
-        except RecursionError:
-            raise wrong(f"{where}.arguments", "is nested too deeply to be read") from None
-        except ValueError as error:  # what Python says behind a semicolon is for its programmers
-            raise wrong(f"{where}.arguments", f"is no JSON: {str(error).partition(';')[0]}") from None
+        arguments = _read(arguments, f"{where}.arguments")
     if not isinstance(arguments, Mapping):
         raise wrong(f"{where}.arguments", "must be the text of a JSON object", "invalid_type")
+
+
+def _read(arguments: str, where: str) -> Any:
+    try:
+        value = json.loads(arguments or "{}")
+    except RecursionError:
+        raise _deep(where) from None
+    except ValueError as error:  # what Python says behind a semicolon is for its programmers
+        raise wrong(where, f"is no JSON: {str(error).partition(';')[0]}") from None
+    if nests_deeper(value, MOST_DEPTH):
+        raise _deep(where)
+    return value
+
+
+def _deep(where: str) -> ApiError:
+    return wrong(where, f"is nested deeper than {MOST_DEPTH} levels")
 
 
 def _check_result(said: Mapping[str, Any], called: set[str], where: str) -> None:

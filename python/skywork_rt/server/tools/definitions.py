@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from skywork_rt.server.errors import wrong
+from skywork_rt.server.json_body import nests_deeper
 from skywork_rt.tool_calls.function import Function
 
 __all__ = ["MOST_TOOLS", "NAME_PATTERN", "check_name", "function_of", "nested", "template_tool"]
@@ -65,17 +66,9 @@ def _schema(given: Any, where: str) -> Mapping[str, Any]:
         raise wrong(where, "must be a JSON schema, an object", "invalid_type")
     if given.get("type", "object") != "object":
         raise wrong(f"{where}.type", f"is {given['type']!r:.60}, but arguments are an object")
-    if _depth(given) > _MOST_DEPTH:
+    if nests_deeper(given, _MOST_DEPTH):
         raise wrong(where, f"is nested deeper than {_MOST_DEPTH} levels")
     size = len(json.dumps(given))
     if size > _MOST_BYTES:
         raise wrong(where, f"has {size} bytes, but may have {_MOST_BYTES}")
     return given
-
-
-def _depth(value: Any) -> int:
-    if isinstance(value, Mapping):
-        return 1 + max(map(_depth, value.values()), default=0)
-    if isinstance(value, list):
-        return 1 + max(map(_depth, value), default=0)
-    return 0
