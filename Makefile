@@ -78,11 +78,12 @@ test-long: $(VENV)/.cpp-release $(VENV)/.requirements-test-recipe $(VENV)/.insta
 	$(BIN)/python -m pytest -q -m long
 
 .PHONY: lint
-lint: $(VENV)/.requirements-dev $(VENV)/.requirements-test-recipe  ## ruff, mypy --strict, clang-format, dependencies of rooms
+lint: $(VENV)/.requirements-dev $(VENV)/.requirements-test-recipe  ## ruff, mypy --strict, clang-format, oxlint, dependencies of rooms
 	$(BIN)/python cmake/scripts/check_layers.py
 	git ls-files '*.py' '*.pyi' | xargs $(BIN)/ruff check
 	$(BIN)/python cmake/scripts/check_types.py
 	git ls-files '*.py' '*.pyi' | xargs $(BIN)/ruff format --check
+	git ls-files '*.js' | xargs $(BIN)/oxlint --deny-warnings
 	git ls-files '*.h' '*.cc' | xargs $(BIN)/clang-format --dry-run -Werror
 
 .PHONY: reference

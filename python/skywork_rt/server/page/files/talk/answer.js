@@ -63,9 +63,10 @@ function take(event, message, before) {
   return fresh;
 }
 
+const round = (value) => Math.round(value * 1e4) / 1e4;
+
 /** A token as it is stored: its name, its log-probability, and those of the likeliest ones at its place. */
 function compact(entry) {
-  const round = (value) => Math.round(value * 1e4) / 1e4;
   return [nameOf(entry), round(entry.logprob), entry.top_logprobs.map((other) => [nameOf(other), round(other.logprob)])];
 }
 

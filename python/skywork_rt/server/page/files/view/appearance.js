@@ -1,4 +1,4 @@
-/** The switch between the system's appearance, light and dark. */
+/** The switch between the system's appearance, light and dark. theme.js puts it on. */
 
 import { find } from "../dom.js";
 import { preferences } from "../store/preferences.js";
@@ -10,8 +10,7 @@ export function startAppearance() {
   const button = find("theme");
   const show = () => {
     const theme = preferences.get("theme");
-    if (theme === "system") delete document.documentElement.dataset.theme;
-    else document.documentElement.dataset.theme = theme;
+    document.dispatchEvent(new CustomEvent("appearance", { detail: theme }));
     const label = `Appearance: ${SAID[theme] ?? SAID.system}`;
     button.title = label;
     button.setAttribute("aria-label", label);

@@ -46,6 +46,8 @@ export async function askForKey(why) {
   return true;
 }
 
+const act = (label, action, more = {}) => el("button", { type: "button", on: { click: action }, ...more }, label);
+
 /** Export, import, room, delete all. */
 export async function showFiles(chat) {
   const { current } = chat;
@@ -56,7 +58,6 @@ export async function showFiles(chat) {
   room().then((found) => {
     if (found) space.textContent = `Conversations are in this browser only. They take ${megabytes(found.usage)} of the ${megabytes(found.quota)} that it allows.`;
   });
-  const act = (label, action, more = {}) => el("button", { type: "button", on: { click: action }, ...more }, label);
   file.addEventListener("change", () => takeIn(chat, file, told));
   await shown(
     "Export and import",

@@ -40,7 +40,7 @@ export class MessageView {
   }
 
   /** What a button does; with the keyboard the focus goes on to the message field, since the button does not last. */
-  then(work) {
+  acting(work) {
     return (event) => {
       work();
       if (event.detail === 0) find("input").focus();
@@ -131,8 +131,8 @@ export class MessageView {
       { class: "actions" },
       copy,
       iconButton("edit", isAnswer ? "Edit the answer" : "Edit, and ask again", () => this.edit(), { disabled: busy }),
-      isAnswer && iconButton("again", "Regenerate", this.then(() => chat.regenerate(message)), { disabled: busy }),
-      unfinished && iconButton("more", "Go on with this answer", this.then(() => chat.goOn(message)), { disabled: busy }),
+      isAnswer && iconButton("again", "Regenerate", this.acting(() => chat.regenerate(message)), { disabled: busy }),
+      unfinished && iconButton("more", "Go on with this answer", this.acting(() => chat.goOn(message)), { disabled: busy }),
     );
   }
 
@@ -141,8 +141,8 @@ export class MessageView {
     this.trouble.replaceChildren();
     clearInterval(this.countdown);
     if (!error || status === "running") return;
-    const again = el("button", { type: "button", on: { click: this.then(() => this.chat.regenerate(this.message)) } }, "Try again");
-    const more = el("button", { type: "button", on: { click: this.then(() => this.chat.goOn(this.message)) } }, "Go on");
+    const again = el("button", { type: "button", on: { click: this.acting(() => this.chat.regenerate(this.message)) } }, "Try again");
+    const more = el("button", { type: "button", on: { click: this.acting(() => this.chat.goOn(this.message)) } }, "Go on");
     this.trouble.append(
       el(
         "div",

@@ -85,7 +85,7 @@ export class Thread {
   }
 
   editLast() {
-    const last = [...this.views.values()].filter((view) => !view.isAnswer).at(-1);
+    const last = [...this.views.values()].findLast((view) => !view.isAnswer);
     if (last && !this.chat.isRunning()) last.edit();
   }
 
