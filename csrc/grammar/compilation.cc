@@ -19,7 +19,6 @@ bool Pending::Ready(std::function<void()> wake) {
         wake_ = std::move(wake);
       }
     } else {
-      given_up_ = true;
       pending_ = false;
       failed_ = Error(
           ErrorCode::kInvalidArgument,
@@ -31,7 +30,6 @@ bool Pending::Ready(std::function<void()> wake) {
   const bool goes_on = pool_->ReplaceStuck();
   const std::lock_guard<std::mutex> lock(mutex_);
   if (pending_ && !goes_on) {
-    given_up_ = true;
     pending_ = false;
     failed_ = Error(ErrorCode::kBusy, WorkPool::kAllStuck);
   }
@@ -62,17 +60,10 @@ void Pending::End(std::optional<Error> failed) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     wake.swap(wake_);
-    if (!given_up_) {
-      pending_ = false;
-      failed_ = std::move(failed);
-    }
+    pending_ = false;
+    failed_ = std::move(failed);
   }
   if (wake) wake();
-}
-
-bool Pending::GivenUp() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  return given_up_;
 }
 
 std::optional<ErrorCode> Pending::failure() const {
@@ -112,11 +103,8 @@ void Compilation::Run() {
     } else if (!matcher->ComputeMask(&first)) {
       failed = WrongAfter(0, matcher->error());
     }
-    // Nobody looks at these before End, or at all once it is given up.
-    if (!GivenUp()) {
-      matcher_ = std::move(matcher);
-      first_ = std::move(first);
-    }
+    matcher_ = std::move(matcher);  // nobody looks at these before End
+    first_ = std::move(first);
   } catch (...) {
     failed = CurrentError(ErrorCode::kInternal);
   }

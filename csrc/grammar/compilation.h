@@ -36,8 +36,7 @@ class Pending {
 
   void Order(WorkPool::Job job);          // it is asked for: `job` calls Begin and End, or is no longer wanted
   void Begin();                           // a thread is at it
-  void End(std::optional<Error> failed);  // it is there; wakes who waits
-  bool GivenUp() const;
+  void End(std::optional<Error> failed);  // it is there, even if it was given up; wakes who waits
 
  private:
   const char* const what_;
@@ -45,7 +44,6 @@ class Pending {
   WorkPool* const pool_;
   mutable std::mutex mutex_;
   bool pending_ = false;
-  bool given_up_ = false;
   std::optional<Clock::time_point> since_;
   std::optional<Error> failed_;
   std::function<void()> wake_;

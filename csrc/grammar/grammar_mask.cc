@@ -74,7 +74,7 @@ class GrammarMask::Row : public Pending, public std::enable_shared_from_this<Row
     }
     std::vector<std::uint32_t> raw;
     if (!matcher_->ComputeMask(&raw)) return WrongAfter(position, matcher_->error());
-    if (!GivenUp()) raw_ = std::move(raw);
+    raw_ = std::move(raw);
     return std::nullopt;
   }
 

@@ -178,6 +178,26 @@ TEST_F(GrammarTest, WhatTakesTooLongIsGivenUp) {
   }
 }
 
+TEST_F(GrammarTest, WhatWasGivenUpIsThereForOthersWhenItEndsAfterAll) {
+  Bounds bounds;
+  bounds.longest_job = milliseconds(20);
+  compiler(bounds);
+  PretendLibrary::Shut();
+  const auto engine = TextEngine();
+  const auto answer = [&] {
+    return engine->Submit(Constrained(GreedyRequest(Counting(5), 40), "gated", "ABC"), {})->Get().samples[0].text;
+  };
+  EXPECT_EQ(CodeOf(answer), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(CodeOf(answer), ErrorCode::kInvalidArgument) << "and takes no other thread";
+  PretendLibrary::Open();
+  std::string text;
+  for (int i = 0; i < 1000 && CodeOf([&] { text = answer(); }) != ErrorCode{}; ++i) {
+    std::this_thread::sleep_for(milliseconds(1));
+  }
+  EXPECT_EQ(text, "ABC");
+  EXPECT_EQ(compiler().stats().compiled, 1u);
+}
+
 TEST_F(GrammarTest, WhenEveryThreadIsStuckOthersAreTold) {
   Bounds bounds;
   bounds.longest_job = milliseconds(5);
