@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "skywork_rt/export.h"
 
@@ -32,6 +33,8 @@ struct RowKernels {
   double (*weighted_score)(const float* x, std::size_t n, float max, float inverse_temperature);
   /// weights[i] = exp(scores[i]) for scores of at most 0, the same bits as in `mass`.
   void (*weights)(const float* scores, std::size_t n, float* weights);
+  /// masked[i] = x[i] where bit i % 32 of allowed[i / 32] is set, else -inf.
+  void (*mask)(const float* x, const std::uint32_t* allowed, std::size_t n, float* masked);
 
   static constexpr std::size_t GroupCount(std::size_t n) { return (n + kGroupBlock - 1) / kGroupBlock * kLanes; }
 };

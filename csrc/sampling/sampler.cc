@@ -22,15 +22,8 @@ Span<float> Masked(Span<const float> logits, Span<const std::uint32_t> allowed, 
                 StrCat("a mask has ", allowed.size() * 32, " bits for ", logits.size(), " tokens"));
   }
   CheckedMax(logits, nullptr);  // a row that is damaged is refused whatever the mask hides
-  masked->assign(logits.size(), kOut);
-  for (std::size_t first = 0; first < logits.size(); first += 32) {  // most words are all zeros or all ones
-    const std::uint32_t word = allowed[first / 32];
-    if (word == 0) continue;
-    const std::size_t count = std::min<std::size_t>(32, logits.size() - first);
-    for (std::size_t i = 0; i < count; ++i) {
-      if ((word >> i & 1U) != 0) (*masked)[first + i] = logits[first + i];
-    }
-  }
+  masked->resize(logits.size());
+  Rows().mask(logits.data(), allowed.data(), logits.size(), masked->data());
   return Span<float>(*masked);
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <random>
 #include <vector>
 
 #include "sampling/rows.h"
@@ -126,6 +127,26 @@ TEST(RowKernels, SumsAgreeWithDoublePrecision) {
 }
 
 // Seeded results must not depend on the machine.
+TEST(RowKernels, MaskHidesWhatIsNotAllowed) {
+  std::mt19937 random(5);
+  for (const RowKernels* rows : All()) {
+    for (const std::size_t n : Sizes()) {
+      const std::vector<float> x = RandomRow(n, static_cast<std::uint32_t>(n));
+      std::vector<std::uint32_t> allowed((n + 31) / 32);
+      for (std::uint32_t& word : allowed) word = static_cast<std::uint32_t>(random());
+      allowed[allowed.size() / 2] = 0xFFFFFFFFU;
+      allowed[allowed.size() / 3] = 0;
+      std::vector<float> expected(n, -kInfinity);
+      for (std::size_t i = 0; i < n; ++i) {
+        if ((allowed[i / 32] >> (i % 32) & 1U) != 0) expected[i] = x[i];
+      }
+      std::vector<float> masked(n, kNan);
+      rows->mask(x.data(), allowed.data(), n, masked.data());
+      ASSERT_EQ(masked, expected) << rows->name << " " << n;
+    }
+  }
+}
+
 TEST(RowKernels, AllInstructionSetsGiveTheSameBits) {
   const RowKernels& plain = *All().front();
   for (const RowKernels* rows : All()) {
