@@ -164,8 +164,12 @@ def _raise_exception(message: str) -> NoReturn:
     raise jinja2.TemplateError(message)
 
 
+def _now() -> datetime.datetime:
+    return datetime.datetime.now()
+
+
 def _strftime_now(format: str) -> str:
-    return datetime.datetime.now().strftime(format)
+    return _now().strftime(format)
 
 
 def _to_json(

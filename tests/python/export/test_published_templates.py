@@ -27,7 +27,7 @@ def folder() -> Path:
 
 @pytest.fixture(autouse=True)
 def _always_the_same_day(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat_template, "_strftime_now", datetime.datetime(2026, 1, 2, 3, 4, 5).strftime)
+    monkeypatch.setattr(chat_template, "_now", lambda: datetime.datetime(2026, 1, 2, 3, 4, 5))
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

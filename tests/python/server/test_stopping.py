@@ -44,7 +44,7 @@ class Asking:
 
 def test_a_drain_lets_what_runs_end_and_takes_nothing_new(endless_bundle: Path, tmp_path: Path) -> None:
     with serving(tmp_path, f"m={endless_bundle}", "--drain-seconds", "30") as server:
-        whole, streamed = Asking(server, 4000), Asking(server, 4000, stream=True)
+        whole, streamed = Asking(server, 12_000), Asking(server, 12_000, stream=True)
         with httpx.Client(base_url=server.url) as kept:  # a connection from before
             assert kept.get("/health").json() == {"status": "ok"}
             server.process.send_signal(signal.SIGTERM)
@@ -59,7 +59,7 @@ def test_a_drain_lets_what_runs_end_and_takes_nothing_new(endless_bundle: Path, 
         streamed.wait()
         assert server.process.wait(20) == 0
         assert whole.status == streamed.status == 200
-        assert json.loads(whole.text)["usage"]["completion_tokens"] == 4000
+        assert json.loads(whole.text)["usage"]["completion_tokens"] == 12_000
         assert streamed.text.endswith("data: [DONE]\n\n")
         assert server.lines()[-1]["event"] == "stopped"
 

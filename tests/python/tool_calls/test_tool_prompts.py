@@ -42,7 +42,7 @@ def tiny(tiny_bundle: Path) -> Iterator[Generator]:
 
 @pytest.fixture(autouse=True)
 def _always_the_same_day(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat_template, "_strftime_now", datetime.datetime(2026, 1, 2, 3, 4, 5).strftime)
+    monkeypatch.setattr(chat_template, "_now", lambda: datetime.datetime(2026, 1, 2, 3, 4, 5))
 
 
 def turns_with(tiny: Generator, template: str, messages: list[dict[str, Any]], **options: Any) -> tuple[Turns, Any]:
