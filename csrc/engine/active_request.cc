@@ -68,6 +68,11 @@ bool ActiveRequest::MaskReady(int sample, const std::function<void()>& wake) {
   return mask == nullptr || mask->Ready(wake);
 }
 
+Span<const TokenId> ActiveRequest::Likely(int sample) {
+  LogitsMask* mask = streams_[static_cast<std::size_t>(sample)].mask.get();
+  return mask != nullptr ? mask->Likely() : Span<const TokenId>();
+}
+
 ActiveRequest::Outcome ActiveRequest::Next(int sample, Span<float> logits, SamplingScratch* scratch) {
   const Choice choice = Choose(sample, logits, scratch);
   return Take(sample, choice.token, choice.logprobs);

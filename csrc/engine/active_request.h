@@ -28,6 +28,7 @@ class ActiveRequest {
 
   internal::RequestState& state() { return *state_; }
   bool uses_beams() const { return beams_.has_value(); }
+  bool has_masks() const { return state_->request().mask != nullptr; }
   /// Samples still running; beams count as one.
   int unfinished() const { return unfinished_; }
 
@@ -40,6 +41,8 @@ class ActiveRequest {
   };
   /// Whether the sample's mask, if it has one, is ready for Next. If not, `wake` is called when it is.
   bool MaskReady(int sample, const std::function<void()>& wake);
+  /// What the sample's mask, if it has one, says will probably come next.
+  Span<const TokenId> Likely(int sample);
   /// Chooses the next token of a sample, whose mask is ready, and delivers it. The logits are unchanged on return.
   Outcome Next(int sample, Span<float> logits, SamplingScratch* scratch);
 

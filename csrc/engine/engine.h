@@ -16,6 +16,7 @@
 #include "backend/backend.h"
 #include "decode/proposer.h"
 #include "engine/active_request.h"
+#include "engine/guess_budget.h"
 #include "engine/request_check.h"
 #include "engine/request_state.h"
 #include "engine/row_chooser.h"
@@ -98,6 +99,12 @@ class Engine {
     std::size_t first_logit = 0;             // index of the chunk's first row in logits_
     std::optional<std::size_t> chosen = {};  // the row of chooser_ that has its token
   };
+  /// Which of `guesses_` come behind a row, if they are worth computing.
+  struct RowGuess {
+    Sequence* sequence = nullptr;
+    std::size_t first = 0;
+    std::size_t count = 0;
+  };
   /// A decoding row whose logits are there and whose mask is not: it sits steps out until then.
   struct HeldRow {
     RequestId id = 0;
@@ -156,7 +163,7 @@ class Engine {
   std::size_t DecodeTokens() const;
   std::size_t PromptTokens();
   void GuessAhead();
-  void Guess(Sequence* sequence, std::size_t most);
+  void Guess(Sequence* sequence, ActiveRequest* request);
   void ResumeHeld();
   void WaitForMasks();
   void RunForward(Span<const PlannedChunk> chunks);
@@ -230,6 +237,7 @@ class Engine {
   bool computing_ = false;  // the backend is in Forward: nothing else of it may be called
   internal::RequestState::Clock::time_point forward_began_;
   StepBudget budget_;
+  GuessBudget guess_budget_;
   StepSize step_;
   Watch watch_{this};
   bool wait_for_room_ = false;  // the backend had none: admit nothing before a row leaves
@@ -242,7 +250,9 @@ class Engine {
   RowChooser chooser_;
   std::vector<SeqId> to_close_;
   std::vector<HeldRow> held_;
+  std::vector<TokenId> guess_;  // of one row
   std::vector<TokenId> guesses_;
+  std::vector<RowGuess> guessing_;
   const std::function<void()> wake_ = [link = link_] { link->Wake(); };
   std::shared_ptr<Proposer> proposer_;  // nullptr: no guesses
   Stats now_;                           // counters of the engine thread, published to stats_

@@ -58,7 +58,9 @@ void Engine::ComputeStep() {
   for (const PlannedChunk& chunk : plan_.prefill) tokens += chunk.count;
   step_.prompt_tokens = tokens - step_.decode_tokens;
   RunPlan();
-  if (step_.whole) budget_.Learn(step_.decode_tokens, step_.prompt_tokens, step_.seconds);
+  if (!step_.whole) return;
+  budget_.Learn(step_.decode_tokens, step_.prompt_tokens, step_.seconds);
+  if (step_.prompt_tokens == 0) guess_budget_.LearnTime(step_.decode_tokens, step_.seconds);
 }
 
 void Engine::PlanStep() {
@@ -118,29 +120,44 @@ void Engine::CutKept(const Cut& cut) {
   CloseSequences();
 }
 
-// Guesses of every sequence that decodes by samples. They need a backend that takes chunks of any length side by side
-// and that forgets what was wrong.
+// Guesses of every sequence that decodes by samples, or of none. They need a backend that takes chunks of any length
+// side by side and that forgets what was wrong.
 void Engine::GuessAhead() {
-  if (proposer_ == nullptr || !traits_.mixed_steps) return;
+  if (!traits_.mixed_steps) return;
+  const std::size_t certain = DecodeTokens();
+  guessing_.clear();
+  guesses_.clear();
   for (const auto& group : scheduler_.running()) {
-    if (group->reading_prompt || entries_.at(group->ticket.id).active->uses_beams()) continue;
+    if (group->reading_prompt) continue;
+    ActiveRequest* request = entries_.at(group->ticket.id).active.get();
+    if (request->uses_beams() || (proposer_ == nullptr && !request->has_masks())) continue;
     for (const auto& row : group->rows) {
-      if (row == nullptr) continue;
-      const std::size_t most = std::min(config_.most_guesses, scheduler_.MostGuesses(*row));
-      if (most != 0) Guess(row.get(), most);
+      if (row != nullptr) Guess(row.get(), request);
     }
+  }
+  if (guessing_.empty() || !guess_budget_.Pays(certain, guesses_.size())) return;
+  for (const RowGuess& row : guessing_) {
+    scheduler_.Guess(row.sequence, Span<const TokenId>(guesses_.data() + row.first, row.count));
   }
 }
 
-// A proposer that fails has guessed nothing.
-void Engine::Guess(Sequence* sequence, std::size_t most) {
+// A mask knows more than a proposer. Who fails has guessed nothing.
+void Engine::Guess(Sequence* sequence, ActiveRequest* request) {
+  const std::size_t most = std::min(config_.most_guesses, scheduler_.MostGuesses(*sequence));
+  if (most == 0) return;
   try {
-    guesses_.clear();
-    proposer_->Propose(Span<const TokenId>(sequence->tokens), most, &guesses_);
+    const Span<const TokenId> likely = request->Likely(sequence->row);
+    guess_.assign(likely.begin(), likely.end());
+    if (likely.empty() && proposer_ != nullptr) {
+      proposer_->Propose(Span<const TokenId>(sequence->tokens), most, &guess_);
+    }
     const auto known = [&](TokenId token) { return token >= 0 && token < model_.vocab_size; };
-    guesses_.erase(std::find_if_not(guesses_.begin(), guesses_.end(), known), guesses_.end());
-    guesses_.resize(std::min(guesses_.size(), most));
-    scheduler_.Guess(sequence, Span<const TokenId>(guesses_));
+    guess_.erase(std::find_if_not(guess_.begin(), guess_.end(), known), guess_.end());
+    guess_.resize(std::min(guess_.size(), most));
+    if (guess_.empty()) return;
+    const std::size_t first = guesses_.size();
+    guesses_.insert(guesses_.end(), guess_.begin(), guess_.end());
+    guessing_.push_back({sequence, first, guess_.size()});
   } catch (...) {
     LogText(LogLevel::kWarning, "no guesses for request ", sequence->owner, ": ",
             CurrentError(ErrorCode::kInternal).what());
@@ -351,6 +368,7 @@ void Engine::StepSample(Group* group, ActiveRequest* request, int row, Span<floa
     const bool guessed = right < guesses.size() && guesses[right] == outcome.token;
     if (outcome.finished || !guessed || !request->MaskReady(row, wake_)) break;
   }
+  guess_budget_.LearnRight(guesses.size(), right);
   Settle(sequence, right);
   if (!outcome.finished) {
     scheduler_.Append(sequence, outcome.token);

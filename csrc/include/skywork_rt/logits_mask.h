@@ -27,6 +27,11 @@ class SKYWORK_RT_API LogitsMask {
   virtual Span<const std::uint32_t> Allowed() = 0;
   /// `token` was chosen.
   virtual void Accept(TokenId token) = 0;
+  /// Tokens that will probably come after those that were accepted, one behind the other. Where the backend allows it,
+  /// the engine computes with them ahead, so that one step may yield several tokens; what comes is chosen as ever, so
+  /// this changes how fast an output comes and never what it is. Worth it where Ready says yes at once as long as they
+  /// are what is accepted. Valid until Accept.
+  virtual Span<const TokenId> Likely() { return {}; }
   /// Another one in the same state, for another sample of the request.
   virtual std::unique_ptr<LogitsMask> Fork() const = 0;
 };

@@ -90,9 +90,14 @@ class FunctionMask final : public LogitsMask {
 
   void Accept(TokenId /*token*/) override { ++position_; }
 
+  Span<const TokenId> Likely() override { return Span<const TokenId>(likely_); }
+  /// What Likely says, at all positions.
+  void set_likely(std::vector<TokenId> likely) { likely_ = std::move(likely); }
+
   std::unique_ptr<LogitsMask> Fork() const override {
     auto fork = std::make_unique<FunctionMask>(allowed_, gate_, vocab_size_);
     fork->position_ = position_;
+    fork->likely_ = likely_;
     return fork;
   }
 
@@ -102,6 +107,7 @@ class FunctionMask final : public LogitsMask {
   const int vocab_size_;
   std::size_t position_ = 0;
   std::vector<std::uint32_t> bits_;
+  std::vector<TokenId> likely_;
 };
 
 }  // namespace skywork_rt
