@@ -1,11 +1,8 @@
 #include "bindings/grammar.h"
 
-#include <pybind11/stl.h>
-
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
-#include <map>
 
 #include "grammar/llguidance.h"
 #include "skywork_rt/model_spec.h"
@@ -19,20 +16,11 @@ using grammar::GrammarCompiler;
 
 std::shared_ptr<GrammarCompiler> MakeCompiler(const std::string& library, const std::string& vocabulary,
                                               const ModelSpec& model, double longest_seconds, std::size_t kept,
-                                              const std::map<std::string, std::size_t>& limits) {
+                                              std::size_t most_ahead) {
   grammar::Bounds bounds;
   bounds.longest_job = std::chrono::milliseconds(static_cast<std::int64_t>(longest_seconds * 1e3));
   bounds.kept = kept;
-  const auto limit = [&](const char* name, auto* target) {
-    const auto found = limits.find(name);
-    if (found != limits.end()) *target = found->second;
-  };
-  limit("max_items_in_row", &bounds.limits.max_items_in_row);
-  limit("initial_lexer_fuel", &bounds.limits.initial_lexer_fuel);
-  limit("step_lexer_fuel", &bounds.limits.step_lexer_fuel);
-  limit("step_max_items", &bounds.limits.step_max_items);
-  limit("max_lexer_states", &bounds.limits.max_lexer_states);
-  limit("max_grammar_size", &bounds.limits.max_grammar_size);
+  bounds.most_ahead = most_ahead;
   const py::gil_scoped_release release;
   auto tokens = std::make_shared<const Vocabulary>(Vocabulary::Load(std::filesystem::path(vocabulary)));
   return std::make_shared<GrammarCompiler>(grammar::LoadLlguidance(library), std::move(tokens), model, bounds);
@@ -50,6 +38,8 @@ py::dict StatsOf(const GrammarCompiler& compiler) {
   values["mask_p50_seconds"] = stats.mask_p50;
   values["mask_p99_seconds"] = stats.mask_p99;
   values["waits"] = stats.waits;
+  values["guessed"] = stats.guessed;
+  values["right"] = stats.right;
   return values;
 }
 
@@ -59,7 +49,7 @@ void BindGrammar(py::module_& module) {
   py::class_<GrammarCompiler, std::shared_ptr<GrammarCompiler>>(
       module, "GrammarCompiler", "Makes the masks of grammars for one model, through llguidance.")
       .def(py::init(&MakeCompiler), py::arg("library"), py::arg("vocabulary"), py::arg("model"), py::kw_only(),
-           py::arg("longest_seconds"), py::arg("kept"), py::arg("limits") = std::map<std::string, std::size_t>(),
+           py::arg("longest_seconds"), py::arg("kept"), py::arg("most_ahead"),
            "`library`: path of llguidance's extension module. `vocabulary`: path of a vocab.bin.")
       .def("compiled", &GrammarCompiler::IsCompiled, py::arg("type"), py::arg("text"),
            py::call_guard<py::gil_scoped_release>(),

@@ -81,7 +81,8 @@ Compilation::Compilation(std::shared_ptr<Workshop> workshop, std::string type, s
     : Pending("compiling the grammar", workshop.get(), &workshop->compilers()),
       workshop_(std::move(workshop)),
       type_(std::move(type)),
-      text_(std::move(text)) {}
+      text_(std::move(text)),
+      habits_(workshop_->tokens().rows()) {}
 
 void Compilation::Start() {
   Order([self = shared_from_this()] {
@@ -96,7 +97,7 @@ void Compilation::Run() {
   try {
     std::unique_ptr<Matcher> matcher = workshop_->Compile(type_, text_);
     const std::string wrong = matcher->error();
-    std::vector<std::uint32_t> first;
+    RawMask first;
     if (!wrong.empty()) {
       failed = Error(ErrorCode::kInvalidArgument,
                      StrCat("the grammar (", type_, ") is wrong or not supported: ", wrong.substr(0, 2000)));

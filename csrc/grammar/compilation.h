@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "grammar/lookahead.h"
 #include "grammar/workshop.h"
 #include "skywork_rt/error.h"
 
@@ -59,9 +60,11 @@ class Compilation : public Pending, public std::enable_shared_from_this<Compilat
 
   // When it is Ready and Check has not thrown.
 
-  /// What may come first: one bit an id of the token table.
-  const std::vector<std::uint32_t>& first() const { return first_; }
+  /// What may come first.
+  const RawMask& first() const { return first_; }
   std::unique_ptr<Matcher> NewMatcher() const;
+  /// Of all outputs of the grammar.
+  Habits& habits() { return habits_; }
 
   const std::shared_ptr<Workshop>& workshop() const { return workshop_; }
 
@@ -73,7 +76,8 @@ class Compilation : public Pending, public std::enable_shared_from_this<Compilat
   const std::string text_;
   mutable std::mutex matcher_mutex_;
   std::unique_ptr<Matcher> matcher_;
-  std::vector<std::uint32_t> first_;
+  RawMask first_;
+  Habits habits_;
 };
 
 }  // namespace skywork_rt::grammar

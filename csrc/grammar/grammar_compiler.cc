@@ -127,6 +127,8 @@ GrammarStats GrammarCompiler::stats() const {
   stats.mask_p50 = workshop_->masks.Quantile(0.5);
   stats.mask_p99 = workshop_->masks.Quantile(0.99);
   stats.waits = workshop_->waits;
+  stats.guessed = workshop_->guessed;
+  stats.right = workshop_->right;
   return stats;
 }
 

@@ -30,7 +30,9 @@ struct GrammarStats {
   double mask_seconds = 0.0;
   double mask_p50 = 0.0;  // seconds, to a quarter
   double mask_p99 = 0.0;
-  std::uint64_t waits = 0;  // masks that were not there when their row needed them, so that it sat steps out
+  std::uint64_t waits = 0;    // masks that were not there when their row needed them, so that it sat steps out
+  std::uint64_t guessed = 0;  // tokens whose masks were made ahead, since they would probably come
+  std::uint64_t right = 0;    // those of them that came
 };
 
 /// Makes masks of grammars, for requests to one model. Any thread may call it. Masks keep what they need of it alive.

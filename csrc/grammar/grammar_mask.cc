@@ -47,8 +47,10 @@ class GrammarMask::Row : public Pending, public std::enable_shared_from_this<Row
     });
   }
 
-  /// What may come next, when it is Ready and Check has not thrown.
-  const std::vector<std::uint32_t>& raw() const { return raw_; }
+  /// What may come next, and what probably comes: when it is Ready and Check has not thrown.
+  const Ahead& ahead() const { return ahead_; }
+  /// Whether `ahead` is there.
+  bool Done() const { return !pending() && !failure().has_value(); }
 
   /// Its mask is gone: what has not begun need not.
   void Drop() { unwanted_ = true; }
@@ -57,32 +59,49 @@ class GrammarMask::Row : public Pending, public std::enable_shared_from_this<Row
   void Run(const std::vector<TokenId>& tokens, std::size_t position) {
     Begin();
     std::optional<Error> failed;
-    const auto began = Clock::now();
     try {
       failed = Move(tokens, position);
     } catch (...) {
       failed = CurrentError(ErrorCode::kInternal);
     }
-    compilation_->workshop()->masks.Add(Clock::now() - began);
     End(std::move(failed));
   }
 
   std::optional<Error> Move(const std::vector<TokenId>& tokens, std::size_t position) {
-    if (matcher_ == nullptr) matcher_ = compilation_->NewMatcher();
-    for (const TokenId token : tokens) {
-      if (!matcher_->Consume(token)) return WrongAfter(position, matcher_->error());
-    }
-    std::vector<std::uint32_t> raw;
-    if (!matcher_->ComputeMask(&raw)) return WrongAfter(position, matcher_->error());
-    raw_ = std::move(raw);
+    Workshop* workshop = compilation_->workshop().get();
+    const auto began = Clock::now();
+    Learn(tokens);
+    Ahead ahead;
+    if (!Consume(tokens) || !matcher_->ComputeMask(&ahead.mask)) return WrongAfter(position, matcher_->error());
+    workshop->masks.Add(Clock::now() - began);
+    const AheadBounds bounds{workshop->bounds().most_ahead, began + workshop->bounds().longest_ahead};
+    if (!LookAhead(&compilation_->habits(), bounds, matcher_.get(), &workshop->masks, &ahead)) matcher_ = nullptr;
+    workshop->guessed += ahead.tokens.size();
+    ahead_ = std::move(ahead);
     return std::nullopt;
+  }
+
+  // The tokens are those that were guessed, as far as they came, and what came then.
+  void Learn(const std::vector<TokenId>& tokens) {
+    for (std::size_t i = 0; i < tokens.size() && i <= ahead_.tokens.size(); ++i) {
+      compilation_->habits().Learn(consumed_.empty() && i == 0 ? compilation_->first() : ahead_.behind(i), tokens[i]);
+    }
+  }
+
+  bool Consume(const std::vector<TokenId>& tokens) {
+    const std::size_t known = matcher_ != nullptr ? consumed_.size() : 0;
+    if (matcher_ == nullptr) matcher_ = compilation_->NewMatcher();
+    consumed_.insert(consumed_.end(), tokens.begin(), tokens.end());
+    return std::all_of(consumed_.begin() + static_cast<std::ptrdiff_t>(known), consumed_.end(),
+                       [&](TokenId token) { return matcher_->Consume(token); });
   }
 
   const std::shared_ptr<Compilation> compilation_;
   std::atomic<bool> unwanted_{false};
   // Between Order and End the jobs', otherwise the mask's.
-  std::unique_ptr<Matcher> matcher_;
-  std::vector<std::uint32_t> raw_;
+  std::unique_ptr<Matcher> matcher_;  // nullptr: one that has consumed nothing, or no use any more
+  std::vector<TokenId> consumed_;
+  Ahead ahead_;
 };
 
 GrammarMask::GrammarMask(std::shared_ptr<Compilation> compilation, std::shared_ptr<const MaskTerms> terms,
@@ -103,7 +122,7 @@ Span<const std::uint32_t> GrammarMask::Allowed() {
   } else {
     compilation_->Check();
   }
-  const std::vector<std::uint32_t>& raw = row_ != nullptr ? row_->raw() : compilation_->first();
+  const RawMask& raw = row_ != nullptr ? row_->ahead().behind(taken_) : compilation_->first();
   const TokenTable& tokens = compilation_->workshop()->tokens();
   const std::size_t rows = tokens.rows();
   bits_.assign(raw.begin(), raw.begin() + static_cast<std::ptrdiff_t>((rows + 31) / 32));
@@ -118,7 +137,7 @@ Span<const std::uint32_t> GrammarMask::Allowed() {
 }
 
 // Where the text loses a leading space, a piece that has one counts as what is left of it.
-void GrammarMask::AllowTwins(const std::vector<std::uint32_t>& raw) {
+void GrammarMask::AllowTwins(const RawMask& raw) {
   for (const TokenTable::Twin& twin : compilation_->workshop()->tokens().twins()) {
     Clear(&bits_, twin.id);
     if (twin.stripped >= 0 && Has(raw, twin.stripped)) Set(&bits_, twin.id);
@@ -153,14 +172,29 @@ void GrammarMask::Accept(TokenId token) {
   }
 }
 
+// What was guessed is not told to the matcher before something else comes: its masks are there.
 void GrammarMask::Follow(TokenId token) {
   history_.push_back(token);
-  std::vector<TokenId> tokens{token};
   if (row_ == nullptr) {
     row_ = std::make_shared<Row>(compilation_);
-    tokens = history_;
+  } else if (taken_ < row_->ahead().tokens.size() && row_->ahead().tokens[taken_] == token) {
+    ++taken_;
+    ++compilation_->workshop()->right;
+    return;
   }
-  row_->Advance(std::move(tokens), history_.size());
+  Advance();
+}
+
+void GrammarMask::Advance() {
+  row_->Advance({history_.begin() + static_cast<std::ptrdiff_t>(told_), history_.end()}, history_.size());
+  told_ = history_.size();
+  taken_ = 0;
+}
+
+Span<const TokenId> GrammarMask::Likely() {
+  if (row_ == nullptr || text_.strips_next() || !row_->Done()) return {};
+  const std::vector<TokenId>& tokens = row_->ahead().tokens;
+  return {tokens.data() + taken_, tokens.size() - taken_};
 }
 
 std::unique_ptr<LogitsMask> GrammarMask::Fork() const {
@@ -168,7 +202,7 @@ std::unique_ptr<LogitsMask> GrammarMask::Fork() const {
   if (history_.empty()) return fork;
   fork->history_ = history_;
   fork->row_ = std::make_shared<Row>(compilation_);
-  fork->row_->Advance(history_, history_.size());
+  fork->Advance();
   return fork;
 }
 

@@ -33,21 +33,25 @@ class GrammarMask final : public LogitsMask {
   bool Ready(std::function<void()> wake) override;
   Span<const std::uint32_t> Allowed() override;
   void Accept(TokenId token) override;
+  Span<const TokenId> Likely() override;
   std::unique_ptr<LogitsMask> Fork() const override;
 
  private:
   class Row;
 
   void Follow(TokenId token);
+  void Advance();
   void AllowEnds();
   void ForbidEnds();
-  void AllowTwins(const std::vector<std::uint32_t>& raw);
+  void AllowTwins(const RawMask& raw);
 
   const std::shared_ptr<Compilation> compilation_;
   const std::shared_ptr<const MaskTerms> terms_;
   IncrementalDecoder text_;
   std::shared_ptr<Row> row_;         // nullptr: nothing was accepted yet
-  std::vector<TokenId> history_;     // as the grammar was given them
+  std::vector<TokenId> history_;     // as the grammar is given them
+  std::size_t told_ = 0;             // how many of them the row was told
+  std::size_t taken_ = 0;            // how many of its guesses came since then
   std::vector<std::uint32_t> bits_;  // what Allowed gave
 };
 

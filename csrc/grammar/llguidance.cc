@@ -56,6 +56,7 @@ std::shared_ptr<const LlguidanceFunctions> LoadLlguidance(const std::string& pat
   Find(library, path, "llg_matcher_get_mask_byte_size", &functions->get_mask_byte_size);
   Find(library, path, "llg_matcher_compute_mask_into", &functions->compute_mask_into);
   Find(library, path, "llg_matcher_consume_token", &functions->consume_token);
+  Find(library, path, "llg_matcher_rollback", &functions->rollback);
   return functions;
 }
 

@@ -68,6 +68,7 @@ struct LlguidanceFunctions {
   std::size_t (*get_mask_byte_size)(const LlgMatcher*) = nullptr;
   std::int32_t (*compute_mask_into)(LlgMatcher*, std::uint32_t* mask, std::size_t bytes) = nullptr;
   std::int32_t (*consume_token)(LlgMatcher*, std::uint32_t token) = nullptr;
+  std::int32_t (*rollback)(LlgMatcher*, std::size_t tokens) = nullptr;
 };
 
 /// Looks the functions up in the shared library at `path`, which Python has loaded as a module; it is loaded here if

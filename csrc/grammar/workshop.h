@@ -31,6 +31,9 @@ struct Bounds {
   /// Grammars that may wait when one more is to be compiled ahead, as a server does it for each; more are refused. A
   /// list of requests in a program is as long as it is.
   std::size_t most_pending = 256;
+  /// Tokens that are guessed behind one place (LogitsMask::Likely), and how long a mask may take with their masks.
+  std::size_t most_ahead = 4;
+  std::chrono::steady_clock::duration longest_ahead = std::chrono::microseconds(500);
   LlgParserLimits limits;
 };
 
@@ -53,6 +56,8 @@ class Matcher {
   std::string error() const;
   /// false: wrong.
   bool Consume(TokenId token) { return library_->consume_token(matcher_, static_cast<std::uint32_t>(token)) == 0; }
+  /// As if the last `tokens` had not been consumed. false: wrong.
+  bool Rollback(std::size_t tokens) { return library_->rollback(matcher_, tokens) == 0; }
   /// One bit an id of the token table. false: wrong.
   bool ComputeMask(std::vector<std::uint32_t>* mask);
 
@@ -81,9 +86,11 @@ class Workshop {
 
   WorkTimes compiling;
   WorkTimes masks;
-  std::atomic<std::uint64_t> failed{0};  // grammars that do not compile
-  std::atomic<std::uint64_t> reused{0};  // requests whose grammar was compiled before
-  std::atomic<std::uint64_t> waits{0};   // masks that were not there when their row needed them
+  std::atomic<std::uint64_t> failed{0};   // grammars that do not compile
+  std::atomic<std::uint64_t> reused{0};   // requests whose grammar was compiled before
+  std::atomic<std::uint64_t> waits{0};    // masks that were not there when their row needed them
+  std::atomic<std::uint64_t> guessed{0};  // tokens whose masks were made ahead
+  std::atomic<std::uint64_t> right{0};    // those of them that came
 
  private:
   const std::shared_ptr<const LlguidanceFunctions> library_;

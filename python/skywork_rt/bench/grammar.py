@@ -48,6 +48,8 @@ class _Case:
     """Engine seconds a token of choosing, its mask included."""
     waits: list[float] = field(default_factory=list)
     """Times a hundred tokens that a row sat a step out."""
+    saved: list[float] = field(default_factory=list)
+    """Steps that guesses saved, a hundred tokens."""
 
 
 def measure_grammars(
@@ -70,6 +72,7 @@ def measure_grammars(
         made.append(make_row(runtime, "none", 0.0, f"{case.name}_choosing_us", "us", case.choosing))
         if case.grammar is not None:
             made.append(make_row(runtime, "none", 0.0, f"{case.name}_waits_per_100_tokens", "1", case.waits))
+            made.append(make_row(runtime, "none", 0.0, f"{case.name}_saved_steps_per_100_tokens", "1", case.saved))
             made.append(make_row(runtime, "none", 0.0, f"{case.name}_compile_ms", "ms", [compile_ms[case.name]]))
     for share in ("p50", "p99"):
         made.append(make_row(runtime, "none", 0.0, f"mask_{share}_us", "us", [1e6 * stats[f"mask_{share}_seconds"]]))
@@ -106,6 +109,7 @@ def _run(generator: Generator, case: _Case, rows: int, tokens: int) -> None:
     case.rates.append(made / seconds)
     case.choosing.append(1e6 * (after["sampling_seconds"] - before["sampling_seconds"]) / made)
     case.waits.append(100 * (generator.grammar_stats()["waits"] - waited) / made)
+    case.saved.append(100 * max(0.0, 1 - rows * (after["steps"] - before["steps"]) / made))
 
 
 def _sentences(rows: list[Row], runtime: str) -> Iterator[str]:

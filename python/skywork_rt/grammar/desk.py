@@ -20,10 +20,11 @@ GrammarOrder = tuple[_core.GrammarCompiler, str, str]
 
 _LONGEST_SECONDS = 10.0
 _KEPT = 64
+_MOST_AHEAD = 4
 
 _STATS = (
     "compiled", "failed", "reused", "compile_seconds", "masks", "mask_seconds", "mask_p50_seconds", "mask_p99_seconds",
-    "waits",
+    "waits", "guessed", "right",
 )  # fmt: skip
 
 _library_text = lru_cache(maxsize=64)(library_text)
@@ -71,5 +72,10 @@ class GrammarDesk:
         with needs_extra("grammar"):
             from llguidance import _lib
         return _core.GrammarCompiler(
-            str(_lib.__file__), path, self._model, longest_seconds=_LONGEST_SECONDS, kept=_KEPT
+            str(_lib.__file__),
+            path,
+            self._model,
+            longest_seconds=_LONGEST_SECONDS,
+            kept=_KEPT,
+            most_ahead=_MOST_AHEAD,
         )

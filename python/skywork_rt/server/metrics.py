@@ -111,9 +111,11 @@ _GRAMMARS = (
     ("grammar_compilations", "Grammars compiled, those that failed included.", "compiled"),
     ("grammar_compilations_failed", "Grammars that were wrong, or took too long.", "failed"),
     ("grammar_compile_seconds", "Seconds of compiling, on threads of its own.", "compile_seconds"),
-    ("grammar_masks", "Masks filled: a token of a constrained answer each.", "masks"),
+    ("grammar_masks", "Masks filled: one a token of a constrained answer, and one a guess that did not come.", "masks"),
     ("grammar_mask_seconds", "Seconds of filling them, on threads of its own.", "mask_seconds"),
     ("grammar_waits", "Masks that were not there when their row needed them, so that it sat steps out.", "waits"),
+    ("grammar_tokens_guessed", "Tokens that a grammar made probable, whose masks were filled ahead.", "guessed"),
+    ("grammar_tokens_guessed_right", "Those of them that came: each saved a step.", "right"),
 )
 
 

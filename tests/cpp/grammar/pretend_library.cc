@@ -19,7 +19,8 @@ struct LlgMatcher {
   std::string type;
   std::string text;
   std::string error;
-  std::size_t place = 0;  // in text
+  std::size_t place = 0;            // in text
+  std::vector<std::size_t> places;  // before each token
 };
 
 }  // namespace skywork_rt::grammar
@@ -68,7 +69,7 @@ LlgMatcher* NewMatcher(const LlgConstraintInit* init, const char* type, const ch
   if (std::string(type) == "gated") WaitForGate();
   ++compiled;
   ++alive;
-  return new LlgMatcher{init->tokenizer, type, text, std::string(type) == "wrong" ? text : "", 0};
+  return new LlgMatcher{init->tokenizer, type, text, std::string(type) == "wrong" ? text : "", 0, {}};
 }
 
 LlgMatcher* CloneMatcher(const LlgMatcher* matcher) {
@@ -97,6 +98,11 @@ std::size_t Next(const LlgMatcher& matcher) {
   return matcher.place + (matcher.place < matcher.text.size() && matcher.text[matcher.place] == '|' ? 1 : 0);
 }
 
+bool Fits(const LlgMatcher& matcher, const std::string& token) {
+  if (matcher.text.compare(Next(matcher), token.size(), token) == 0) return true;
+  return matcher.type == "hidden" && token == "#" && Next(matcher) < matcher.text.size();
+}
+
 std::int32_t ComputeMask(LlgMatcher* matcher, std::uint32_t* mask, std::size_t bytes) {
   if (matcher->type == "stuck" && matcher->place > 0) WaitForGate();
   std::fill(mask, mask + bytes / 4, 0);
@@ -110,7 +116,7 @@ std::int32_t ComputeMask(LlgMatcher* matcher, std::uint32_t* mask, std::size_t b
     const std::string& token = tokens[id];
     if (id == matcher->tokenizer->end) {
       if (MayEnd(*matcher)) allow(id);
-    } else if (!token.empty() && matcher->text.compare(Next(*matcher), token.size(), token) == 0) {
+    } else if (!token.empty() && Fits(*matcher, token)) {
       allow(id);
     }
   }
@@ -120,7 +126,15 @@ std::int32_t ComputeMask(LlgMatcher* matcher, std::uint32_t* mask, std::size_t b
 }
 
 std::int32_t Consume(LlgMatcher* matcher, std::uint32_t token) {
+  matcher->places.push_back(matcher->place);
   matcher->place = Next(*matcher) + matcher->tokenizer->tokens[token].size();
+  return 0;
+}
+
+std::int32_t Rollback(LlgMatcher* matcher, std::size_t tokens) {
+  if (!matcher->error.empty() || tokens > matcher->places.size()) return -1;
+  matcher->place = matcher->places[matcher->places.size() - tokens];
+  matcher->places.resize(matcher->places.size() - tokens);
   return 0;
 }
 
@@ -151,6 +165,7 @@ std::shared_ptr<const grammar::LlguidanceFunctions> PretendLibrary::functions() 
   functions->get_mask_byte_size = MaskBytes;
   functions->compute_mask_into = ComputeMask;
   functions->consume_token = Consume;
+  functions->rollback = Rollback;
   return functions;
 }
 

@@ -18,6 +18,7 @@ namespace skywork_rt::testing {
 ///     wrong   does not compile: the text is the error
 ///     gated   compiles when `Open` is called
 ///     stuck   each mask behind the first one is there when `Open` is called
+///     hidden  at once, and each byte may be a # instead
 class PretendLibrary {
  public:
   PretendLibrary();
