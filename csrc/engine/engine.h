@@ -37,7 +37,7 @@ struct EngineConfig {
   /// Static batches (Traits::static_batch): how long the first request of an idle engine waits for more that begin with
   /// it; whoever comes later waits for all of the batch.
   std::chrono::milliseconds gather{10};
-  std::size_t most_guesses = 4;  // of the proposer, a sequence and step
+  std::size_t most_guesses = 4;  // of the proposer or a mask, a sequence and step
   /// What the engine's thread looks at for deadlines and for how long a step takes.
   std::function<std::chrono::steady_clock::time_point()> clock = &std::chrono::steady_clock::now;
 #ifdef NDEBUG

@@ -95,8 +95,12 @@ void Engine::RunPlan() {
   if (!plan_.prefill.empty()) RunForward(Span<const PlannedChunk>(plan_.prefill));
 }
 
-// Kept blocks go for what the step takes, and where they do not suffice, running requests.
+// Kept blocks go for what the step takes, and where they do not suffice, guesses and then running requests.
 void Engine::MakeRoom() {
+  if (!guessing_.empty() && !scheduler_.StepFits(plan_)) {
+    for (const RowGuess& row : guessing_) scheduler_.SettleGuesses(row.sequence, 0);
+    PlanStep();
+  }
   while (!scheduler_.StepFits(plan_)) {
     Preempt(scheduler_.Victim());
     PlanStep();
@@ -121,12 +125,12 @@ void Engine::CutKept(const Cut& cut) {
 }
 
 // Guesses of every sequence that decodes by samples, or of none. They need a backend that takes chunks of any length
-// side by side and that forgets what was wrong.
+// side by side, to whose results it is all the same how tokens are cut into chunks, and that forgets what was wrong.
 void Engine::GuessAhead() {
-  if (!traits_.mixed_steps) return;
-  const std::size_t certain = DecodeTokens();
   guessing_.clear();
   guesses_.clear();
+  if (!traits_.mixed_steps || !traits_.bitwise) return;
+  const std::size_t certain = DecodeTokens();
   for (const auto& group : scheduler_.running()) {
     if (group->reading_prompt) continue;
     ActiveRequest* request = entries_.at(group->ticket.id).active.get();
@@ -135,7 +139,7 @@ void Engine::GuessAhead() {
       if (row != nullptr) Guess(row.get(), request);
     }
   }
-  if (guessing_.empty() || !guess_budget_.Pays(certain, guesses_.size())) return;
+  if (!guess_budget_.Pays(certain, guesses_.size())) guessing_.clear();
   for (const RowGuess& row : guessing_) {
     scheduler_.Guess(row.sequence, Span<const TokenId>(guesses_.data() + row.first, row.count));
   }

@@ -6,8 +6,8 @@ bool GuessBudget::Pays(std::size_t certain, std::size_t guesses) {
   if (certain == 0 || guesses == 0 || certain + guesses > kMostTokens) return false;
   const std::optional<double> alone = seconds_[certain];
   const std::optional<double> cost = alone.has_value() ? CostOfOneMore(certain, certain + guesses) : std::nullopt;
-  if (!cost.has_value()) return true;
-  return *cost * static_cast<double>(certain) <= right_ * *alone || ++refused_ % kTryEvery == 0;
+  const bool pays = !cost.has_value() || *cost * static_cast<double>(certain) <= right_ * *alone;
+  return (++asked_ % kTryEvery == 0) != pays;
 }
 
 // By the step of about so many tokens that was measured.

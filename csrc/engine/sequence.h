@@ -32,7 +32,7 @@ struct Sequence {
   RequestId owner = 0;          // 0: kept for prefix reuse only
   int row = 0;                  // which of its request's sequences, row 0 reads the prompt
   std::vector<TokenId> tokens;  // prompt and output, then guesses
-  std::size_t guesses = 0;      // how many of them, the last ones, may turn out wrong (Proposer)
+  std::size_t guesses = 0;      // how many of them, the last ones, may turn out wrong (Proposer, LogitsMask::Likely)
   std::size_t cached = 0;       // how many of them the backend holds, <= tokens.size() <= reserved
   std::size_t reserved = 0;     // given to Backend::Open
   bool progressed = false;      // a token has come since its request was admitted

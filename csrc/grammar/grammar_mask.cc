@@ -68,15 +68,18 @@ class GrammarMask::Row : public Pending, public std::enable_shared_from_this<Row
   }
 
   std::optional<Error> Move(const std::vector<TokenId>& tokens, std::size_t position) {
-    Workshop* workshop = compilation_->workshop().get();
     const auto began = Clock::now();
     Learn(tokens);
+    consumed_.insert(consumed_.end(), tokens.begin(), tokens.end());
     Ahead ahead;
-    if (!Consume(tokens) || !matcher_->ComputeMask(&ahead.mask)) return WrongAfter(position, matcher_->error());
-    workshop->masks.Add(Clock::now() - began);
-    const AheadBounds bounds{workshop->bounds().most_ahead, began + workshop->bounds().longest_ahead};
-    if (!LookAhead(&compilation_->habits(), bounds, matcher_.get(), &workshop->masks, &ahead)) matcher_ = nullptr;
-    workshop->guessed += ahead.tokens.size();
+    if (!Follow(&ahead.mask)) {
+      const Error wrong = WrongAfter(position, matcher_->error());
+      if (!looked_ahead_) return wrong;
+      Restart();  // it may have used up on guesses what the library allows it
+      if (!Follow(&ahead.mask)) return wrong;
+    }
+    compilation_->workshop()->masks.Add(Clock::now() - began);
+    Look(began, &ahead);
     ahead_ = std::move(ahead);
     return std::nullopt;
   }
@@ -88,19 +91,36 @@ class GrammarMask::Row : public Pending, public std::enable_shared_from_this<Row
     }
   }
 
-  bool Consume(const std::vector<TokenId>& tokens) {
-    const std::size_t known = matcher_ != nullptr ? consumed_.size() : 0;
+  bool Follow(RawMask* mask) {
     if (matcher_ == nullptr) matcher_ = compilation_->NewMatcher();
-    consumed_.insert(consumed_.end(), tokens.begin(), tokens.end());
-    return std::all_of(consumed_.begin() + static_cast<std::ptrdiff_t>(known), consumed_.end(),
-                       [&](TokenId token) { return matcher_->Consume(token); });
+    for (; followed_ < consumed_.size(); ++followed_) {
+      if (!matcher_->Consume(consumed_[followed_])) return false;
+    }
+    return matcher_->ComputeMask(mask);
+  }
+
+  void Look(Clock::time_point began, Ahead* ahead) {
+    Workshop* workshop = compilation_->workshop().get();
+    const AheadBounds bounds{workshop->bounds().most_ahead, began + workshop->bounds().longest_ahead};
+    const bool sound = LookAhead(&compilation_->habits(), bounds, matcher_.get(), &workshop->masks, ahead);
+    looked_ahead_ = looked_ahead_ || !ahead->tokens.empty();
+    if (!sound) Restart();
+    workshop->guessed += ahead->tokens.size();
+  }
+
+  void Restart() {
+    matcher_ = nullptr;
+    followed_ = 0;
+    looked_ahead_ = false;
   }
 
   const std::shared_ptr<Compilation> compilation_;
   std::atomic<bool> unwanted_{false};
   // Between Order and End the jobs', otherwise the mask's.
-  std::unique_ptr<Matcher> matcher_;  // nullptr: one that has consumed nothing, or no use any more
+  std::unique_ptr<Matcher> matcher_;  // nullptr: one that has followed nothing
   std::vector<TokenId> consumed_;
+  std::size_t followed_ = 0;  // how many of them the matcher has consumed
+  bool looked_ahead_ = false;
   Ahead ahead_;
 };
 

@@ -9,12 +9,13 @@ namespace {
 constexpr std::size_t kFew = 64;
 constexpr std::size_t kMostKnown = 4096;
 constexpr unsigned kOften = 2;
+constexpr std::chrono::milliseconds kSlow{10};  // a mask that no row should have to wait for on a guess's account
 
 /// The model's tokens that a mask allows.
 struct Ways {
   std::size_t count = 0;
   TokenId first = 0;
-  std::uint64_t key = 14695981039346656037U;  // FNV-1a of all ids; two masks of one key cost a wrong guess
+  std::uint64_t key = 14695981039346656037U;  // FNV-1a of all ids; two masks of one key are a wrong guess
 };
 
 // nullopt: not a few.
@@ -36,7 +37,7 @@ std::optional<Ways> FewWays(const RawMask& mask, std::size_t rows) {
 
 void Habits::Learn(const RawMask& mask, TokenId token) {
   const std::optional<Ways> ways = FewWays(mask, rows_);
-  if (!ways.has_value() || ways->count < 2) return;
+  if (!ways.has_value() || ways->count < 2 || static_cast<std::size_t>(token) >= rows_) return;
   const std::lock_guard<std::mutex> lock(mutex_);
   if (known_.size() >= kMostKnown && known_.count(ways->key) == 0) known_.clear();
   Habit& habit = known_[ways->key];
@@ -66,8 +67,9 @@ bool LookAhead(Habits* habits, const AheadBounds& bounds, Matcher* matcher, Work
     if (!sound) break;
     ahead->tokens.push_back(*token);
     ahead->masks.push_back(std::move(mask));
-    times->Add(Clock::now() - now);
-    now = Clock::now();
+    const Clock::time_point began = std::exchange(now, Clock::now());
+    times->Add(now - began);
+    if (now - began > kSlow) habits->GiveUp();
   }
   sound = sound && (ahead->tokens.empty() || matcher->Rollback(ahead->tokens.size()));
   if (!sound) habits->GiveUp();

@@ -61,7 +61,8 @@ struct AheadBounds {
 
 /// Adds guesses to `ahead`, whose mask is that of the matcher's place; the matcher is there again on return. False: it
 /// is of no use any more, because the grammar cannot be followed back (llguidance's max_tokens and stop) or is at a
-/// dead end behind a guess; the habits are then given up, and the guesses that were added are sound.
+/// dead end behind a guess; the habits are then given up, and the guesses that were added are sound. They are given up,
+/// too, where a mask behind a guess is slow.
 bool LookAhead(Habits* habits, const AheadBounds& bounds, Matcher* matcher, WorkTimes* times, Ahead* ahead);
 
 }  // namespace skywork_rt::grammar

@@ -115,7 +115,7 @@ _GRAMMARS = (
     ("grammar_mask_seconds", "Seconds of filling them, on threads of its own.", "mask_seconds"),
     ("grammar_waits", "Masks that were not there when their row needed them, so that it sat steps out.", "waits"),
     ("grammar_tokens_guessed", "Tokens that a grammar made probable, whose masks were filled ahead.", "guessed"),
-    ("grammar_tokens_guessed_right", "Those of them that came: each saved a step.", "right"),
+    ("grammar_tokens_guessed_right", "Those of them that came, whether they were computed ahead or not.", "right"),
 )
 
 

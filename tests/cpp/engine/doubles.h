@@ -44,6 +44,11 @@ class KnowingProposer final : public Proposer {
   std::size_t most_asked_ = 0;
 };
 
+/// A clock of an engine whose steps take no time, so that guesses always pay.
+inline std::function<std::chrono::steady_clock::time_point()> StillClock() {
+  return [] { return std::chrono::steady_clock::time_point(); };
+}
+
 /// Allows, at output position i, the tokens for which `allowed` says so. With a gate it is ready only when the test
 /// lets it: Open() is called from another thread, as a grammar's own thread would.
 class FunctionMask final : public LogitsMask {
@@ -90,9 +95,13 @@ class FunctionMask final : public LogitsMask {
 
   void Accept(TokenId /*token*/) override { ++position_; }
 
-  Span<const TokenId> Likely() override { return Span<const TokenId>(likely_); }
-  /// What Likely says, at all positions.
-  void set_likely(std::vector<TokenId> likely) { likely_ = std::move(likely); }
+  Span<const TokenId> Likely() override {
+    if (!likely_) return {};
+    said_ = likely_(position_);
+    return Span<const TokenId>(said_);
+  }
+  /// What Likely says, at each position.
+  void set_likely(std::function<std::vector<TokenId>(std::size_t)> likely) { likely_ = std::move(likely); }
 
   std::unique_ptr<LogitsMask> Fork() const override {
     auto fork = std::make_unique<FunctionMask>(allowed_, gate_, vocab_size_);
@@ -107,7 +116,8 @@ class FunctionMask final : public LogitsMask {
   const int vocab_size_;
   std::size_t position_ = 0;
   std::vector<std::uint32_t> bits_;
-  std::vector<TokenId> likely_;
+  std::function<std::vector<TokenId>(std::size_t)> likely_;
+  std::vector<TokenId> said_;
 };
 
 }  // namespace skywork_rt

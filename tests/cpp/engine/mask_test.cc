@@ -143,13 +143,20 @@ TEST(Mask, WhatItSaysIsLikelyComesInFewerSteps) {
   const auto sixty = [](std::size_t /*position*/, TokenId token) { return token == 60; };
   for (const auto& [likely, steps] : std::vector<std::pair<std::vector<TokenId>, std::uint64_t>>{
            {{}, 20}, {{60, 60, 60}, 6}, {{60, 61, 60}, 11}, {{61}, 20}, {{-1, 60}, 20}, {{60, 1 << 20}, 11}}) {
-    const auto engine = MakeEngine();
-    Request request = Masked(LongRequest(Counting(5), 20), sixty);
-    std::const_pointer_cast<FunctionMask>(std::static_pointer_cast<const FunctionMask>(request.mask))
-        ->set_likely(likely);
-    EXPECT_THAT(engine->Submit(request, {})->Get().samples[0].token_ids, Each(60));
-    engine->Close(Generator::CloseMode::kFinish);
-    EXPECT_EQ(engine->stats().steps, steps) << likely.size();
+    for (const bool bitwise : {true, false}) {
+      PredictableOptions backend;
+      backend.traits.bitwise = bitwise;
+      EngineConfig config = CheckedConfig();
+      config.clock = StillClock();
+      Engine engine(std::make_unique<PredictableBackend>(backend), std::move(config));
+      auto mask = std::make_shared<FunctionMask>(sixty);
+      mask->set_likely([tokens = likely](std::size_t) { return tokens; });
+      Request request = LongRequest(Counting(5), 20);
+      request.mask = mask;
+      EXPECT_THAT(engine.Submit(request, {})->Get().samples[0].token_ids, Each(60));
+      engine.Close(Generator::CloseMode::kFinish);
+      EXPECT_EQ(engine.stats().steps, bitwise ? steps : 20u) << likely.size();
+    }
   }
 }
 

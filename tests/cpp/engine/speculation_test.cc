@@ -15,6 +15,7 @@ std::unique_ptr<Engine> Guessing(std::shared_ptr<Proposer> proposer, Predictable
   EngineConfig config = CheckedConfig();
   config.proposer = std::move(proposer);
   config.most_guesses = most;
+  config.clock = StillClock();
   return std::make_unique<Engine>(std::make_unique<PredictableBackend>(std::move(backend)), std::move(config));
 }
 

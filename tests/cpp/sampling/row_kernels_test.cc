@@ -126,7 +126,6 @@ TEST(RowKernels, SumsAgreeWithDoublePrecision) {
   }
 }
 
-// Seeded results must not depend on the machine.
 TEST(RowKernels, MaskHidesWhatIsNotAllowed) {
   std::mt19937 random(5);
   for (const RowKernels* rows : All()) {
@@ -147,6 +146,7 @@ TEST(RowKernels, MaskHidesWhatIsNotAllowed) {
   }
 }
 
+// Seeded results must not depend on the machine.
 TEST(RowKernels, AllInstructionSetsGiveTheSameBits) {
   const RowKernels& plain = *All().front();
   for (const RowKernels* rows : All()) {

@@ -77,7 +77,7 @@ def test_samples_follow_their_own_ways(native: Generator) -> None:
 def test_what_a_grammar_guesses_changes_no_output(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     people = Grammar.json_schema({"type": "array", "items": PERSON, "minItems": 6, "maxItems": 6})
     bounded = Grammar.lark('start: (word ", fixed "){6}\nword[max_tokens=3]: /[a-z]+/')  # which cannot be taken back
-    outputs, guessed = [], []
+    outputs, guessed, steps = [], [], []
     for most in (0, 4):
         monkeypatch.setattr("skywork_rt.grammar.desk._MOST_AHEAD", most)
         with Generator(tiny_bundle, backend="native", threads=1) as generator:
@@ -90,7 +90,9 @@ def test_what_a_grammar_guesses_changes_no_output(tiny_bundle: Path, monkeypatch
             outputs.append([(each.token_ids, each.cumulative_logprob) for each in results])
             stats = generator.grammar_stats()
             guessed.append((stats["guessed"] > 0, stats["right"] > 0))
+            steps.append(generator.stats()["steps"])
     assert outputs[0] == outputs[1]
+    assert steps[1] < steps[0], "what nobody has measured yet is tried at least"
     assert guessed == [(False, False), (True, True)]
 
 
@@ -267,7 +269,7 @@ def test_requests_may_be_cancelled_and_generators_closed_at_any_time(endless_bun
     """While grammars are compiled and masks are filled; threads and memory go with them."""
     for round_ in range(6):
         generator = Generator(endless_bundle, backend="native", threads=1)
-        asked = [SamplingParams(grammar=Grammar.regex(f"[a-z]{{{i + 50}}}"), max_tokens=500) for i in range(8)]
+        asked = [SamplingParams(grammar=Grammar.regex(f"[a-z]{{{i + 2000}}}"), max_tokens=3000) for i in range(8)]
         streams = [generator.stream("a", params, n=2) for params in asked]
         streams.append(generator.stream("a", grammar=SLOW))
         if round_ % 2:
