@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <future>
+#include <mutex>
 #include <string>
 
 #include "engine/doubles.h"
@@ -169,8 +171,11 @@ TEST(OptimisticAdmission, RunsMoreAtOnceAndGivesTheSameAnswers) {
 }
 
 TEST(OptimisticAdmission, TheLowestPriorityThenTheYoungestGivesWay) {
-  PredictableOptions slow = Blocks(700);
-  const Watched watched = Open(slow, Optimistic());
+  std::promise<void> submitted;
+  PredictableOptions backend = Blocks(700);
+  backend.layers = 2;
+  backend.between = [all = submitted.get_future().share()](std::size_t) { all.wait(); };
+  const Watched watched = Open(backend, Optimistic());
   std::mutex mutex;
   std::vector<int> order;
   std::vector<Engine::StatePtr> states;
@@ -185,6 +190,7 @@ TEST(OptimisticAdmission, TheLowestPriorityThenTheYoungestGivesWay) {
       return true;
     }));
   }
+  submitted.set_value();
   for (const auto& state : states) state->Get();
   ASSERT_GT(watched.engine->stats().preempted, 0U);
   ASSERT_EQ(order.size(), 12U);
