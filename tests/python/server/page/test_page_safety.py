@@ -216,11 +216,17 @@ def test_a_phone_shows_everything_without_scrolling_sideways(browser: Any, serve
         assert seen.answered()
 
 
+def prefer(page: Any, scheme: str) -> None:
+    """The system's preference changes, and the page has heard of it."""
+    page.emulate_media(color_scheme=scheme)
+    page.locator(f'html[data-theme="{scheme}"]').wait_for(state="attached")
+
+
 def test_light_and_dark_by_the_system_and_by_the_switch(browser: Any, server: Serving) -> None:
     ground = "getComputedStyle(document.body).backgroundColor"
     with visit(browser, server.url, color_scheme="dark") as seen:
         dark = seen.page.evaluate(ground)
-        seen.page.emulate_media(color_scheme="light")
+        prefer(seen.page, "light")
         light = seen.page.evaluate(ground)
         assert dark != light
         seen.page.click("#theme")
@@ -303,7 +309,8 @@ def test_readers_of_the_screen_hear_names_and_the_end_but_not_every_token(seen: 
     assert len(parts) > 40
     assert [node for node in parts if not node.get("name", {}).get("value")] == []
     for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        page.emulate_media(reduced_motion="reduce")
+        prefer(page, scheme)
         assert page.evaluate(FAINT) == [], f"text of too little contrast ({scheme})"
 
 
