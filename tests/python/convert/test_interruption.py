@@ -278,8 +278,14 @@ def test_a_killed_split_goes_on_and_its_processes_end(tmp_path: Path, whole: Pat
 
 def workers() -> list[psutil.Process]:
     """Our processes that write tensors."""
-    alive = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
-    return [child for child in alive if "skywork_rt.convert.worker" in child.cmdline()]
+    return [child for child in psutil.Process().children() if writes_tensors(child)]
+
+
+def writes_tensors(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and "skywork_rt.convert.worker" in process.cmdline()
+    except psutil.NoSuchProcess:  # it has just ended
+        return False
 
 
 @pytest.mark.slow
