@@ -115,6 +115,7 @@ def test_doctor_says_how_to_get_lite(tmp_path: Path) -> None:
     assert "skywork-rt lite install" in result.stdout
 
 
+@pytest.mark.slow
 def test_errors_are_one_line_and_a_status(tiny_bundle: Path, tmp_path: Path, backend: str) -> None:
     bundle = str(tiny_bundle)
     assert_error(cli("generate", str(tmp_path), "x"), 1, "model.json")

@@ -61,6 +61,7 @@ def test_a_line_of_a_chat_that_is_no_text_is_told(tiny_bundle: Path) -> None:
     assert b"error: standard input is not utf-8: byte 0xe9 after 'caf'" in result.stderr
 
 
+@pytest.mark.slow
 def test_echo_and_printf_give_the_same_prompt(tiny_bundle: Path) -> None:
     plain = cli("generate", str(tiny_bundle), "-", *GREEDY, stdin=b"the quick", **UTF8)
     for ending in (b"\n", b"\r\n"):

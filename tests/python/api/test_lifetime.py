@@ -96,6 +96,7 @@ def _quietly(work: Callable[[], None]) -> Callable[[], None]:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["del generator", "generator.close()", "generator.close(finish=True)"])
 def test_a_generator_ends_without_the_gil(endless_bundle: Path, how: str) -> None:
     """Finishing a long prompt takes a while, and the end waits for it: other threads run on meanwhile. An end that

@@ -68,6 +68,7 @@ def _chat_on(command: list[str], bundle: Path, bound: int) -> list[int]:
     return [int(line) for line in ended.stdout.split()]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("native" not in os.environ.get("SKYWORK_RT_TEST_BACKENDS", "native"), reason="native backend only")
 def test_five_hundred_chats_stay_below_the_bound(roomy_bundle: Path) -> None:
     *resident, tokens = _chat_on([], roomy_bundle, BOUND)

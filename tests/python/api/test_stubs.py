@@ -18,6 +18,7 @@ skywork_rt\._core\.(StepWatch|Request|RequestHandle|Result|Sample|Timings|TokenL
 """
 
 
+@pytest.mark.slow
 def test_stubs_match_the_module(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
     config = tmp_path / "mypy.ini"  # what other modules import is not the question here

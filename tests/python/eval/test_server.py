@@ -93,6 +93,7 @@ def test_letters_that_are_not_among_the_best_are_echoed(
     assert "For 0 it stays unknown" in notes
 
 
+@pytest.mark.slow
 def test_a_server_that_takes_ids_is_asked_once(
     generator: Generator, prompts: list[PromptParts], expected: list[Scored]
 ) -> None:
@@ -130,6 +131,7 @@ def test_without_echo_unknown_letters_are_said(
     assert known == sum(scored.answered for scored in found)
 
 
+@pytest.mark.slow
 def test_too_long_prompts_lose_examples(generator: Generator, prompts: list[PromptParts]) -> None:
     lengths = [[len(generator.encode(parts.text(shots))) for shots in range(3)] for parts in prompts]
     longest = max(length[1] for length in lengths)  # two examples fit some, one fits all
@@ -164,6 +166,7 @@ def test_what_passes_is_tried_again_and_what_does_not_is_told(
         ServerClient("http://localhost:8000", "NO_SUCH_KEY")
 
 
+@pytest.mark.slow
 def test_the_command_line_evaluates_a_server(
     generator: Generator,
     data: Path,

@@ -127,6 +127,7 @@ def test_a_malformed_pickle_is_refused(name: str) -> None:
         _table(HOSTILE[name])
 
 
+@pytest.mark.slow
 def test_a_tuple_nested_without_end_is_no_stack_overflow() -> None:
     with pytest.raises(CheckpointError):
         _table(b"\x80\x02})" + b"\x85" * 300_000 + b"K\x01s.")
@@ -346,6 +347,7 @@ def test_a_template_that_includes_a_file_reads_none(caplog: pytest.LogCaptureFix
         render_chat(ChatTemplates({"default": "{% include '/etc/passwd' %}"}), [{"role": "user", "content": "Hi"}])
 
 
+@pytest.mark.slow
 def test_a_template_that_never_ends_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("skywork_rt.export.template_check._SECONDS", 1)  # the parent's patience; the child has its own
     endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"

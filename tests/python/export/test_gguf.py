@@ -39,6 +39,7 @@ def test_smollm2_has_its_published_shape(smollm2_file: Path) -> None:
     assert (config.name, config.rope.theta) == ("SmolLM2-135M-Instruct", 1e5)
 
 
+@pytest.mark.slow
 def test_smollm2_weights_equal_the_gguf_package_reading(smollm2_file: Path) -> None:
     source = open_source(smollm2_file)
     theirs = {tensor.name: tensor for tensor in gguf.GGUFReader(smollm2_file).tensors}

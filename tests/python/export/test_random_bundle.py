@@ -59,6 +59,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_gives_others(tmp_path: P
     }
 
 
+@pytest.mark.slow
 def test_every_id_of_a_random_model_has_a_text_of_its_own() -> None:
     for config in PRESETS.values():
         tokenizer = number_tokenizer(config)
@@ -118,6 +119,7 @@ def test_the_space_that_is_asked_for_is_what_a_file_takes(tmp_path: Path, name: 
     assert size <= largest_weights_bytes(config, name) <= 1.05 * size
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_shape_that_is_named_and_refuses_a_place_that_is_taken(tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = synth("--like", "SmolLM2-135M", "--layers", "1", "--seed", "5", "--weights", "int4,int8", out)

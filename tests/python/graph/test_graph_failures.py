@@ -97,6 +97,7 @@ def test_a_full_disk_is_refused_with_the_numbers_before_any_work(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_while_weights_are_written_is_a_capacity_error(
     source: SyntheticSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mindspore: None, tools: LiteTools
 ) -> None:
@@ -122,6 +123,7 @@ def test_a_model_too_large_for_the_converter_is_refused_with_the_number(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_damaged_tensor_leaves_nothing_behind(tmp_path: Path, mindspore: None, tools: LiteTools) -> None:
     class Damaged(SyntheticSource):
         def tensor(self, name: str) -> Float32Array:

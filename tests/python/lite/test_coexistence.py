@@ -53,6 +53,7 @@ def _orders_with_lite(others: list[str], count: int) -> list[tuple[str, ...]]:
     return [order for group in chosen for order in itertools.permutations((*group, "lite"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", orders(), ids="-".join)
 def test_lite_lives_with_other_frameworks(order: tuple[str, ...], tiny_bundle: Path) -> None:
     program = "".join(STEPS[name] for name in order) + "".join(AGAIN[name] for name in order)

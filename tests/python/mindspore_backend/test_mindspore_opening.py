@@ -38,6 +38,7 @@ def test_without_mindspore_the_error_names_the_pip_command(tiny_bundle: Path, mo
         on_mindspore(tiny_bundle)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [

@@ -244,6 +244,7 @@ def test_quantising_streams_so_that_memory_does_not_grow_with_the_model(tmp_path
     assert grown < 180, f"quantising a matrix of {200_000 * 256 * 4 >> 20} MB took {grown:.0f} MB"
 
 
+@pytest.mark.slow
 def test_the_header_survives_models_of_many_tensors(tmp_path: Path) -> None:
     config = with_changes(preset("tiny"), layers=120, hidden_size=32, intermediate_size=32, vocab_size=32)
     quantise_weights(SyntheticSource(config), "int8", tmp_path / "w")

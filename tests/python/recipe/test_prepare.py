@@ -264,6 +264,7 @@ def test_what_is_interrupted_leaves_nothing_and_the_old_file(tmp_path: Path, tok
     assert out.read_bytes() == before and len(list(tmp_path.iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_killed_while_it_works(tmp_path: Path, tokenizer: Path) -> None:
     """Endless input, SIGKILL: no file under the final name, no process left over, and the next run cleans up."""
     out = tmp_path / "out.mindrecord"
@@ -304,6 +305,7 @@ def _processes_with(variable: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_command_line_reads_standard_input_and_tells_what_it_did(tmp_path: Path, tokenizer: Path) -> None:
     out = tmp_path / "out.mindrecord"
     command = [sys.executable, "-m", "skywork_rt", "prepare", "-", "-o", str(out), "--tokenizer", str(tokenizer)]
