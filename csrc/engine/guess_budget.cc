@@ -1,5 +1,7 @@
 #include "engine/guess_budget.h"
 
+#include "engine/running_estimate.h"
+
 namespace skywork_rt {
 
 bool GuessBudget::Pays(std::size_t certain, std::size_t guesses) {
@@ -22,9 +24,7 @@ std::optional<double> GuessBudget::CostOfOneMore(std::size_t certain, std::size_
 }
 
 void GuessBudget::LearnTime(std::size_t tokens, double seconds) {
-  if (tokens > kMostTokens) return;
-  std::optional<double>& known = seconds_[tokens];
-  known = known.has_value() ? *known + (seconds - *known) / 4 : seconds;
+  if (tokens <= kMostTokens) Follow(&seconds_[tokens], seconds);
 }
 
 void GuessBudget::LearnRight(std::size_t guesses, std::size_t right) {

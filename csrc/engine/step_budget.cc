@@ -2,13 +2,10 @@
 
 #include <algorithm>
 
+#include "engine/running_estimate.h"
+
 namespace skywork_rt {
 namespace {
-
-/// A measurement counts for a quarter: one that a busy machine spoiled does little, and a few of them show a change.
-void Follow(std::optional<double>* estimate, double measured) {
-  *estimate = estimate->has_value() ? **estimate + (measured - **estimate) / 4 : measured;
-}
 
 /// How often `part` fits into `whole`; either may be 0.
 std::size_t Times(double whole, double part) {
